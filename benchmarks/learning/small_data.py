@@ -11,7 +11,7 @@ several draws of each data set (--draws), with other weights in each draw:
 The test lists have no part in this. With --test, the recipe and the linear classifiers are trained in the
 same draws (time series: on the full training list) and scored on the test lists; do this once, after all
 choices. A difference is that of the mean accuracy over the draws on the same videos, with its 95 % interval
-by a bootstrap over videos; ± is the standard deviation over draws.
+by Student's t over videos; ± is the standard deviation over draws.
 
 Finished trainings are kept in --output: after an interruption the same command continues.
 
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
             report.add(data=name, **row)
     report.notes = [
         "±: standard deviation over draws. difference: in points, of the means over the draws, on the same",
-        "videos; its interval is by a bootstrap over videos, and does not contain the spread over draws.",
+        "videos; its interval is by Student's t over videos, and does not contain the spread over draws.",
         "draws above: draws in which the setting is better. +: added, −: removed.",
     ]
     return report

@@ -3,8 +3,8 @@
 Reads the folders fold_0, fold_1 … that `slowfast run --fold K` has written. The spread is the standard
 deviation between folds. The interval of a mean is that of Student's t over the K folds, mean ± t s / √K; it
 is somewhat too narrow, since the folds share training videos. With predictions files
-(TEST.SAVE_RESULTS_PATH) the videos of all folds are also scored together, with intervals by a bootstrap over
-groups of videos.
+(TEST.SAVE_RESULTS_PATH) the videos of all folds are also scored together, with intervals over groups of
+videos.
 
 examples:
   slowfast analyze folds output/folds

@@ -26,7 +26,7 @@ from slowfast.metrics.accuracy import (
     per_class_accuracy,
     topk_correct,
 )
-from slowfast.metrics.intervals import Interval, accuracy_interval, bootstrap_interval, precision_interval
+from slowfast.metrics.intervals import Interval, accuracy_interval, jackknife_interval
 
 
 def merge_view(merged: NDArray[np.float32], scores: NDArray[np.float32], method: str) -> None:
@@ -149,9 +149,8 @@ class VideoScores:
     def intervals(self) -> dict[str, Interval]:
         """Metrics in 0 … 1 with their 95 % intervals over the groups of videos.
 
-        That of top-1 is Wilson's, that of mean average precision by the jackknife, the others are by a
-        bootstrap. Where all samples agree, as in a test of few videos without a mistake, they say nothing,
-        and the limits are NaN.
+        That of top-1 is Wilson's, the others are by the jackknife, whose limits are NaN where it shows
+        nothing, as in a test without a mistake.
 
         The names are ``top1_acc`` and those of :attr:`class_metrics`, or ``map`` for several labels. Empty
         without videos.
@@ -160,20 +159,23 @@ class VideoScores:
         if num_videos == 0:
             return {}
         groups = self.groups or [str(video) for video in range(num_videos)]
-        if self.multi_label:
-            return {"map": precision_interval(self.scores, self.labels > 0, groups)}
-        predicted, labels = self.predicted, self.labels.astype(np.int64)
-        found = {"top1_acc": accuracy_interval(predicted == labels, self.groups)}
+        predicted, labels, targets = self.predicted, self.labels.astype(np.int64), self.labels > 0
         statistics: dict[str, Callable[[NDArray[np.int64]], float]] = {
-            "balanced_acc": lambda drawn: balanced_accuracy(predicted[drawn], labels[drawn]),
-            "macro_f1": lambda drawn: macro_f1(predicted[drawn], labels[drawn]),
+            "balanced_acc": lambda kept: balanced_accuracy(predicted[kept], labels[kept]),
+            "macro_f1": lambda kept: macro_f1(predicted[kept], labels[kept]),
         }
+        found = {}
+        if self.multi_label:
+            statistics = {"map": lambda kept: mean_average_precision(self.scores[kept], targets[kept])}
+        else:
+            found["top1_acc"] = accuracy_interval(predicted == labels, self.groups)
         if "auroc" in self.class_metrics:
             margin, positive = self.scores[:, 1] - self.scores[:, 0], labels == 1
-            statistics["auroc"] = lambda drawn: auroc(margin[drawn], positive[drawn])
-        for name, statistic in statistics.items():
-            found[name] = bootstrap_interval(statistic, groups).unless_limits_agree()
-        return found
+            statistics["auroc"] = lambda kept: auroc(margin[kept], positive[kept])
+        return found | {
+            name: jackknife_interval(own, groups, corrects_bias=name == "map")
+            for name, own in statistics.items()
+        }
 
     def describe_result(self) -> str:
         """Returns the accuracy as text, or mean average precision where videos may have several classes.
@@ -198,8 +200,8 @@ class VideoScores:
         ]
         over = f"{len(set(self.groups))} groups of videos" if self.groups else "videos"
         unknown = [interval for interval in self.intervals.values() if not interval.is_known]
-        note = "; [–]: no interval, since all resampled sets of videos gave the same value" if unknown else ""
-        method = "by the jackknife" if self.multi_label else "(of top-1 Wilson's, else by a bootstrap)"
+        note = "; [–]: too few videos, or mistakes, for an interval" if unknown else ""
+        method = "by the jackknife" if self.multi_label else "(of top-1 Wilson's, else by the jackknife)"
         return f"{', '.join(shown)}; 95 % intervals {method} over {over}{note}"
 
     @property

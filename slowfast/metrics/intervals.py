@@ -1,23 +1,21 @@
 """Intervals of metrics, for independent videos and for groups of videos that are alike.
 
-V videos, K classes, G groups of videos, S bootstrap samples.
+V videos, G groups of them, N blocks of groups.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast.metrics.accuracy import mean_average_precision, none_if_nan
+from slowfast.metrics.accuracy import none_if_nan
 
-BOOTSTRAP_SAMPLES = 2000
 MAX_BLOCKS = 200
-"""Of more groups, the jackknife leaves out several together."""
+"""Of more groups, several are left out together."""
 
 # Statistics that differ by less are equal but for rounding.
 _EQUAL = 1e-9
@@ -43,71 +41,53 @@ class Interval(NamedTuple):
         """Returns value, low and high for JSON, None where they are NaN."""
         return {name: none_if_nan(number) for name, number in self._asdict().items()}
 
-    def unless_limits_agree(self) -> Interval:
-        """Returns the interval, or one with unknown limits where all samples of a bootstrap agree."""
-        return self if self.low < self.high else Interval(self.value, math.nan, math.nan)
-
     @property
     def is_known(self) -> bool:
         """Whether the limits are numbers."""
         return not (math.isnan(self.low) or math.isnan(self.high))
 
 
-def bootstrap_interval(
+def jackknife_interval(
     statistic: Callable[[NDArray[np.int64]], float],
     groups: Sequence[str],
     *,
-    samples: int = BOOTSTRAP_SAMPLES,
+    is_fraction: bool = True,
+    corrects_bias: bool = False,
 ) -> Interval:
-    """Returns a statistic of the videos with its interval over samples of groups, see :func:`sample_limits`.
+    """Returns a statistic of the videos with its interval, by the jackknife over groups of videos.
 
-    Each sample draws G groups with replacement and takes all videos of them (Efron and Tibshirani 1993,
-    chapter 13). Samples whose statistic is NaN are left out.
+    It leaves out one group at a time, which shows variance and bias (Efron and Tibshirani 1993, chapter 11);
+    the limits of a mean are those of Student's t. Samples of a bootstrap, which have videos twice and others
+    not at all, spread too little where groups, or videos of a class, are few.
 
     Args:
-        statistic: of indices of videos (n,) int64, which may occur several times.
+        statistic: of indices of videos (n,) int64.
         groups: group of each of the V videos.
-    """
-    _, number = np.unique(np.asarray(groups), return_inverse=True)
-    order = np.argsort(number, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
-    are_single = len(members) == len(order)
-    rng = np.random.default_rng(0)
-    values = np.empty(samples)
-    for sample in range(samples):
-        drawn = rng.integers(len(members), size=len(members))
-        videos = order[drawn] if are_single else np.concatenate([members[group] for group in drawn])
-        values[sample] = statistic(videos)
-    value = statistic(np.arange(len(groups)))
-    return Interval(value, *sample_limits(values, value, len(members)))
-
-
-def sample_limits(values: NDArray[np.float64], value: float, num_groups: int) -> tuple[float, float]:
-    """Returns the 95 % limits of a statistic from its values (S,) in S bootstrap samples of G groups.
-
-    The percentiles 2.5 and 97.5 would be too narrow where groups are few: the samples spread too little, by
-    √((G − 1) / G), and their spread is itself an estimate. They would also be too high where the statistic
-    is: mean average precision of few videos is, and that of a sample, which has videos twice, even more.
-    Therefore the percentiles are Φ(2 z ± √(G / (G − 1)) t), where t is the 97.5 % quantile of Student's
-    distribution with G − 1 degrees of freedom (Hesterberg 2015, arXiv 1411.5279, expanded percentiles), and
-    Φ(z) the fraction of the samples below the statistic (Efron and Tibshirani 1993, section 14.3).
-
-    Args:
-        values: NaN where a sample has no value.
-        value: the statistic of the videos themselves.
+        is_fraction: whether the statistic is in 0 … 1; its variance depends least on the value as arcsin √.
+        corrects_bias: whether the limits allow for a bias over few videos, such as mean average precision
+            has, which is too high.
 
     Returns:
-        NaN for both with a single group, whose samples are all alike.
+        Unknown limits for a single group; where all values agree, as without a mistake; and where the
+        statistic is NaN without a group.
     """
-    known = values[~np.isnan(values)]
-    if num_groups < 2 or len(known) == 0:
-        return math.nan, math.nan
-    below = ((known < value - _EQUAL).mean() + (known <= value + _EQUAL).mean()) / 2  # equal ones count half
-    normal = NormalDist()
-    shift = 2 * normal.inv_cdf(float(np.clip(below, 1 / (2 * len(known)), 1 - 1 / (2 * len(known)))))
-    width = math.sqrt(num_groups / (num_groups - 1)) * student_quantile(num_groups - 1)
-    low, high = np.quantile(known, [normal.cdf(shift - width), normal.cdf(shift + width)])
-    return float(low), float(high)
+    everything = np.arange(len(groups))
+    value = statistic(everything)
+    _, number = np.unique(np.asarray(groups), return_inverse=True)
+    num_groups = int(number.max()) + 1
+    N = min(num_groups, MAX_BLOCKS)
+    block = np.random.default_rng(0).permutation(num_groups)[number] % N
+    values = np.array([statistic(everything[block != k]) for k in range(N)]) if N > 1 else np.array([value])
+    if not np.ptp([*values, value]) > _EQUAL:
+        return Interval(value, math.nan, math.nan)
+    whole = np.float64(value)
+    if is_fraction:
+        values, whole = np.arcsin(np.sqrt(np.minimum(values, 1.0))), np.arcsin(np.sqrt(min(value, 1.0)))
+    centre = N * whole - (N - 1) * values.mean() if corrects_bias else whole
+    half = student_quantile(N - 1) * math.sqrt((N - 1) ** 2 / N * values.var(ddof=1))
+    limits = np.array([centre - half, centre + half])
+    low, high = np.sin(np.clip(limits, 0, math.pi / 2)) ** 2 if is_fraction else limits
+    return Interval(value, float(low), float(high))
 
 
 def accuracy_interval(correct: NDArray[np.bool_], groups: Sequence[str] = ()) -> Interval:
@@ -187,35 +167,5 @@ def student_quantile(freedom: int) -> float:
 
 
 def mean_interval(values: NDArray[np.floating], groups: Sequence[str]) -> Interval:
-    """Returns the mean of one value per video with its interval, such as of 0 and 1 for an accuracy."""
-    return bootstrap_interval(lambda videos: float(values[videos].mean()), groups)
-
-
-def precision_interval(
-    scores: NDArray[np.floating], targets: NDArray[np.bool_], groups: Sequence[str]
-) -> Interval:
-    """Returns mean average precision in 0 … 1 with its 95 % interval over groups of videos.
-
-    It is too high over few videos, and that of a bootstrap sample, which has videos twice, even more. The
-    jackknife leaves out one group at a time, which shows bias and variance (Efron and Tibshirani 1993,
-    chapter 11), here of arcsin √, whose variance depends least on the value. The limits are unknown for a
-    single group, and where all values agree, as without a mistake.
-
-    Args:
-        scores: (V, K).
-        targets: (V, K), True where the video has the class.
-        groups: group of each of the V videos.
-    """
-    value = mean_average_precision(scores, targets)
-    _, number = np.unique(np.asarray(groups), return_inverse=True)
-    num_groups = int(number.max()) + 1
-    N = min(num_groups, MAX_BLOCKS)
-    block = np.random.default_rng(0).permutation(num_groups)[number] % N
-    values = [mean_average_precision(scores[block != k], targets[block != k]) for k in range(N)]
-    if N < 2 or np.ptp([*values, value]) < 1e-9:
-        return Interval(value, math.nan, math.nan)
-    angles, angle = np.arcsin(np.sqrt(np.minimum(values, 1.0))), math.asin(math.sqrt(min(value, 1.0)))
-    centre = N * angle - (N - 1) * angles.mean()
-    half = student_quantile(N - 1) * math.sqrt((N - 1) ** 2 / N * angles.var(ddof=1))
-    low, high = np.sin(np.clip([centre - half, centre + half], 0, math.pi / 2)) ** 2
-    return Interval(value, float(low), float(high))
+    """Returns the mean of one value per video with its interval."""
+    return jackknife_interval(lambda videos: float(values[videos].mean()), groups, is_fraction=False)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slowfast.metrics.accuracy import balanced_accuracy, macro_f1
-from slowfast.metrics.intervals import Interval, accuracy_interval, bootstrap_interval
+from slowfast.metrics.intervals import Interval, accuracy_interval, jackknife_interval
 
 Metric: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
 """Maps predicted classes (N,) and labels (N,) to a number of which the largest is the best."""
@@ -22,11 +22,10 @@ def _accuracy(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
 def metric_interval(
     metric: Metric, predicted: NDArray[np.int64], labels: NDArray[np.int64], groups: Sequence[str]
 ) -> Interval:
-    """Returns a metric with its 95 % interval: Wilson's for the accuracy, else by a bootstrap over groups."""
+    """Returns a metric with its 95 % interval: Wilson's for the accuracy, else by the jackknife."""
     if metric is _accuracy:
         return accuracy_interval(predicted == labels, groups)
-    found = bootstrap_interval(lambda drawn: metric(predicted[drawn], labels[drawn]), groups)
-    return found.unless_limits_agree()
+    return jackknife_interval(lambda kept: metric(predicted[kept], labels[kept]), groups)
 
 
 METRICS: dict[str, Metric] = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from slowfast.files import write_text
 from slowfast.metrics.accuracy import none_if_nan
-from slowfast.metrics.intervals import Interval, bootstrap_interval
+from slowfast.metrics.intervals import Interval, jackknife_interval
 from slowfast.probe.baselines import MAJORITY
 from slowfast.probe.candidate import Candidate
 from slowfast.probe.metrics import Metric, metric_interval
@@ -80,8 +80,8 @@ class Comparison:
         span = f"[{100 * self.difference.low:+.1f}, {100 * self.difference.high:+.1f}]"
         if not self.difference.is_known:
             verdict = (
-                f"the difference of {points:+.1f} points has no interval, since all resampled sets of videos "
-                f"give the same value: nothing shows that {self.family} is better or worse."
+                f"the difference of {points:+.1f} points has no interval, since the videos are too few or "
+                f"scored alike: nothing shows that {self.family} is better or worse."
             )
         elif self.difference.low > 0:
             verdict = f"{self.family} beats it by {points:.1f} points {span}."
@@ -241,15 +241,15 @@ class _Evaluated:
     ) -> Comparison:
         labels, own, other = self.labels, scores.argmax(axis=1), against.argmax(axis=1)
 
-        def difference(drawn: NDArray[np.int64]) -> float:
-            return self.metric(own[drawn], labels[drawn]) - self.metric(other[drawn], labels[drawn])
+        def difference(kept: NDArray[np.int64]) -> float:
+            return self.metric(own[kept], labels[kept]) - self.metric(other[kept], labels[kept])
 
         return Comparison(
             family=family,
             value=self.interval(scores),
             baseline=baseline,
             baseline_value=self.interval(against),
-            difference=bootstrap_interval(difference, self.groups).unless_limits_agree(),
+            difference=jackknife_interval(difference, self.groups, is_fraction=False),
             on_test=on_test,
         )
 

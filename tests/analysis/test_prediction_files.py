@@ -96,8 +96,8 @@ def test_the_command_prints_results_and_writes_the_requested_files(
     assert "second.npz: top-1 33.33 %" in lines[1]
     assert lines[2] == (
         "fused: top-1 100.00 % over 3 videos; top-1 100.0 [43.8, 100.0] %, balanced "
-        "accuracy 100.0 [–] %, macro-F1 100.0 [–] %; 95 % intervals (of top-1 Wilson's, else by a bootstrap) "
-        "over videos; [–]: no interval, since all resampled sets of videos gave the same value"
+        "accuracy 100.0 [–] %, macro-F1 100.0 [–] %; 95 % intervals (of top-1 Wilson's, else by the "
+        "jackknife) over videos; [–]: too few videos, or mistakes, for an interval"
     )
     assert load_predictions(fused).predicted.tolist() == [0, 1, 2]
     assert lines[-2:] == [str(fused), str(tmp_path / "fused.csv")]

@@ -107,8 +107,8 @@ def summarize(rows: Sequence[FaithfulnessRow]) -> list[RankingSummary]:
     return [
         RankingSummary(
             name,
-            mean_interval(areas("deletion", name), videos).unless_limits_agree(),
-            mean_interval(areas("insertion", name), videos).unless_limits_agree(),
+            mean_interval(areas("deletion", name), videos),
+            mean_interval(areas("insertion", name), videos),
             float("nan") if name == RANDOM else float((margin(name) > margin(RANDOM)).mean()),
         )
         for name in measured[0].deletion
