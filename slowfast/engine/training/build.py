@@ -215,8 +215,8 @@ def _log_setup(
     )
     if steps < _FEW_STEPS and not schedule.max_steps:
         logger.warning(
-            "%s in total are few: most models need some hundred to learn; use a smaller TRAIN.BATCH_SIZE (%d) "
-            "or a larger SOLVER.MAX_EPOCH (%d)",
+            "%s in total are few: most models need some hundred to learn; use a smaller TRAIN.BATCH_SIZE "
+            "(%d) or a larger SOLVER.MAX_EPOCH (%d)",
             counted(steps, "step"),
             cfg.TRAIN.BATCH_SIZE,
             schedule.max_epoch,
