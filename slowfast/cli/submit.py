@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
 
     def work() -> int:
         job = submit(args, [*arguments, "--opts", "NUM_GPUS", str(args.gpus)])
-        print(f"job {job.job_id}; output: {job.paths.stdout}, errors: {job.paths.stderr}")
+        print(f"job {job.job_id}; output: {job.paths.stdout}")
         return job.result() if args.wait else 0
 
     return run_command(parser.prog, work)

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from slowfast.distributed.host import keep_freed_memory, usable_cores
-from slowfast.errors import ConfigError, DeviceError, first_line
+from slowfast.errors import ConfigError, DeviceError, counted, first_line
 
 CPU = torch.device("cpu")
 
@@ -221,7 +221,8 @@ def limit_threads() -> None:
 def describe_device(device: torch.device) -> str:
     """Returns the device and its name, or the number of threads and cores."""
     if is_cpu(device):
-        return f"the CPU, {torch.get_num_threads()} threads of {usable_cores()} cores"
+        threads, cores = counted(torch.get_num_threads(), "thread"), counted(usable_cores(), "core")
+        return f"the CPU, {threads} on {cores}"
     name = getattr(torch.get_device_module(device), "get_device_name", None)
     return f"{device} ({name(device)})" if name else str(device)
 

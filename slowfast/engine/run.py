@@ -65,6 +65,10 @@ from slowfast.tracking.trackers import build_trackers
 
 logger = get_logger(__name__)
 
+_STOP_NOTICE = (
+    "stopping at the next safe point, such as the end of the step; Ctrl-C again ends the run at once"
+)
+
 Work = Callable[[CfgNode, World, Interrupt], None]
 """A function that each process calls with the configuration once all processes have met."""
 
@@ -133,7 +137,7 @@ def run_process(
         problem: an error of this rank that is known already; all ranks then end with it.
     """
     watchdog: Watchdog | None = None
-    with Interrupt() as interrupt, ExitStack() as stack:
+    with Interrupt(_STOP_NOTICE if world.is_main else "") as interrupt, ExitStack() as stack:
         try:
             # An error before the processes have met is reported to all of them, instead of a timeout.
             problem = _prepare(cfg, world, dry_run=dry_run) or problem

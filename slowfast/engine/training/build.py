@@ -51,6 +51,9 @@ from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
+# Optimiser steps of a whole run below which hardly any model learns.
+_FEW_STEPS = 100
+
 
 def build_training_run(
     cfg: CfgNode,
@@ -89,7 +92,7 @@ def build_training_run(
     precision = build_precision(cfg, "train", world.device)
     if saved is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH:  # otherwise they are loaded with the weights
         set_feature_statistics(model, loader, world, normalization, precision=precision, interrupt=interrupt)
-    _log_setup(cfg, world, precision, loader, batch_size=batch_size, scale=scale)
+    _log_setup(cfg, world, precision, loader, schedule, batch_size=batch_size, scale=scale)
     # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
     parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
     evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
@@ -188,19 +191,36 @@ def _build_identity(
 
 
 def _log_setup(
-    cfg: CfgNode, world: World, precision: Precision, loader: ClipLoader, *, batch_size: int, scale: float
+    cfg: CfgNode,
+    world: World,
+    precision: Precision,
+    loader: ClipLoader,
+    schedule: Schedule,
+    *,
+    batch_size: int,
+    scale: float,
 ) -> None:
-    """Logs the size of a step and of an epoch; ``batch_size`` is the clips of each process."""
+    """Logs the size of a step, of an epoch and of the run; ``batch_size`` is the clips of each process."""
     micro_batches = cfg.TRAIN.GRAD_ACCUM_STEPS
+    steps = schedule.steps_to(schedule.end)
     logger.info(
-        "training: %s per step = %s × %d%s; %s per epoch; %s",
+        "training: %s per step = %s × %d%s; %s per epoch, %d in total; %s",
         counted(batch_size * world.size, "clip"),
         counted(world.size, "process", "processes"),
         batch_size,
         f", in {micro_batches} micro-batches" if micro_batches > 1 else "",
         counted(len(loader), "step"),
+        steps,
         precision,
     )
+    if steps < _FEW_STEPS and not schedule.max_steps:
+        logger.warning(
+            "%s in total are few: most models need some hundred to learn; use a smaller TRAIN.BATCH_SIZE "
+            "(%d) or a larger SOLVER.MAX_EPOCH (%d)",
+            counted(steps, "step"),
+            cfg.TRAIN.BATCH_SIZE,
+            schedule.max_epoch,
+        )
     if scale != 1:
         logger.info("learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", scale)
     if left_out := describe_left_out(loader.batch_sampler, len(loader.dataset)):

@@ -63,6 +63,14 @@ def test_the_log_counts_left_out_videos_and_says_why_it_ends(colour_videos: Path
     steps = videos // 6 * cfg.SOLVER.MAX_EPOCH
     assert f"training ended after 1 step of {steps} (TRAIN.MAX_STEPS = 1)" in log
     assert log.count("decoder of videos: ") == 1
+    assert "steps in total are few" not in log  # as asked for
+
+
+def test_a_run_of_few_steps_is_warned_about(unbroken: Path) -> None:
+    log = (unbroken / "stdout.log").read_text()
+    assert "6 steps per epoch, 18 in total; float32" in log
+    assert "18 steps in total are few: most models need some hundred to learn; use a smaller" in log
+    assert "TRAIN.BATCH_SIZE (4) or a larger SOLVER.MAX_EPOCH (3)" in log
 
 
 def test_mixed_precision_and_clipped_gradients_work_on_the_cpu(colour_videos: Path, tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def test_ctrl_c_in_a_terminal_stops_a_run_with_workers(colour_videos: Path, tmp_
     """The signal reaches the loader's workers too, as it does from a terminal."""
     options = ["SOLVER.MAX_EPOCH", "100", "DATA_LOADER.NUM_WORKERS", "1", "TRAIN.EVAL_PERIOD", "100"]
     command = [sys.executable, tiny.__file__, str(colour_videos), str(tmp_path), "", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
@@ -64,6 +66,7 @@ def test_ctrl_c_in_a_terminal_stops_a_run_with_workers(colour_videos: Path, tmp_
             if '"epoch": "2/100"' in line and '"iter": "3/6"' in line:
                 os.killpg(process.pid, signal.SIGINT)
         assert process.wait() == 130
+    assert sum("stopping at the next safe point" in line for line in lines) == 1  # it may take minutes
     assert "stopped by Ctrl-C: saved" in lines[-1]
     assert "the same command continues from there" in lines[-1]
 
