@@ -9,13 +9,12 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from fvcore.common.config import CfgNode
 
 from slowfast.config import get_default_config
+from tests.support.code.sources import parsed
 
 ROOT = Path(__file__).parents[1]
-FRAMEWORK = sorted((ROOT / "slowfast").rglob("*.py"))
 READERS = [
     path
     for folder in ("slowfast", "projects", "tools")
@@ -40,18 +39,19 @@ READ_BY_FUNCTIONS = {
 ONLY_CHECKED = {"DATA.INPUT_CHANNEL_NUM", "DEMO.WEBCAM"}
 
 
-@pytest.mark.parametrize("path", FRAMEWORK, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_framework_names_no_project(path: Path) -> None:
+def test_the_framework_names_no_project() -> None:
     """Docstrings and comments may mention a project; code and messages must not."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    naming = [
-        f"line {node.lineno}: {text}"
-        for node in ast.walk(tree)
-        if id(node) not in docstrings
-        for text in _names_and_texts(node)
-        if "vtn" in text.lower().replace("slowfast-vtn", "")  # the distribution, which has both
-    ]
+    naming = []
+    for path in sorted((ROOT / "slowfast").rglob("*.py")):
+        nodes = [*ast.walk(parsed(path))]
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        naming += [
+            f"{path.relative_to(ROOT)}:{node.lineno}: {text}"
+            for node in nodes
+            if id(node) not in docstrings
+            for text in _names_and_texts(node)
+            if "vtn" in text.lower().replace("slowfast-vtn", "")  # the distribution, which has both
+        ]
     assert naming == []
 
 
@@ -73,7 +73,7 @@ def test_every_key_is_read_somewhere() -> None:
     chains: set[str] = set()
     names: set[str] = set()
     for path in READERS:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parsed(path)
         variables = _variables(tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute | ast.Subscript):
@@ -173,7 +173,7 @@ def _functions_with_a_configuration() -> Iterator[str]:
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
             module = ".".join([package, *(part for part in parts if part != "__init__")])
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(parsed(path)):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _takes_configuration(node):
                     yield f"{module}.{node.name}"
 

@@ -12,8 +12,6 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 SOURCES = [
     path
@@ -61,21 +59,36 @@ def _texts(source: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, " ".join("".join(map(str, parts)).split())
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_sources_are_plain_english(path: Path) -> None:
-    source = path.read_text(encoding="utf-8")
+def _slips(source: str) -> Iterator[str]:
+    """Yields the line and the text of each slip in a file of Python."""
     tree = ast.parse(source)
-    found = [f"{line}: {text[:70]}" for line, text in _docstrings(tree) if CLAUSE_LED.match(text)]
-    found += [
-        f"{line}: …{match[0]}…"
-        for line, text in _texts(source, tree)
-        for match in (*NEGATED_NOUN.finditer(text), *A_FOR_PER.finditer(text))
+    for line, text in _docstrings(tree):
+        if CLAUSE_LED.match(text):
+            yield f"{line}: {text[:70]}"
+    for line, text in _texts(source, tree):
+        for match in (*NEGATED_NOUN.finditer(text), *A_FOR_PER.finditer(text)):
+            yield f"{line}: …{match[0]}…"
+
+
+def test_sources_are_plain_english() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{slip}"
+        for path in SOURCES
+        for slip in _slips(path.read_text(encoding="utf-8"))
     ]
     assert found == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_pages_are_plain_english(path: Path) -> None:
-    text = " ".join(path.read_text(encoding="utf-8").split())
-    found = [match[0] for match in (*NEGATED_NOUN.finditer(text), *A_FOR_PER.finditer(text))]
+def test_each_slip_is_found() -> None:
+    source = '"""What it does."""\n# it is no path\nx = f"one value a {x} step"\ny = "two " "frames a step"\n'
+    assert [*_slips(source)] == ["1: What it does.", "2: …is no path…", "4: …frames a step…"]
+
+
+def test_pages_are_plain_english() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: …{match[0]}…"
+        for path in PAGES
+        for pattern in (NEGATED_NOUN, A_FOR_PER)
+        for match in pattern.finditer(" ".join(path.read_text(encoding="utf-8").split()))
+    ]
     assert found == []

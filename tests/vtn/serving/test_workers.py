@@ -17,32 +17,42 @@ import pytest
 
 from slowfast.errors import ModelError
 from tests.support.serving.running import wait_for
-from vtn.serving.messages import Done, Job, ModelSource
+from tests.support.serving.stand_in import DONE, WAIT, run_stand_in
+from vtn.serving.messages import UPLOAD_NAME, Done, Job, ModelSource
 from vtn.serving.worker_pool import PoolStopped, WorkerPool
 from vtn.serving.worker_process import OutOfTime, WorkerProcess, WorkerUnavailable
 
 SECONDS = 60.0
 
 
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vtn.serving.worker_process.run_worker", run_stand_in)
+
+
 @pytest.fixture
-def worker(published: Path, tmp_path: Path) -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(ModelSource(str(published), {"device": "cpu"}), tmp_path)
+def worker(tmp_path: Path) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(ModelSource(str(tmp_path)), tmp_path)
     yield worker
     worker.close()
 
 
 @pytest.fixture
-def pool(published: Path, tmp_path: Path) -> Iterator[WorkerPool]:
-    pool = WorkerPool(ModelSource(str(published), {"device": "cpu"}), 1, tmp_path)
+def pool(tmp_path: Path) -> Iterator[WorkerPool]:
+    pool = WorkerPool(ModelSource(str(tmp_path)), 1, tmp_path)
     pool.start()
     yield pool
     pool.close()
 
 
+def write_job(folder: Path, content: bytes) -> Job:
+    (folder / UPLOAD_NAME).write_bytes(content)
+    return Job(folder, "video.mp4", SECONDS)
+
+
 @pytest.fixture
-def job(videos: Path, tmp_path: Path) -> Job:
-    (tmp_path / "upload").write_bytes((videos / "13.mp4").read_bytes())
-    return Job(tmp_path, "13.mp4", SECONDS)
+def job(tmp_path: Path) -> Job:
+    return write_job(tmp_path, DONE)
 
 
 async def stay() -> None:
@@ -67,17 +77,16 @@ def test_a_start_that_failed_is_tried_again(
     assert isinstance(worker.run(job, SECONDS), Done)
 
 
-def test_a_pool_that_cannot_start_says_why(
-    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pool_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SpawnProcess, "start", fail_to_start)
     with pytest.raises(ModelError, match="Resource temporarily unavailable"):
-        WorkerPool(ModelSource(str(published)), 2, tmp_path).start()
+        WorkerPool(ModelSource(str(tmp_path)), 2, tmp_path).start()
 
 
 def test_a_process_that_cannot_be_replaced_is_reported(
-    pool: WorkerPool, job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    job = write_job(tmp_path, WAIT)
     with monkeypatch.context() as patch:
         patch.setattr(SpawnProcess, "start", fail_to_start)
         with pytest.raises(OutOfTime):
@@ -86,11 +95,15 @@ def test_a_process_that_cannot_be_replaced_is_reported(
         with pytest.raises(WorkerUnavailable):
             asyncio.run(pool.run(job, SECONDS, stay))
     assert "cannot be started again" in caplog.text
+    job = write_job(tmp_path, DONE)
     assert isinstance(asyncio.run(pool.run(job, SECONDS, stay)), Done)
     assert pool.status == "ok"
 
 
-def test_a_pool_is_closed_while_a_process_is_replaced(pool: WorkerPool, job: Job) -> None:
+def test_a_pool_is_closed_while_a_process_is_replaced(pool: WorkerPool, tmp_path: Path) -> None:
+    (tmp_path / "loading").touch()
+    job = write_job(tmp_path, WAIT)
+
     async def run_two() -> list[object]:
         waiting = [asyncio.create_task(pool.run(job, 0.0, stay)) for _ in range(2)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
