@@ -79,10 +79,16 @@ def test_a_source_of_which_nothing_can_be_decoded_fails(
     path = overwrite_packets(video, tmp_path / "lost.avi", 0, 40)
     with pytest.raises(DecodeError, match=r"none of its frames can be decoded; check the source"):
         take(path)
-    monkeypatch.setattr("vtn.predictor.live.frames._MOST_REFUSED", 10)
-    with pytest.raises(DecodeError, match=r"10 packets in a row cannot be decoded; check the source"):
+    monkeypatch.setattr("vtn.predictor.live.frames._MOST_WITHOUT_FRAME", 10)
+    with pytest.raises(DecodeError, match=r"10 packets in a row give no frame; check the source"):
         take(overwrite_packets(video, path, 20, 30))
     assert len(take(overwrite_packets(video, path, 20, 29))[0]) == 31
+    decode = LiveFrames._decode
+    monkeypatch.setattr(
+        LiveFrames, "_decode", lambda self, packet: decode(self, packet) if packet.pts < 9 else []
+    )
+    with pytest.raises(DecodeError, match=r"10 packets in a row give no frame; check the source"):
+        take(video)
 
 
 def test_a_source_that_cannot_be_read_on_fails_with_a_remedy(
@@ -131,7 +137,7 @@ def set_times(monkeypatch: pytest.MonkeyPatch, tenths: Iterable[int | None]) -> 
 
     def timed(self: LiveFrames, packet: Any) -> Any:
         frames = decode(self, packet)
-        for frame in frames or ():
+        for frame in frames:
             frame.pts, frame.time_base = next(times), Fraction(1, 10)
         return frames
 
@@ -296,5 +302,9 @@ def test_an_address(published: Path, server: str, tmp_path: Path, capsys: pytest
     assert shown == local.describe().replace(str(tmp_path / "served" / "video.mkv"), address) + "\n"
     assert predict_on_cpu([str(published), f"{server}/missing.mkv", f"{server}/playlist.m3u8"]) == 1
     missing, playlist, _ = capsys.readouterr().err.splitlines()
+    assert predict_on_cpu([str(published), f"{server}/playlist.m3u8", "--live=1"]) == 1
+    assert (
+        "which are not followed; `ffmpeg -re -i ADDRESS -c copy -f mpegts udp://" in capsys.readouterr().err
+    )
     assert f"vtn predict: {server}/missing.mkv: " in missing
     assert "not a video (it is a playlist, which is not followed; `ffmpeg -i" in playlist

@@ -10,6 +10,7 @@ import numpy as np
 
 from slowfast.errors import InputError
 from slowfast.interrupt import Interrupt
+from slowfast.video.container import without_secrets
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.windows import score_video
@@ -167,7 +168,9 @@ class ExplainsVideos:
         try:
             return as_source(video, fps=self._cfg.DATA.TARGET_FPS)
         except InputError as error:
-            name = os.fspath(video) if isinstance(video, str | os.PathLike) else f"<{type(video).__name__}>"
+            name = f"<{type(video).__name__}>"
+            if isinstance(video, str | os.PathLike):
+                name = without_secrets(os.fspath(video))
             return MissingSource(name, describe_failure(error, name))
 
     def _merged_scores(self, features: CropFeatures) -> np.ndarray:

@@ -194,7 +194,8 @@ class Predictor(ExplainsVideos):
         The attribute ``seconds`` of a prediction is the time of the newest frame since the first one. Frames
         are taken at ``fps``, by default at the frame rate of the clips that the model was trained with; each
         is encoded once. Frames that come while the model is busy are left out, and so are those that cannot
-        be decoded. Time goes on where the timestamps of the source begin anew; a gap in them is a pause.
+        be decoded. Time goes on where the timestamps of the source begin anew; a gap in them is a pause. A
+        stream of the network that is lost is connected again, and the time without it counts.
 
         Args:
             video: number of a camera as text, such as ``0``; an address, such as ``rtsp://…``; or the path of
@@ -203,7 +204,8 @@ class Predictor(ExplainsVideos):
             every_seconds: from one prediction to the next.
 
         Raises:
-            DecodeError: for a source that cannot be opened or read, or not be decoded any more.
+            DecodeError: for a source that cannot be opened or read, or not be decoded any more; for a stream
+                of the network after 300 s without a frame.
             InputError: for durations that are not above 0.
         """
         if not (0 < last_seconds < float("inf") and 0 < every_seconds < float("inf")):

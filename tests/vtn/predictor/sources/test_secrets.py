@@ -26,7 +26,10 @@ from vtn.predictor.videos import as_source
         ("rtsp://me:ge@h#e?i@m@host/a", "rtsp://***@host/a"),
         ("https://geheim@host/@user/a.mp4", "https://***@host/@user/a.mp4"),
         ("http://host/a.mp4?user=me&PWD=geheim&size=4", "http://host/a.mp4?user=me&PWD=***&size=4"),
-        ("https://host/a?X-Amz-Date=1&X-Amz-Signature=geheim", "https://host/a?X-Amz-Date=1&X-Amz-Signature=***"),
+        (
+            "https://host/a?X-Amz-Date=1&X-Amz-Signature=geheim",
+            "https://host/a?X-Amz-Date=1&X-Amz-Signature=***",
+        ),
         ("https://host/a?sv=1&sig=geheim%2F%3D", "https://host/a?sv=1&sig=***"),
         ("srt://host:9000?passphrase=geheim", "srt://host:9000?passphrase=***"),
         ("https://host/a?t=exp=1~hmac=geheim", "https://host/a?t=exp=1~hmac=***"),
@@ -94,5 +97,8 @@ def test_tracebacks_have_no_secrets(published: Path, server: str) -> None:
         next(Predictor(published, device="cpu").follow("rtsp://me:geheim@127.0.0.1:1/a", last_seconds=1))
     with pytest.raises(DecodeError) as missing:
         as_source(server.format("/missing"), fps=1).open()
+    (refused,) = Predictor(published, device="cpu").stream(["rtsp://me:geheim@127.0.0.1:1/a"])
+    assert (refused.video, refused.reason) == ("rtsp://***@127.0.0.1:1/a", "input")
+    assert "geheim" not in refused.error
     for error in (lost.value, missing.value):
         assert "geheim" not in "".join(line for line in traceback.format_exception(error) if "Error" in line)

@@ -31,6 +31,7 @@ class Outage:
     def __init__(self, name: str) -> None:
         self._name = name
         self._newest: float | None = None
+        self._seconds = 0.0
         self._wait = 0.0
 
     @property
@@ -38,12 +39,12 @@ class Outage:
         """Whether the stream has given a frame; before, it is more likely that the address is wrong."""
         return self._newest is not None
 
-    def end(self) -> None:
-        """Notes a frame, by which an outage ends."""
-        now = time.monotonic()
-        if self._wait and self._newest is not None:
-            logger.warning("%s: connected again, after %.0f s without a frame", self._name, now - self._newest)
-        self._newest, self._wait = now, 0.0
+    def end(self, seconds: float) -> None:
+        """Notes a frame of that time of the stream, by which an outage ends."""
+        if self._wait:
+            gap = seconds - self._seconds
+            logger.warning("%s: connected again, after %.1f s without a frame", self._name, gap)
+        self._newest, self._seconds, self._wait = time.monotonic(), seconds, 0.0
 
     def wait(self, lost: DecodeError) -> None:
         """Waits until the next try to connect; raises ``lost`` where there were enough of them."""

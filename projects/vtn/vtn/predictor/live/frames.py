@@ -34,11 +34,15 @@ _CAMERAS = {
     "linux": ("v4l2", "/dev/video{}"),
     "darwin": ("avfoundation", "{}"),
 }
+# Playlists are not followed, and SRT is not part of every FFmpeg.
+_RELAY = (
+    "`ffmpeg -re -i ADDRESS -c copy -f mpegts udp://127.0.0.1:5000` passes it on; follow udp://127.0.0.1:5000"
+)
 # Pushes that may wait for the model; frames of a camera that come meanwhile are dropped.
 _MOST_WAITING = 2
-# Packets in a row that the decoder may refuse, 40 seconds of 25 per second: after a loss some decoders need
-# the next key frame, which cameras may send seldom.
-_MOST_REFUSED = 1000
+# Packets in a row that may give no frame, 40 seconds of 25 per second: after a loss some decoders need the
+# next key frame, which cameras may send seldom.
+_MOST_WITHOUT_FRAME = 1000
 
 logger = get_logger(__name__)
 
@@ -135,8 +139,9 @@ class LiveFrames:
                         raise DecodeError(self._name, "no video stream")
                     clock.connect(1 / float(stream.average_rate or stream.guessed_rate or 25))
                     for frame in self._decoded(container, stream):
-                        outage.end()
-                        yield clock.seconds(frame.time), frame
+                        seconds = clock.seconds(frame.time)
+                        outage.end(seconds)
+                        yield seconds, frame
                     if not self._may_reconnect or container.duration:  # a recording, which has an end
                         return
                 lost = DecodeError(self._name, "unreadable", f"the connection was closed; {REMEDY}")
@@ -148,15 +153,14 @@ class LiveFrames:
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Yields the frames of all packets that can be decoded."""
-        decoded, refused = False, 0
+        decoded, without_frame = False, 0
         for packet in self._packets(container, stream):
             frames = self._decode(packet)
-            refused = refused + 1 if frames is None else 0
-            if refused == _MOST_REFUSED:
-                raise DecodeError(
-                    self._name, "corrupt", f"{refused} packets in a row cannot be decoded; {REMEDY}"
-                )
-            for frame in frames or ():
+            without_frame = 0 if frames else without_frame + 1
+            if without_frame == _MOST_WITHOUT_FRAME:
+                problem = f"{without_frame} packets in a row give no frame"
+                raise DecodeError(self._name, "corrupt", f"{problem}; {REMEDY}")
+            for frame in frames:
                 decoded = True
                 yield frame
         if not decoded:
@@ -177,8 +181,8 @@ class LiveFrames:
         except (av.FFmpegError, OSError) as error:
             raise DecodeError(self._name, "unreadable", f"{open_error_text(error)}; {REMEDY}") from error
 
-    def _decode(self, packet: Any) -> list[Any] | None:
-        """Returns the frames that a packet releases; None where the decoder refuses it."""
+    def _decode(self, packet: Any) -> list[Any]:
+        """Returns the frames that a packet releases; none where the decoder refuses it."""
         try:
             try:
                 return list(packet.decode())
@@ -193,7 +197,7 @@ class LiveFrames:
             if self.num_refused == 1:
                 text = open_error_text(error)
                 logger.warning("%s: a packet cannot be decoded (%s) and is left out", self._name, text)
-            return None
+            return []
 
     def _open(self) -> Any:
         try:
@@ -204,6 +208,8 @@ class LiveFrames:
             container = open_container(Address(self._place))
         except (av.FFmpegError, OSError, ValueError) as error:
             hint = f"; {ADDRESS_HINT}" if is_unknown_address(self._place) else ""
+            if isinstance(error, av.ProtocolNotFoundError) or "whitelist" in str(error):
+                hint = f"; {_RELAY}" if is_address(self._place) else hint
             raise DecodeError(self._name, reason_of(error), open_error_text(error) + hint) from error
         if container.size < 0:  # not a file, also at an http address
             self._may_drop = self._may_reconnect = True
