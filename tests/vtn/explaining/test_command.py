@@ -89,6 +89,10 @@ def test_some_videos_of_a_split(published: Path, videos: Path, capsys: pytest.Ca
     arguments = ["--split", str(split), "--prefix", str(videos), "--limit", "2"]
     assert explain_on_cpu([str(published), *arguments]) == 0
     assert capsys.readouterr().out.startswith("2 videos;")
+    split.write_text("13.mp4,0\n")
+    assert explain_on_cpu([str(published), *arguments]) == 1
+    assert "--separator is ' ', but the line contains a comma" in capsys.readouterr().err
+    assert explain_on_cpu([str(published), *arguments, "--separator=,"]) == 0
 
 
 def test_segments_of_a_split_are_refused(
@@ -96,7 +100,7 @@ def test_segments_of_a_split_are_refused(
 ) -> None:
     (tmp_path / "cut.csv").write_text("path label start end\n13.mp4 0 0 0.2\n")
     assert explain_on_cpu([str(published), "--split", str(tmp_path / "cut.csv")]) == 1
-    assert "has segments of files" in capsys.readouterr().err
+    assert "line 2: is a segment of a file" in capsys.readouterr().err
 
 
 def test_a_summary_counts_videos_that_beat_random_order() -> None:

@@ -69,6 +69,9 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     group.add_argument("--no-regions", action="store_true", help="leave out the places within frames")
     group = parser.add_argument_group("a split")
     group.add_argument("--split", default="", metavar="F", help="list of videos, lines of `path label`")
+    group.add_argument(
+        "--separator", default=" ", metavar="S", help="between path and label in --split (default: a space)"
+    )
     group.add_argument("--prefix", default="", metavar="FOLDER", help="in front of relative paths in --split")
     group.add_argument(
         "--limit",
@@ -112,8 +115,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         if args.output and not args.output.endswith(".json"):
             parser.error(f"--output {args.output}: must end in .json with --split")
     else:
-        if args.prefix or args.limit:
-            parser.error("--prefix, --limit: belong to --split")
+        if args.prefix or args.limit or args.separator != parser.get_default("separator"):
+            parser.error("--separator, --prefix, --limit: belong to --split")
         if not args.output.endswith(".html"):
             problem = f" {args.output}: must end in .html" if args.output else ": must be given"
             parser.error(f"--output{problem}; name the page, such as --output page.html")
@@ -149,21 +152,15 @@ def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: In
 
 def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
     """Measures faithfulness over a list of videos, prints a table, and writes the values."""
-    from slowfast.datasets.readers.path_label import read_csv
-    from slowfast.errors import AnnotationError
     from slowfast.interrupt import Interrupted
     from slowfast.log import printable
     from slowfast.progress import Progress
     from vtn.explaining.split import choose_videos, describe_summaries, summarize, summary_dict, write_summary
+    from vtn.predictor.labelled import read_labelled_videos
 
-    num_classes = len(predictor.class_names)
-    annotations = read_csv(args.split, num_classes=num_classes, prefix=args.prefix)
-    if annotations.segments is not None:
-        raise AnnotationError(
-            f"{args.split}: has segments of files (columns of start and end), and --split explains full "
-            "files; list full files, or cut the segments into files of their own"
-        )
-    paths = choose_videos(annotations.paths, args.limit)
+    given = {"separator": args.separator, "prefix": args.prefix}
+    videos = read_labelled_videos(args.split, len(predictor.class_names), **given)
+    paths = choose_videos([video.path for video in videos], args.limit)
     rows = []
     found = predictor.measure_faithfulness(paths)
     with Progress(len(paths), "explained", "video") as progress, closing(found):

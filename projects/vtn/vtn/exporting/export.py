@@ -19,11 +19,12 @@ from vtn.exported.description import BACKBONE, ENCODER, MODEL
 from vtn.exported.files import INT8
 from vtn.exported.model import load_exported
 from vtn.exported.programs import ONNX, TORCH_EXPORT, open_program
-from vtn.exporting.accuracy import Accuracy, LabelledVideo, measure_accuracies, read_labelled_videos
+from vtn.exporting.accuracy import Accuracy, measure_accuracies
 from vtn.exporting.comparison import LENGTHS, TOLERANCE, Parity, Speed, compare, longest_that_fits, measure
 from vtn.exporting.parts import Part, build_parts
 from vtn.exporting.report import ExportedFile, ExportReport
 from vtn.exporting.writing import require_packages, trace, write_int8, write_onnx, write_torch_export
+from vtn.predictor.labelled import LabelledVideo, read_labelled_videos
 from vtn.predictor.predictor import Predictor
 
 FORMATS: Mapping[str, str] = {"torch-export": TORCH_EXPORT, "onnx": ONNX}

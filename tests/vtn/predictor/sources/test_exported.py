@@ -15,7 +15,7 @@ from tests.support.videos import write_csv
 from vtn import Predictor
 from vtn.cli.main import main
 from vtn.exported.model import load_exported
-from vtn.exporting.accuracy import read_labelled_videos
+from vtn.predictor.labelled import read_labelled_videos
 
 
 def good_paths(videos: Path) -> list[str]:
