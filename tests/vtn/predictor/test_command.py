@@ -20,7 +20,7 @@ from tests.support.sharding.shards import write_tar
 from tests.support.tiny_models import CLASS_NAMES
 from vtn import Predictor
 from vtn.cli.predict import main
-from vtn.predictor.scoring import ViewScorer
+from vtn.predictor.scoring import ClipScorer
 
 
 @pytest.fixture
@@ -215,13 +215,13 @@ def test_ctrl_c_keeps_earlier_files_and_the_lines_so_far(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    score = ViewScorer.score
+    score = ClipScorer.score
 
-    def press_ctrl_c(scorer: ViewScorer, batch: Any) -> Any:
+    def press_ctrl_c(scorer: ClipScorer, batch: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
         return score(scorer, batch)
 
-    monkeypatch.setattr(ViewScorer, "score", press_ctrl_c)
+    monkeypatch.setattr(ClipScorer, "score", press_ctrl_c)
     path, lines = tmp_path / "scores.json", tmp_path / "scores.jsonl"
     path.write_text("complete results of an earlier command")
     command = [str(published), str(clips), "--batch-size=1", f"--json={path}"]

@@ -20,7 +20,7 @@ from tests.support.inference.command import predict_on_cpu
 from tests.support.tiny_models import CLASS_NAMES
 from vtn import Predictor
 from vtn.cli.resumed_lines import hold_lines
-from vtn.predictor.scoring import ViewScorer
+from vtn.predictor.scoring import ClipScorer
 from vtn.predictor.texts import failure_reason
 
 
@@ -56,15 +56,15 @@ def test_a_stopped_prediction_continues(
 ) -> None:
     lines = tmp_path / "scores.jsonl"
     command = (published, clips, f"--jsonl={lines}", "--resume", "--batch-size=1")
-    score = ViewScorer.score
+    score = ClipScorer.score
 
-    def press_ctrl_c(scorer: ViewScorer, batch: Any) -> Any:
+    def press_ctrl_c(scorer: ClipScorer, batch: Any) -> Any:
         if lines.read_text():
             signal.raise_signal(signal.SIGINT)
         return score(scorer, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ViewScorer, "score", press_ctrl_c)
+        patch.setattr(ClipScorer, "score", press_ctrl_c)
         assert predict(*command) == 130
     assert f"--jsonl {lines} has the results so far; add --resume to continue" in capsys.readouterr().err
     done = videos_of(lines)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from slowfast.datasets.clip import Clip, StreamedClip
 from vtn.predictor.reading.reader import Reading
-from vtn.predictor.scoring import ViewScorer, ViewScores
+from vtn.predictor.scoring import ClipScorer, ViewScores
 from vtn.predictor.videos import VideoSource
 from vtn.predictor.views import ReadVideo, ViewPlan
 
@@ -66,7 +66,7 @@ class Pipeline:
     """
 
     plan: ViewPlan
-    scorer: ViewScorer
+    scorer: ClipScorer
     batch_size: int
 
     def run(self, readings: Generator[Reading, None, None]) -> Iterator[ScoredVideo]:

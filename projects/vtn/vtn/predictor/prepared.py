@@ -19,7 +19,7 @@ from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import build_frame_view
 from vtn.predictor.reading.feature_pass import FeaturePass
-from vtn.predictor.scoring import ViewScorer
+from vtn.predictor.scoring import ClipScorer
 from vtn.predictor.texts import safe_names
 from vtn.predictor.views import ViewPlan, build_view_plan
 
@@ -42,7 +42,7 @@ class PreparedModel:
     cfg: CfgNode
     plan: ViewPlan
     features: FeaturePass
-    scorer: ViewScorer
+    scorer: ClipScorer
 
 
 def prepare_model(
@@ -76,7 +76,7 @@ def prepare_model(
     # Views come in the order of channels that the model takes, other frames in RGB.
     view = build_frame_view(cfg, model, fps)
     features = FeaturePass(replace(encoder, channels=plan.channels), plan, view)
-    scorer = ViewScorer(model, encoder, cfg.MODEL.HEAD_ACT)
+    scorer = ClipScorer(model, encoder, cfg.MODEL.HEAD_ACT)
     return PreparedModel(model, class_names, cfg, plan, features, scorer)
 
 

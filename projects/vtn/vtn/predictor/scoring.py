@@ -31,7 +31,7 @@ ViewScores = np.ndarray | Exception
 
 
 @dataclass(frozen=True)
-class ViewScorer:
+class ClipScorer:
     """A model with all that turns its logits into scores; used by any number of threads at a time.
 
     Attributes:

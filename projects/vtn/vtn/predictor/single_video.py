@@ -44,7 +44,7 @@ from vtn.inference.extract import (
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction, ScoredViews
 from vtn.inference.windows import score_video, score_windows
-from vtn.predictor.scoring import ViewScorer, merge_views
+from vtn.predictor.scoring import ClipScorer, merge_views
 from vtn.predictor.videos import FileSource
 from vtn.predictor.views import ViewPlan, build_view_plan
 from vtn.publishing.checkpoint import build_trained_model
@@ -206,7 +206,7 @@ class _VideoScorer:
         )
         read = self.plan.read(FileSource(video, video), decoding_threads())
         # The clips are in the order of channels that the model takes.
-        scorer = ViewScorer(self.model, build_encoder(self.model, self.view), self.cfg.MODEL.HEAD_ACT)
+        scorer = ClipScorer(self.model, build_encoder(self.model, self.view), self.cfg.MODEL.HEAD_ACT)
         found: list[np.ndarray] = []
         for clip in read.clips:
             self.interrupt.raise_if_requested()
