@@ -46,6 +46,7 @@ def read_csv(
     separator: str = " ",
     prefix: str = "",
     multi_label: bool = False,
+    separator_key: str = "DATA.PATH_LABEL_SEPARATOR",
 ) -> Annotations:
     """Reads a list of videos; see :mod:`slowfast.datasets.video_list` for its format.
 
@@ -55,13 +56,14 @@ def read_csv(
         separator: between columns, one character.
         prefix: folder in front of relative paths.
         multi_label: a label is a list such as ``3,17`` (or ``3;17``).
+        separator_key: the config key or option that chooses the separator, for messages.
 
     Raises:
         AnnotationError: for a missing or empty file and for the first line that cannot be read.
     """
     shared = _read_shared(path)
     text = shared.numpy()
-    start, line, form = _read_header(text, path, separator)
+    start, line, form = _read_header(text, path, separator, separator_key)
     if multi_label and separator == " " and form.columns == (LABEL,):
         _refuse_spaced_labels(text, path)
     reader = _ChunkReader(text, form, num_classes, multi_label)
@@ -112,7 +114,7 @@ def _normalize_line_ends(text: np.ndarray) -> None:
         text[returns[followers != _NEWLINE]] = _NEWLINE
 
 
-def _read_header(text: np.ndarray, path: str, separator: str) -> tuple[int, int, ListFormat]:
+def _read_header(text: np.ndarray, path: str, separator: str, key: str) -> tuple[int, int, ListFormat]:
     """Returns the offset and the number of the first line of rows, and the format."""
     start, line, first = 0, 0, b""
     if text[:3].tobytes() == codecs.BOM_UTF8:
@@ -124,7 +126,7 @@ def _read_header(text: np.ndarray, path: str, separator: str) -> tuple[int, int,
         first = ahead[: ahead.find(b"\n") + 1 or len(ahead)]
         end = start + len(first)
     first_line = first.decode(errors="surrogateescape").strip(BLANK)
-    form = ListFormat.detect(first_line, path, separator, line=line or 1)
+    form = ListFormat.detect(first_line, path, separator, key, line=line or 1)
     return (end, line + 1, form) if form.header else (start, line, form)
 
 

@@ -89,6 +89,10 @@ def test_some_videos_of_a_split(published: Path, videos: Path, capsys: pytest.Ca
     arguments = ["--split", str(split), "--prefix", str(videos), "--limit", "2"]
     assert explain_on_cpu([str(published), *arguments]) == 0
     assert capsys.readouterr().out.startswith("2 videos;")
+    split.write_text("13.mp4,0\n")
+    assert explain_on_cpu([str(published), *arguments]) == 1
+    assert "--separator" in capsys.readouterr().err
+    assert explain_on_cpu([str(published), *arguments, "--separator=,"]) == 0
 
 
 def test_segments_of_a_split_are_refused(

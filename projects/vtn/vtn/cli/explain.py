@@ -69,6 +69,9 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     group.add_argument("--no-regions", action="store_true", help="leave out the places within frames")
     group = parser.add_argument_group("a split")
     group.add_argument("--split", default="", metavar="F", help="list of videos, lines of `path label`")
+    group.add_argument(
+        "--separator", default=" ", metavar="S", help="between path and label in --split (default: a space)"
+    )
     group.add_argument("--prefix", default="", metavar="FOLDER", help="in front of relative paths in --split")
     group.add_argument(
         "--limit",
@@ -112,8 +115,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         if args.output and not args.output.endswith(".json"):
             parser.error(f"--output {args.output}: must end in .json with --split")
     else:
-        if args.prefix or args.limit:
-            parser.error("--prefix, --limit: belong to --split")
+        if args.prefix or args.limit or args.separator != parser.get_default("separator"):
+            parser.error("--separator, --prefix, --limit: belong to --split")
         if not args.output.endswith(".html"):
             problem = f" {args.output}: must end in .html" if args.output else ": must be given"
             parser.error(f"--output{problem}; name the page, such as --output page.html")
@@ -155,7 +158,8 @@ def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: In
     from vtn.explaining.split import choose_videos, describe_summaries, summarize, summary_dict, write_summary
     from vtn.inference.split import read_split
 
-    videos = read_split(args.split, len(predictor.class_names), prefix=args.prefix)
+    given = {"separator": args.separator, "prefix": args.prefix}
+    videos = read_split(args.split, len(predictor.class_names), **given)
     paths = choose_videos(videos.paths, args.limit)
     rows = []
     found = predictor.measure_faithfulness(paths)

@@ -19,7 +19,9 @@ def read_split(path: str, num_classes: int, *, separator: str = " ", prefix: str
         AnnotationError: for a list that cannot be read, and for segments of files.
         DataError: where none of the videos exists.
     """
-    videos = read_csv(path, num_classes=num_classes, separator=separator, prefix=prefix)
+    videos = read_csv(
+        path, num_classes=num_classes, separator=separator, prefix=prefix, separator_key="--separator"
+    )
     if videos.segments is not None:
         raise AnnotationError(
             f"{path}: has segments of files (columns of start and end): must have full files; list these, or "
