@@ -1,4 +1,4 @@
-"""GETTING_STARTED.md: the page's programs around a published model run as they are written."""
+"""GETTING_STARTED.md and docs/TRANSFORMERS.md: programs around a published model run as they are written."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 import vtn
 from tests.support.videos import write_csv, write_video
 
-PAGE = (Path(__file__).parents[2] / "GETTING_STARTED.md").read_text(encoding="utf-8")
-SECTION = PAGE.partition("### With transformers\n")[2].partition("\n##")[0]
-PIPELINE, TRAINING = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "GETTING_STARTED.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "TRANSFORMERS.md").read_text(encoding="utf-8")
+PIPELINE, TRAINING = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_a_program_in_python(start: str, folder: Path) -> None:
     """Of the first one without its last lines, which follow a camera."""
     for name in ("a.mp4", "b.mp4", "film.mp4"):
         shutil.copy(folder / "my_video.mp4", folder / name)
-    program = next(p for p in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if start in p)
+    program = next(p for p in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if start in p)
     exec(compile(program.partition("for update in predictor.follow")[0], "program.py", "exec"), {})
 
 
@@ -55,7 +56,7 @@ def test_the_training(folder: Path) -> None:
     mine = vtn.Predictor("published/MINE", device="cpu")
     assert [*mine.class_names] == ["move right", "move left", "move down"]
     assert mine("my_video.mp4").scores.shape == (3,)
-    adapted = re.findall(r"`(peft\.get_peft_model\(.*?\))` adds", SECTION, re.DOTALL)
+    adapted = re.findall(r"`(peft\.get_peft_model\(.*?\))` adds", PAGE, re.DOTALL)
     peft = pytest.importorskip("peft")
     model = eval(adapted[0], {"peft": peft, "model": names["model"]})
     assert any("lora_" in name for name, _ in model.named_parameters())

@@ -23,9 +23,12 @@ PAGE_OF_FILE: Mapping[str, str] = MappingProxyType(
         "CONTRIBUTING.md": "contributing.md",
         "CHANGELOG.md": "changelog.md",
         "docs/ARCHITECTURE.md": "architecture.md",
+        "docs/BACKBONES.md": "backbones.md",
+        "docs/DEPLOYMENT.md": "deployment.md",
         "docs/EXPERIMENTS.md": "experiments.md",
         "docs/EXTENDING.md": "extending.md",
         "docs/FEW_VIDEOS.md": "few-videos.md",
+        "docs/TRANSFORMERS.md": "with-transformers.md",
         "projects/vtn/README.md": "paper.md",
         "slowfast/distributed/README.md": "distributed-runs.md",
     }

@@ -22,7 +22,7 @@ from vtn.exporting.comparison import LENGTHS, Parity, compare
 from vtn.exporting.export import ExportRequest, export_model
 from vtn.exporting.parts import build_parts
 
-PAGE = (Path(__file__).parents[3] / "GETTING_STARTED.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "DEPLOYMENT.md").read_text(encoding="utf-8")
 
 
 def session(path: Path) -> Any:
@@ -69,14 +69,14 @@ def test_a_client_needs_onnxruntime_and_numpy_alone(exported: Any, num_frames: i
 def test_the_client_of_the_page_runs(
     exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The program in GETTING_STARTED.md, as it is written."""
+    """The program in docs/DEPLOYMENT.md, as it is written."""
     _, folder, _ = exported
     (tmp_path / "exported").symlink_to(folder)
     monkeypatch.chdir(tmp_path)
-    section = PAGE[PAGE.index("### For other runtimes") :]
+    section = PAGE[PAGE.index("## ONNX and torch.export") :]
     program = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert program is not None
-    exec(compile(program[1], "GETTING_STARTED.md", "exec"), {})
+    exec(compile(program[1], "DEPLOYMENT.md", "exec"), {})
     assert capsys.readouterr().out.strip() in ("left", "right", "still")
 
 
