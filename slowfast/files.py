@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 TEMPORARY_MARK = ".writing-"
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+"""Of files of figures that commands can write."""
 FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Numbers of the errors of a disk without room."""
 UNWRITABLE_DISK = FULL_DISK | {errno.EROFS}

@@ -149,7 +149,7 @@ DOORS = {
     "slowfast.engine.dry_run": "starts a run",
     "slowfast.engine.run": "starts a run",
     "slowfast.engine.test": "starts a test",
-    "slowfast.engine.testing.order_test.run_order_tests": "starts tests",
+    "slowfast.engine.testing.order_report.run_order_tests": "starts tests",
     "slowfast.engine.training.build": "builds a training run",
     "slowfast.engine.training.train_loop.train": "starts a training",
     "slowfast.extraction.extract.extract_features": "starts an extraction",

@@ -18,8 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.analysis import IMAGE_SUFFIXES
-from slowfast.files import atomic_write, output_file
+from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
 from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:
@@ -36,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="print all epochs of long runs, too")
     parser.add_argument(
         "--output",
-        type=output_file(".csv", *IMAGE_SUFFIXES),
+        type=output_file(".csv", *FIGURE_SUFFIXES),
         metavar="F",
-        help=f"write the curves as .csv, {', '.join(IMAGE_SUFFIXES)}",
+        help=f"write the curves as .csv, {', '.join(FIGURE_SUFFIXES)}",
     )
 
 

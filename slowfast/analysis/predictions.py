@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.analysis import IMAGE_SUFFIXES
 from slowfast.errors import UsageError, counted
-from slowfast.files import atomic_write, output_file
+from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
 from slowfast.log import printable
 
 if TYPE_CHECKING:
@@ -55,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--confusion",
-        type=output_file(".csv", *IMAGE_SUFFIXES),
+        type=output_file(".csv", *FIGURE_SUFFIXES),
         metavar="F",
-        help=f"write the confusion matrix as .csv, {', '.join(IMAGE_SUFFIXES)}",
+        help=f"write the confusion matrix as .csv, {', '.join(FIGURE_SUFFIXES)}",
     )
 
 

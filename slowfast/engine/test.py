@@ -20,7 +20,7 @@ from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_seeded_model
-from slowfast.engine.testing.order_test import run_order_tests
+from slowfast.engine.testing.order_report import run_order_tests
 from slowfast.engine.testing.reports import build_model_reports, build_test_reports
 from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import AnnotationError, CheckpointError, ConfigError, DataError

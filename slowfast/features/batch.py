@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.clip import Batch, BrokenVideo, Normalization, StreamedClip, collate_common
+from slowfast.datasets.views.mixing import BatchMixer, mix_labels
+from slowfast.distributed.device import CPU
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,66 @@ class FeatureBatch(Batch):
     def inputs(self, normalization: Normalization) -> Tensor:
         """Returns the features float32; their frames were normalised before the extraction."""
         return self.features.float()
+
+
+@dataclass(frozen=True)
+class FeatureMixer:
+    """A mixer of clips 0 and 1, 2 and 3, … of a batch of features; labels become distributions over classes.
+
+    Each clip keeps its frames, positions and mask. Frame i of its n frames is mixed with that frame of its
+    partner which is at the same fraction of the partner's frames, so that clips of any two lengths are mixed.
+    Standardisation and differences over time come after the mixture, in the model.
+
+    Attributes:
+        mixer: draws the fractions, and makes distributions of labels; it has no CutMix.
+    """
+
+    mixer: BatchMixer
+
+    def __call__(
+        self, batch: FeatureBatch, *, epoch: int, step: int, device: torch.device = CPU
+    ) -> FeatureBatch:
+        """Returns the mixed batch on ``device``, features float32, labels (B, K) float32.
+
+        Args:
+            batch: in host memory, labels (B,) int64 or (B, K) float.
+        """
+        if batch.num_clips == 0:
+            return batch.to(device)  # of broken videos alone; such a batch has no features
+        fractions = self.fractions(batch.num_clips // 2, epoch, step)
+        mixed = replace(
+            batch,
+            features=mix_features(batch.features.float(), batch.mask, fractions),
+            label=mix_labels(self.mixer.distributions(batch.label), fractions),
+        )
+        return mixed.to(device)
+
+    def fractions(self, pairs: int, epoch: int, step: int) -> list[float]:
+        """Returns for each pair the fraction of a clip that remains its own."""
+        first = self.mixer.first_pair
+        return [self.mixer.draw(epoch, step, first + pair, 1, 1).fraction for pair in range(pairs)]
+
+
+def mix_features(features: Tensor, mask: Tensor | None, fractions: Sequence[float]) -> Tensor:
+    """Returns the features of mixed pairs; a last odd clip and frames that are not real stay unchanged.
+
+    Args:
+        features: (B, T, F) or (B, T, M, F) of a float dtype.
+        mask: (B, T) bool, True where a frame is real; None: all are real.
+        fractions: of each pair, of a clip that remains its own.
+    """
+    mixed = features.clone()
+    every = torch.arange(features.shape[1], device=features.device)
+    for number, fraction in enumerate(fractions):
+        if fraction == 1:
+            continue
+        for clip, partner in ((2 * number, 2 * number + 1), (2 * number + 1, 2 * number)):
+            own, other = (every if mask is None else every[mask[i]] for i in (clip, partner))
+            aligned = other[_aligned_rows(len(own), len(other)).to(other.device)]
+            mixed[clip, own] = torch.lerp(features[partner, aligned], features[clip, own], fraction)
+    return mixed
+
+
+def _aligned_rows(length: int, other: int) -> Tensor:
+    """Returns for each of ``length`` rows the row of ``other`` rows at the same fraction of the whole."""
+    return ((torch.arange(length) + 0.5) * other / length).long().clamp(max=other - 1)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import base64
-import html
-import io
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slowfast.errors import counted
-from slowfast.files import atomic_write, output_file, write_text
+from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import CommandReport
 
 if TYPE_CHECKING:  # keeps `--help` fast
+    from matplotlib.figure import Figure
+
     from slowfast.preparation.file_work.probe import VideoFacts
 
 EXAMPLES = """\
 examples:
   statistics on the terminal
     slowfast prepare stats data/train.csv
-  statistics and plots in one file
-    slowfast prepare stats data/train.csv --plots data/train.html --report data/train_stats.json
+  the same with histograms, and the values for other programs
+    slowfast prepare stats data/train.csv --plots data/train.png --report data/train_stats.json
 """
 
 # Units with their sizes in seconds and bytes, large ones first.
@@ -44,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
     parser.add_argument(
         "--plots",
-        type=output_file(".png", ".html"),
+        type=output_file(*FIGURE_SUFFIXES),
         metavar="FILE",
-        help="plots, as .png or as a self-contained .html",
+        help=f"write histograms as {', '.join(FIGURE_SUFFIXES)}",
     )
     add_work_arguments(parser, time_limit=60.0)
 
@@ -61,7 +59,8 @@ def run(args: argparse.Namespace) -> CommandReport:
     )
     report = summarize_videos(facts, [name for entry in videos.entries for name in entry.classes])
     if args.plots:
-        _write_plots(Path(args.plots), facts, report)
+        with atomic_write(args.plots) as temporary:
+            _draw([fact for fact in facts if fact.frames], report.values["classes"]).savefig(temporary)
         report.lines.append(f"plots: {args.plots}")
     return report
 
@@ -120,23 +119,8 @@ def _with_unit(value: float, units: Sequence[tuple[str, float]]) -> str:
     return f"{value / size:.4g} {name}"
 
 
-def _write_plots(path: Path, facts: Sequence[VideoFacts], report: CommandReport) -> None:
-    png = _draw([fact for fact in facts if fact.frames], report.values["classes"])
-    if path.suffix.lower() == ".html":
-        encoded = base64.b64encode(png).decode()
-        write_text(
-            path,
-            "<!doctype html>\n<meta charset='utf-8'>\n<title>Data set</title>\n"
-            f"<pre>{html.escape(str(report))}</pre>\n"
-            f"<img alt='histograms' src='data:image/png;base64,{encoded}'>\n",
-        )
-        return
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(png)
-
-
-def _draw(facts: Sequence[VideoFacts], classes: dict[str, int]) -> bytes:
-    """Returns histograms of all measures and of the classes as a PNG file."""
+def _draw(facts: Sequence[VideoFacts], classes: dict[str, int]) -> Figure:
+    """Draws histograms of all measures and of the classes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 7), layout="constrained")
@@ -149,6 +133,4 @@ def _draw(facts: Sequence[VideoFacts], classes: dict[str, int]) -> bytes:
     axes[-1].bar(range(len(classes)), list(classes.values()), width=1.0)
     axes[-1].set_xlabel("classes, most frequent first")
     axes[-1].set_ylabel("videos")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()
+    return figure

@@ -29,7 +29,7 @@ from slowfast.datasets.views.mixing import build_mixer, mix_labels
 from slowfast.distributed.device import widest_float
 from slowfast.engine.seeding import seed_generators
 from slowfast.errors import ModelError
-from slowfast.features.mixing import FeatureMixer, mix_features
+from slowfast.features.batch import FeatureMixer, mix_features
 from slowfast.models.build import build_model
 from slowfast.models.capabilities import StandardizesFeatures
 from slowfast.models.objective.training_loss import build_training_loss

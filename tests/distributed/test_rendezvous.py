@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 import slowfast.distributed.rendezvous.store
-from slowfast.distributed.code_version import describe_difference, running_code
 from slowfast.distributed.rendezvous.meeting import meet
-from slowfast.distributed.rendezvous.peers import PeerInfo
+from slowfast.distributed.rendezvous.peers import PeerInfo, describe_difference, running_code
 from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.world import World, choose_network, free_local_address
 from slowfast.errors import DistributedError

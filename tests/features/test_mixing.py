@@ -12,8 +12,7 @@ from slowfast.datasets.clip import BrokenVideo
 from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.views.mixing import BatchMixer
 from slowfast.errors import ConfigError
-from slowfast.features.batch import FeatureClip
-from slowfast.features.mixing import FeatureMixer, mix_features
+from slowfast.features.batch import FeatureClip, FeatureMixer, mix_features
 
 K = 3
 

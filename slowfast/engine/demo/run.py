@@ -15,8 +15,7 @@ from slowfast.datasets.class_names import build_class_names, read_class_names
 from slowfast.datasets.views.view_reader import ClipViews, ViewReader
 from slowfast.distributed.device import device_errors
 from slowfast.distributed.world import World
-from slowfast.engine.demo.drawing import OutputFormat, draw_video
-from slowfast.engine.demo.overlay import Overlay
+from slowfast.engine.demo.drawing import OutputFormat, Overlay, draw_video
 from slowfast.engine.demo.windows import WindowScorer
 from slowfast.engine.run_model import build_seeded_model
 from slowfast.engine.test import find_weights

@@ -37,7 +37,7 @@ from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.errors import ConfigError, counted
-from slowfast.features.mixing import FeatureMixer
+from slowfast.features.batch import FeatureMixer
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.models.capabilities import clip_grid_of, feature_shape_of

@@ -25,7 +25,7 @@ from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.stall import StallDetector
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
-from slowfast.features.mixing import FeatureMixer
+from slowfast.features.batch import FeatureMixer
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
 from slowfast.models.inference.encoding import prepare_frozen_encoding

@@ -13,8 +13,7 @@ import pytest
 
 from slowfast.config.check import check
 from slowfast.distributed.world import World
-from slowfast.engine.demo.drawing import OutputFormat, draw_video
-from slowfast.engine.demo.overlay import Overlay
+from slowfast.engine.demo.drawing import OutputFormat, Overlay, draw_video
 from slowfast.engine.demo.run import run_demo
 from slowfast.engine.demo.windows import Window, window_spans
 from slowfast.engine.run import run

@@ -23,8 +23,7 @@ from slowfast.engine import evaluator
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.prediction_file import VideoScores, load_predictions
 from slowfast.engine.run import run
-from slowfast.engine.testing.order_report import compare_orders
-from slowfast.engine.testing.order_test import order_path, run_order_tests
+from slowfast.engine.testing.order_report import compare_orders, order_path, run_order_tests
 from slowfast.interrupt import Interrupt
 from slowfast.models.build import MODEL_REGISTRY
 from tests.support.processes import run_all, run_forked

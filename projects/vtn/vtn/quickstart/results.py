@@ -19,8 +19,7 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Clip, Normalization, normalize
 from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
 from slowfast.engine.prediction_file import Predictions, load_predictions
-from slowfast.engine.testing.order_report import compare_orders
-from slowfast.engine.testing.order_test import order_path
+from slowfast.engine.testing.order_report import compare_orders, order_path
 from slowfast.files import write_text
 from slowfast.models.frame_format import frame_normalization
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
