@@ -153,13 +153,12 @@ def test_an_empty_batch_gives_empty_logits() -> None:
 
 @pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 @torch.no_grad()
-def test_aliases_with_the_names_of_timm(build: Callable[[], FrameModel]) -> None:
+def test_features_and_their_classification_are_the_two_halves_of_a_model(
+    build: Callable[[], FrameModel],
+) -> None:
     model, frames = build(), random_clips()
     positions, mask = torch.arange(6).expand(2, 6) * 3, torch.arange(6) < torch.tensor([[6], [4]])
-    features = model.forward_features(frames, mask)
-    assert torch.equal(features, model.encode_frames(frames, mask))
-    logits = model.forward_head(features, positions, mask)
-    assert torch.equal(logits, model.classify(features, positions, mask))
+    logits = model.classify(model.encode_frames(frames, mask), positions, mask)
     assert torch.equal(logits, model(frames, positions, mask))
 
 

@@ -116,16 +116,6 @@ class FrameModel(BackboneModel):
         """
         raise NotImplementedError
 
-    def forward_features(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Returns :meth:`encode_frames` of its arguments; timm's name for it."""
-        return self.encode_frames(frames, mask)
-
-    def forward_head(
-        self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        """Returns :meth:`classify` of its arguments; timm's name for it."""
-        return self.classify(features, positions, mask)
-
     def layer_id(self, name: str) -> tuple[int, int]:
         """Returns (depth of the parameter ``name`` from the input, number of depths).
 

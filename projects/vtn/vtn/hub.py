@@ -21,7 +21,7 @@ from vtn.arguments.model_arguments import ModelArguments
 from vtn.folder.entries import FACTS, NEEDED_ENTRIES, TRANSFORMERS_ENTRIES, arguments_as_json
 from vtn.folder.layout import write_folder
 from vtn.folder.model_size import check_arguments
-from vtn.folder.untrusted import count_safetensors
+from vtn.folder.untrusted import check_backbone, count_safetensors
 
 PAPER = "https://arxiv.org/abs/2102.00719"
 CARD = """---
@@ -250,8 +250,6 @@ def _check_backbone(
         model_id: the folder, for messages.
         is_chosen: whether the user has given the backbone.
     """
-    from vtn.folder.untrusted import check_backbone
-
     name, args = arguments.backbone.name, arguments.backbone.args
     if isinstance(name, str):  # otherwise it is a module
         own = args if args == described.backbone.args else {}

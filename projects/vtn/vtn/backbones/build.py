@@ -24,7 +24,6 @@ from vtn.backbones.clips import vjepa2_1  # noqa: F401  (registers its encoders)
 from vtn.backbones.efficientnet_lite0 import efficientnet_lite0_imagenet
 from vtn.backbones.shallow_conv import ShallowConv
 from vtn.backbones.weight_files import load_backbone_weights
-from vtn.config import POOLINGS
 
 __all__ = ["BACKBONE_REGISTRY", "Backbone", "ShallowConv", "build_backbone", "efficientnet_lite0_imagenet"]
 
@@ -70,8 +69,6 @@ def build_backbone(
     else:
         check_packages()  # other versions keep a model's parts elsewhere: SigLIP's head would not be found
         module, name = module_of(backbone)
-        if pooling and pooling not in POOLINGS:
-            raise ModelError(f"VTN.BACKBONE.POOLING = {pooling!r}: must be {', '.join(POOLINGS)} or ''")
         built = import_module(module).build(name, pretrained=fetch, options=options, pooling=pooling)
     if pretrained and checkpoint:
         load_backbone_weights(built, checkpoint)

@@ -62,20 +62,19 @@ def weights_file() -> Path:
 
 
 def rename_by_order(
-    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], path: Path, *, surplus: int = _CLASSIFIER
+    theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], path: Path
 ) -> dict[str, Tensor]:
     """Returns the tensors of ``theirs`` under the names of ``ours``; both must have the same order.
 
     Args:
-        theirs: state dict with the weights.
-        ours: state dict with the names to use.
+        theirs: state dict with the weights, the classifier's at its end.
+        ours: state dict with the names to use, without a classifier.
         path: file of ``theirs``, for messages.
-        surplus: number of entries at the end of ``theirs`` that ``ours`` does not have.
 
     Raises:
         CheckpointError: if the kind (weight, bias, running_mean, …) or the shape of any pair differs.
     """
-    entries = list(theirs.items())[: len(theirs) - surplus]
+    entries = list(theirs.items())[:-_CLASSIFIER]
     pairs = list(zip(entries, ours.items(), strict=False))
     wrong = [
         f"{name} {tuple(tensor.shape)} for {own} {tuple(wanted.shape)}"

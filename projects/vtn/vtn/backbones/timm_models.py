@@ -80,12 +80,10 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
 
 def locate_weights(name: str) -> NeededWeights:
     """Returns the published weights of the model, and a copy of the user, of torch or of the hub's client."""
-    from timm.models import get_pretrained_cfg
-
     if (local := _local_file(name)).is_file():
         return NeededWeights(name, path=str(local))
     hub_name = _hub_name(name)
-    published = None if name.startswith(_UNLISTED) else get_pretrained_cfg(name)
+    published = _published(name)
     url = (published.url or "") if published is not None else ""
     if url and (path := cached_download(url)):
         return NeededWeights(name, url, path)
@@ -161,12 +159,17 @@ def _patch_side(network: nn.Module) -> int:
 
 def _hub_name(name: str) -> str:
     """Returns the name on the Hugging Face hub of a model's weights; empty where timm takes others."""
+    if name.startswith(_ON_HUB):
+        return name.partition(":")[2]
+    published = _published(name)
+    return (published.hf_hub_id or "") if published is not None else ""
+
+
+def _published(name: str) -> Any:
+    """Returns what timm knows about the weights of a model of its list; None without any."""
     from timm.models import get_pretrained_cfg
 
-    if name.startswith(_UNLISTED):
-        return name.partition(":")[2] if name.startswith(_ON_HUB) else ""
-    published = get_pretrained_cfg(name)
-    return (published.hf_hub_id or "") if published is not None else ""
+    return None if name.startswith(_UNLISTED) else get_pretrained_cfg(name)
 
 
 def _local_file(name: str) -> Path:
@@ -177,9 +180,7 @@ def _local_file(name: str) -> Path:
 
 def _remedy(name: str, local_file: Path) -> str:
     """Returns the instructions for a manual download."""
-    from timm.models import get_pretrained_cfg
-
-    published = None if name.startswith(_UNLISTED) else get_pretrained_cfg(name)
+    published = _published(name)
     if published is not None and published.hf_hub_id:
         source = f"{_HUB}/{published.hf_hub_id}/resolve/main/model.safetensors"
     elif published is not None and published.url:

@@ -7,7 +7,7 @@ from vtn.config.check import check_vtn_config
 from vtn.config.defaults import add_vtn_config
 from vtn.config.derived import BACKBONE_OF_ARCH, attention_windows, backbone_name, lora_options
 from vtn.config.names import ADJUSTABLE, ALIASES, OBSOLETE
-from vtn.config.requirements import MODEL_NAMES, POOLINGS, REQUIREMENTS
+from vtn.config.requirements import MODEL_NAMES, REQUIREMENTS
 
 __all__ = [
     "ADJUSTABLE",
@@ -15,7 +15,6 @@ __all__ = [
     "BACKBONE_OF_ARCH",
     "MODEL_NAMES",
     "OBSOLETE",
-    "POOLINGS",
     "REQUIREMENTS",
     "add_vtn_config",
     "attention_windows",

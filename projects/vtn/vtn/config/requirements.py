@@ -8,8 +8,6 @@ from types import MappingProxyType
 from typing import Any
 
 MODEL_NAMES = ("VTN", "FrameAverage", "AttentiveProbe")
-# Pooling of many features into one: the class token, the mean, or a learned attention (MAP head).
-POOLINGS = ("cls", "mean", "map")
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ _POSITION_UNIT = _one_of("frame", "second")
 REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
     {
         "MODEL.DROPOUT_RATE": _FRACTION,  # which the framework checks
-        "VTN.BACKBONE.POOLING": _one_of(*POOLINGS, ""),
+        "VTN.BACKBONE.POOLING": _one_of("cls", "mean", "map", ""),
         "VTN.BACKBONE.TOKENS": Requirement(
             "rows and columns of a grid, such as [3, 3]; [1, 1] is one pooled vector per frame", _are_tokens
         ),

@@ -58,11 +58,39 @@ def band_attention(
     Returns:
         Contexts (B, Q, D). Rows of masked queries are finite but have no meaning.
     """
-    if is_exporting():
-        return _band_attention_of_free_length(
-            query, key, value, cls_key, cls_value, half_window, key_mask, tokens_per_frame
-        )
-    (B, Q, N, E), S = query.shape, key.shape[1]
+    B, Q, N, E = query.shape
+    arrange = _blocks_by_index if is_exporting() else _blocks_by_padding
+    blocks, key, value, allowed = arrange(
+        query, key, value, cls_key, cls_value, half_window, first, key_mask, tokens_per_frame
+    )
+    # Compute all blocks in one call, then join them and remove the queries added at the end.
+    query = blocks.flatten(0, 1)  # (B·blocks, N, block, E)
+    if not is_exporting() and products_are_faster(query, key, value):
+        context = attend_by_products(query, key, value, allowed, dropout)
+    else:
+        context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
+    context = context.transpose(1, 2).reshape(B, blocks.shape[1] * blocks.shape[3], N * E)
+    return context[:, torch.arange(Q, device=query.device)] if is_exporting() else context[:, :Q]
+
+
+def _blocks_by_padding(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cls_key: Tensor,
+    cls_value: Tensor,
+    half_window: int,
+    first: int,
+    key_mask: Tensor | None,
+    tokens_per_frame: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Arranges the tensors of :func:`band_attention` by block, keys and values as overlapping windows.
+
+    Returns:
+        Queries (B, blocks, N, block, E), keys and values (B·blocks, N, 1 + keys, E), and the keys that each
+        query may attend to, which are (block, 1 + keys) or (B·blocks, 1, block, 1 + keys) bool.
+    """
+    (B, Q), S = query.shape[:2], key.shape[1]
     # Choose the number of keys per block: the block itself and a halo on each side, both whole frames.
     if (block := _block_size(half_window, tokens_per_frame)) >= Q:  # one block with all keys of the span
         blocks, block, halo, keys = 1, Q, first, S
@@ -74,9 +102,8 @@ def band_attention(
     before, after = halo - first, (blocks - 1) * block + keys - (halo - first) - S
     padded = blocks > 1 and (before > 0 or after > 0)
 
-    # Arrange queries by block, and keys and values as one overlapping window per block, with [CLS] in front.
     query = F.pad(query, (0, 0, 0, 0, 0, blocks * block - Q)) if blocks * block > Q else query
-    query = query.unflatten(1, (blocks, block)).transpose(2, 3).flatten(0, 1)  # (B·blocks, N, block, E)
+    query = query.unflatten(1, (blocks, block)).transpose(2, 3)  # (B, blocks, N, block, E)
     key, value = (
         _with_cls(_windows(x, before, after, keys, block), cls_x)  # (B·blocks, N, 1 + keys, E)
         for x, cls_x in ((key, cls_key), (value, cls_value))
@@ -88,13 +115,46 @@ def band_attention(
         real = key_mask if key_mask is not None else key.new_ones(1, S, dtype=torch.bool)
         real = _real_keys(real, before, after, keys, block).expand(B, -1, -1)  # (B, blocks, 1 + keys)
         allowed = allowed & real.flatten(0, 1)[:, None, None]  # (B·blocks, 1, block, 1 + keys)
+    return query, key, value, allowed
 
-    # Compute all blocks in one call, then join them and remove the queries added at the end.
-    if products_are_faster(query, key, value):
-        context = attend_by_products(query, key, value, allowed, dropout)
-    else:
-        context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
-    return context.transpose(1, 2).reshape(B, blocks * block, N * E)[:, :Q]
+
+def _blocks_by_index(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cls_key: Tensor,
+    cls_value: Tensor,
+    half_window: int,
+    first: int,
+    key_mask: Tensor | None,
+    tokens_per_frame: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Does what :func:`_blocks_by_padding` does, without decisions that depend on the length.
+
+    One exported graph then serves sequences of any length. Blocks and halos are gathered by index: padding
+    and slices, whose sizes would depend on S, are conditions for a tracer. ``first`` is 0: queries and keys
+    are of the same tokens.
+    """
+    S = query.shape[1]
+    mask = key.new_ones(key.shape[:2], dtype=torch.bool) if key_mask is None else key_mask
+    block = _block_size(half_window, tokens_per_frame)
+    halo = half_window * tokens_per_frame
+    # One block more than needed, since a dimension that may be 1 is a condition for a tracer, too.
+    starts = torch.arange((S + block - 1) // block + 1, device=query.device)[:, None] * block  # (blocks, 1)
+    rows = starts + torch.arange(block, device=query.device)
+    columns = starts + torch.arange(-halo, block + halo, device=query.device)
+    # Index 0 is [CLS], index 1 + i is key i; indices beyond the ends read another key, which is excluded.
+    inside = (columns >= 0) & (columns < S)
+    columns = F.pad(columns.clamp(min=0) + 1, (1, 0)).clamp(max=S)  # (blocks, 1 + keys)
+    key, value = (
+        torch.cat([cls_x[:, None], x], dim=1)[:, columns].flatten(0, 1).transpose(1, 2)
+        for x, cls_x in ((key, cls_key), (value, cls_value))
+    )  # (B·blocks, N, 1 + keys, E)
+    real = F.pad(mask, (1, 0), value=True)[:, columns] & F.pad(inside, (1, 0), value=True)
+    band = _band(block, block + 2 * halo, halo, half_window, tokens_per_frame, query.device)
+    allowed = band & real.flatten(0, 1)[:, None, None]  # (B·blocks, 1, block, 1 + keys)
+    query = query[:, rows.clamp(max=S - 1)].transpose(2, 3)  # (B, blocks, N, block, E)
+    return query, key, value, allowed
 
 
 def band_weights(
@@ -130,50 +190,6 @@ def band_weights(
     real = F.pad(real, (halo, halo), value=False).unfold(1, window, M)  # (B, frames, window)
     real = F.pad(real, (1, 0), value=True).repeat_interleave(M, dim=1)  # (B, S, 1 + window)
     return scores.masked_fill(~real[:, None], float("-inf")).softmax(-1)
-
-
-def _band_attention_of_free_length(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    cls_key: Tensor,
-    cls_value: Tensor,
-    half_window: int,
-    key_mask: Tensor | None,
-    tokens_per_frame: int,
-) -> Tensor:
-    """Computes :func:`band_attention` without decisions that depend on the length, for exported graphs.
-
-    One graph then serves sequences of any length, still at linear cost. Blocks and halos are gathered by
-    index: padding and slices, whose sizes would depend on S, are conditions for a tracer.
-
-    Args:
-        query, key, value: (B, S, N, E) of the same tokens.
-        key_mask: (B, S) bool; None means all frames are real.
-    """
-    B, S, N, E = query.shape
-    mask = key.new_ones(key.shape[:2], dtype=torch.bool) if key_mask is None else key_mask
-    block = _block_size(half_window, tokens_per_frame)
-    halo = half_window * tokens_per_frame
-    # One block more than needed, since a dimension that may be 1 is a condition for a tracer, too.
-    starts = torch.arange((S + block - 1) // block + 1, device=query.device)[:, None] * block  # (blocks, 1)
-    rows = starts + torch.arange(block, device=query.device)
-    columns = starts + torch.arange(-halo, block + halo, device=query.device)
-    # Index 0 is [CLS], index 1 + i is key i; indices beyond the ends read another key, which is excluded.
-    inside = (columns >= 0) & (columns < S)
-    columns = F.pad(columns.clamp(min=0) + 1, (1, 0)).clamp(max=S)  # (blocks, 1 + keys)
-    key, value = (
-        torch.cat([cls_x[:, None], x], dim=1)[:, columns].flatten(0, 1).transpose(1, 2)
-        for x, cls_x in ((key, cls_key), (value, cls_value))
-    )  # (B·blocks, N, 1 + keys, E)
-    real = F.pad(mask, (1, 0), value=True)[:, columns] & F.pad(inside, (1, 0), value=True)
-    band = _band(block, block + 2 * halo, halo, half_window, tokens_per_frame, query.device)
-    allowed = band & real.flatten(0, 1)[:, None, None]  # (B·blocks, 1, block, 1 + keys)
-
-    query = query[:, rows.clamp(max=S - 1)].flatten(0, 1).transpose(1, 2)  # (B·blocks, N, block, E)
-    context = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed).transpose(1, 2)
-    tokens = torch.arange(S, device=query.device)
-    return context.reshape(B, -1, N * E)[:, tokens]
 
 
 def _block_size(half_window: int, tokens_per_frame: int) -> int:

@@ -12,7 +12,8 @@ Shapes: B clips, T frames, S tokens of a span, D width, N heads, E = D / N width
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -84,7 +85,9 @@ class EncoderLayer(nn.Module):
             return self._advance_in_place(tokens, context, mask)
         query, key, value = self._query_key_value(tokens)
         frame_mask = None if mask is None else mask[:, 1:]
-        frames = self._band(query[:, 1:], key[:, 1:], value[:, 1:], key[:, 0], value[:, 0], frame_mask)
+        frames = self._band_attention(
+            query[:, 1:], key[:, 1:], value[:, 1:], key[:, 0], value[:, 0], key_mask=frame_mask
+        )
         return self._feed_forward(tokens, torch.cat([context[:, None], frames], dim=1))
 
     def cls_state(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -151,9 +154,10 @@ class EncoderLayer(nn.Module):
 
             # Attention of the chunk needs its own queries only, but the keys and values of the span.
             query, key, value = self._query_key_value(span)
-            frames = self._band(
-                query[:, first:last], key, value, cls_key[:, 0], cls_value[:, 0], span_mask, first
-            )
+            frames = self._band_attention(
+                query[:, first:last], key, value, cls_key[:, 0], cls_value[:, 0],
+                key_mask=span_mask, first=first,
+            )  # fmt: skip
             # Save the last old values of the chunk as the next left halo, then overwrite the chunk.
             left = span[:, max(0, last - halo) : last].clone()
             del query, key, value, span  # frees memory: the feed-forward network has the peak
@@ -162,28 +166,13 @@ class EncoderLayer(nn.Module):
         tokens[:, 0] = self._feed_forward(tokens[:, 0], context)
         return tokens
 
-    def _band(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        cls_key: Tensor,
-        cls_value: Tensor,
-        mask: Tensor | None,
-        first: int = 0,
-    ) -> Tensor:
-        """Calls :func:`band_attention` with the window and the dropout of this layer."""
-        dropout = self.attention_dropout if self.training else 0.0
-        return band_attention(
-            query,
-            key,
-            value,
-            cls_key,
-            cls_value,
+    @property
+    def _band_attention(self) -> Callable[..., Tensor]:
+        """:func:`band_attention` with the window and the dropout of this layer."""
+        return partial(
+            band_attention,
             half_window=self.half_window,
-            first=first,
-            key_mask=mask,
-            dropout=dropout,
+            dropout=self.attention_dropout if self.training else 0.0,
             tokens_per_frame=self.tokens_per_frame,
         )
 

@@ -239,7 +239,7 @@ def layer_windows(attention_window: int | Sequence[int], num_layers: int) -> lis
     windows = [attention_window] if isinstance(attention_window, int) else list(attention_window)
     if len(windows) == 1:
         windows = windows * num_layers
-    if num_layers < 1 or len(windows) != num_layers:
+    if len(windows) != num_layers:
         raise ModelError(
             f"attention_window = {attention_window}: does not fit num_layers = {num_layers}; must be one "
             "window for all layers, or one per layer"

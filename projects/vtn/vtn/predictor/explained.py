@@ -74,8 +74,9 @@ class ExplainsVideos:
             DecodeError, OSError: for a video that cannot be decoded.
             Interrupted: after a signal.
             InputError: for a predictor with ``views``, whose clips are not one sequence; a video of one
-                frame; an unknown class; a missing package.
+                frame; and an unknown class.
         """
+        from vtn.explaining.explain import find_label
         from vtn.explaining.explanation import MergedCrops
         from vtn.explaining.pictures import playable_video
         from vtn.explaining.video import ExplainedModel, ExplanationRequest, explain_video
@@ -86,7 +87,7 @@ class ExplainsVideos:
         request = request or ExplanationRequest()
         encoder, view = self._features.encoder, self._features.view
         model = ExplainedModel(encoder, view, self._scorer.head_act, self.class_names)
-        model.check(request)
+        find_label(self.class_names, request.label)  # before any work
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}

@@ -50,9 +50,9 @@ class TestPretrainedDemo:
 
     def test_weights_in_another_order_are_refused(self) -> None:
         ours = {"a.weight": torch.zeros(2), "a.bias": torch.zeros(3)}
-        file = Path("w.pth")
+        file, classifier = Path("w.pth"), {"fc.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}
         assert rename_by_order(
-            {"x.weight": ours["a.weight"], "x.bias": ours["a.bias"]}, ours, file, surplus=0
+            {"x.weight": ours["a.weight"], "x.bias": ours["a.bias"], **classifier}, ours, file
         )
         for theirs in (
             {"x.bias": torch.zeros(2), "x.weight": torch.zeros(3)},
@@ -60,7 +60,7 @@ class TestPretrainedDemo:
             {"x.weight": torch.zeros(2)},
         ):
             with pytest.raises(CheckpointError, match="does not contain the weights"):
-                rename_by_order(theirs, ours, file, surplus=0)
+                rename_by_order({**theirs, **classifier}, ours, file)
 
     def test_the_error_without_the_package_names_its_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def missing(_: str) -> None:

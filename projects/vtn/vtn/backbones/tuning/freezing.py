@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from slowfast.errors import ModelError
 from vtn.arguments.backbone import BackboneConfig
@@ -60,9 +61,9 @@ def autocast_modules(network: nn.Module, names: list[str], dtype: torch.dtype) -
     The output of each module has the dtype of its input.
     """
     for name in names:
-        module, casting = network.get_submodule(name), _Casting(dtype)
-        module.register_forward_pre_hook(casting.enter, with_kwargs=True)
-        module.register_forward_hook(casting.leave, always_call=True)
+        module = network.get_submodule(name)
+        # A partial function of a bound method: deep copies of the network get one of their own module.
+        module.forward = partial(_forward_in, dtype, module.forward)  # type: ignore[method-assign]
 
 
 def autocast(device: str, dtype: torch.dtype) -> AbstractContextManager[Any]:
@@ -70,37 +71,19 @@ def autocast(device: str, dtype: torch.dtype) -> AbstractContextManager[Any]:
     return nullcontext() if device == "meta" else torch.autocast(device, dtype)
 
 
-class _Casting:
-    """Forward hooks that enable autocast before a module computes and disable it afterwards."""
+def _forward_in(dtype: torch.dtype, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls ``forward`` under autocast; its output, or each tensor of a list, gets the dtype of the input."""
+    # Blocks of networks with several pathways have a list of tensors as their argument.
+    first = next(filter(_is_float, tree_leaves((args, kwargs))), None)
+    if first is None:
+        return forward(*args, **kwargs)
+    with autocast(first.device.type, dtype):
+        output = forward(*args, **kwargs)
+    return tree_map(lambda value: value.to(first.dtype) if _is_float(value) else value, output)
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        # Threads may share a model; a context of autocast belongs to the thread that has entered it.
-        self._open: dict[int, list[tuple[Any, torch.dtype | None]]] = {}
 
-    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Enables autocast on the device of the first tensor argument and stores that tensor's dtype."""
-        # Blocks of networks with several pathways have a list of tensors as their argument.
-        values, _ = tree_flatten((args, kwargs))
-        first = next((value for value in values if isinstance(value, Tensor)), None)
-        context = autocast("cpu" if first is None else first.device.type, self.dtype)
-        context.__enter__()
-        entered = self._open.setdefault(threading.get_ident(), [])
-        entered.append((context, None if first is None else first.dtype))
-
-    def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """Disables autocast and returns the output, or each tensor of a list, in the dtype of the input."""
-        entered = self._open[threading.get_ident()]
-        context, dtype = entered.pop()
-        if not entered:
-            del self._open[threading.get_ident()]
-        context.__exit__(None, None, None)
-
-        def cast(value: Any) -> Any:
-            is_float = isinstance(value, Tensor) and value.is_floating_point()
-            return value.to(dtype) if is_float and dtype is not None else value
-
-        return tree_map(cast, output)
+def _is_float(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _first_blocks(network: nn.Module, blocks: int) -> set[str]:
