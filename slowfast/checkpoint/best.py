@@ -9,6 +9,8 @@ from pathlib import Path
 from slowfast.checkpoint.storage import SavedCheckpoint, recorded_validation
 
 _LOWER_IS_BETTER = ("loss", "top1_err", "top5_err")
+# Fraction of the scored videos of another validation that one must have to be compared with it.
+_COMPARABLE = 0.9
 
 
 def compared_metric(metrics: Mapping[str, float], metric: str = "") -> str:
@@ -35,12 +37,35 @@ def badness(metrics: Mapping[str, float], metric: str = "") -> float:
     return value if name in _LOWER_IS_BETTER else -value
 
 
+def scored_fraction(metrics: Mapping[str, float]) -> float:
+    """Returns the fraction of a validation's videos that have scores; 1 where it is unknown."""
+    videos, broken = metrics.get("videos", 1.0), metrics.get("broken_videos", 0.0)
+    return float(videos / max(videos + broken, 1))
+
+
+def is_incomplete(fraction: float, other: float) -> bool:
+    """Returns whether a validation that scored ``fraction`` of its videos must not be compared with another.
+
+    A disk that is lost for a minute leaves the scores of a few videos, whose accuracy may be the highest.
+    """
+    return fraction < _COMPARABLE * other
+
+
 def best_of(checkpoints: Sequence[SavedCheckpoint], metric: str = "") -> Path | None:
-    """Returns the checkpoint with the best recorded validation, the earliest of equals; None without one."""
-    found = {
-        checkpoint: badness(metrics, metric)
+    """Returns the checkpoint with the best recorded validation, the earliest of equals; None without one.
+
+    Validations that scored fewer videos than others are left out, see :func:`is_incomplete`.
+    """
+    recorded = {
+        checkpoint: metrics
         for checkpoint in sorted(checkpoints)
         if (metrics := recorded_validation(checkpoint.path)) is not None
+    }
+    most = max(map(scored_fraction, recorded.values()), default=0.0)
+    found = {
+        checkpoint: badness(metrics, metric)
+        for checkpoint, metrics in recorded.items()
+        if not is_incomplete(scored_fraction(metrics), most)
     }
     best = min(found, key=lambda checkpoint: found[checkpoint], default=None)
     return best.path if best is not None and math.isfinite(found[best]) else None

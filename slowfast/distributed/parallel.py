@@ -48,8 +48,9 @@ def build_parallelism(cfg: CfgNode, world: World, *, scales_gradients: bool) -> 
     sharded = cfg.PARALLEL.MODE == "fsdp" and world.size > 1
     if sharded and scales_gradients:
         raise ConfigError(
-            "PARALLEL.MODE = 'fsdp': cannot be used with float16, the mixed precision of this GPU, and its "
-            "gradient scaling; set TRAIN.MIXED_PRECISION False, or PARALLEL.MODE ddp"
+            "PARALLEL.MODE = 'fsdp': cannot be used with float16 (or mixed, which is float16 on this device) "
+            "and its gradient scaling; set TRAIN.PRECISION float32 and TRAIN.MIXED_PRECISION False, or "
+            "PARALLEL.MODE ddp"
         )
     return Parallelism(sharded, cfg.PARALLEL.STATIC_GRAPH, cfg.PARALLEL.FIND_UNUSED_PARAMETERS)
 

@@ -96,8 +96,7 @@ class Headroom:
         if self.limit == LOADING and self._workers_suffice:
             return (
                 f"{times}: waits for data, although {counted(self.workers, 'worker')} can load a batch per "
-                f"{self.seconds_per_batch:.3g} s: for their start, single slow videos, or cores that other "
-                "programs use"
+                f"{self.seconds_per_batch:.3g} s: {self._describe_waiting()}"
             )
         if self.limit == LOADING:
             return f"{times}: loading limits ({self._describe_stage()}){place}; {self._remedy()}"
@@ -130,6 +129,12 @@ class Headroom:
         if stage == COPYING and self.device_copy > self.seconds_per_batch:
             return f"copying to the device {self.device_copy:.3g} s"
         return f"{stage} {100 * self.loading.fraction(stage):.0f} % of it"
+
+    def _describe_waiting(self) -> str:
+        """Returns why batches arrive late although the workers suffice."""
+        if self.workers + self.cores.computing > self.cores.total:
+            return f"they and the model share {counted(self.cores.total, 'core')}"
+        return "for their start, single slow videos, or cores that other programs use"
 
     def _remedy(self) -> str:
         more = self.workers_needed - self.workers

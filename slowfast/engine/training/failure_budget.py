@@ -112,8 +112,8 @@ class FailureBudget:
         if self.num_overflows >= MAX_OVERFLOWS or scale <= 1:
             raise TrainingError(
                 f"gradients in float16 are not finite in {self.num_overflows} steps in a row, the last with "
-                f"a loss scale of {scale:g}: the weights no longer change. Set TRAIN.MIXED_PRECISION False, "
-                "or use a device with bfloat16"
+                f"a loss scale of {scale:g}: the weights no longer change. Set TRAIN.PRECISION float32 "
+                "and TRAIN.MIXED_PRECISION False, or use bfloat16 on a device that has it"
             )
 
     def _count_skipped(self, progress: TrainingProgress, batch: Batch, result: StepResult) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast.checkpoint.best import badness, compared_metric
+from slowfast.checkpoint.best import badness, compared_metric, is_incomplete, scored_fraction
 from slowfast.checkpoint.state import TrainingProgress
 from slowfast.log import get_logger
 
@@ -41,6 +41,7 @@ class ModelSelection:
     _since: int = 0
     _seen: TrainingProgress = field(default_factory=TrainingProgress)
     _name: str = ""
+    _scored: float = 0.0  # the largest fraction of videos with scores
 
     @property
     def is_exhausted(self) -> bool:
@@ -52,8 +53,7 @@ class ModelSelection:
         if progress <= self._seen:
             return progress == self.best_progress
         self._seen = progress
-        if metrics.get("videos", 1) == 0:
-            logger.warning("no video of this validation has scores: it is not compared with others")
+        if not self._is_comparable(metrics):
             return False
         self._compare_by(compared_metric(metrics, self.metric))
         value = badness(metrics, self.metric)
@@ -62,6 +62,20 @@ class ModelSelection:
             return True
         self._since += 1
         return False
+
+    def _is_comparable(self, metrics: Mapping[str, float]) -> bool:
+        """Returns whether a validation scored as many videos as others; forgets those that scored fewer."""
+        scored = scored_fraction(metrics)
+        if scored == 0 or is_incomplete(scored, self._scored):
+            logger.warning(
+                "%.0f %% of the videos of this validation have scores: it is not compared with others",
+                100 * scored,
+            )
+            return False
+        if is_incomplete(self._scored, scored):
+            self._best, self._since = math.inf, 0
+        self._scored = max(self._scored, scored)
+        return True
 
     def _compare_by(self, name: str) -> None:
         """Forgets validations that were compared by another metric: the run was resumed with another key."""
@@ -84,6 +98,7 @@ class ModelSelection:
             "best_progress": [self.best_progress.epoch, self.best_progress.step],
             "seen": [self._seen.epoch, self._seen.step],
             "name": self._name,
+            "scored": self._scored,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -93,6 +108,7 @@ class ModelSelection:
             self.best_progress = TrainingProgress(*state["best_progress"])
             self._seen = TrainingProgress(*state["seen"])
             self._name = str(state["name"])
+            self._scored = float(state.get("scored", 0.0))
 
     def describe_uncertainty(self, metrics: Mapping[str, float]) -> str:
         """Returns a warning if the first validation has too few videos for the differences it should show.

@@ -223,7 +223,7 @@ def describe_epoch(epoch: int, max_epoch: int, metrics: Mapping[str, float]) -> 
     waiting = metrics["dt_data"] / max(metrics["dt"], 1e-9)
     return (
         f"epoch {epoch}/{max_epoch}: loss {metrics['loss']:.4f}{accuracy}, {metrics['dt']:.3g} s per step, "
-        f"{waiting:.0%} of it waiting for data"
+        f"{100 * waiting:.0f} % of it waiting for data"
     )
 
 

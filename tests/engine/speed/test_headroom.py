@@ -102,6 +102,8 @@ def test_a_wait_that_more_workers_would_not_shorten() -> None:
     text = headroom(0.05, workers=4, step=0.08).describe()
     assert "loading limits" not in text
     assert "waits for data, although 4 workers can load a batch per 0.025 s: for their start, " in text
+    text = headroom(0.06, workers=2, cores=Cores(2, computing=1), step=0.08).describe()
+    assert text.endswith("2 workers can load a batch per 0.05 s: they and the model share 2 cores")
 
 
 def test_the_values_are_numbers_and_words_for_json() -> None:

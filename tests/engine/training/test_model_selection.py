@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from slowfast.checkpoint.best import best_of
 from slowfast.checkpoint.state import TrainingProgress
+from slowfast.checkpoint.storage import SavedCheckpoint, checkpoint_path, record_validation
 from slowfast.engine.training.model_selection import ModelSelection
 
 
@@ -99,3 +102,30 @@ def test_a_validation_without_a_video_is_not_compared() -> None:
     assert not selection.observe(TrainingProgress(1), {"top1_err": 100.0, "videos": 0})
     assert not selection.is_exhausted
     assert observe(selection, [90.0], first=2) == [True]
+
+
+def test_a_validation_of_a_disk_that_was_lost_for_a_while_is_not_the_best() -> None:
+    def metrics(error: float, videos: int) -> dict[str, float]:
+        return {"top1_err": error, "videos": videos, "broken_videos": 40 - videos}
+
+    selection = ModelSelection(patience=2)
+    assert selection.observe(TrainingProgress(1), metrics(0.0, 4))
+    assert selection.observe(TrainingProgress(2), metrics(50.0, 39))  # those before had scored few
+    assert not selection.observe(TrainingProgress(3), metrics(0.0, 20))
+    resumed = ModelSelection(patience=2)
+    resumed.load_state_dict(selection.state_dict())
+    assert not resumed.observe(TrainingProgress(4), metrics(0.0, 35))
+    assert resumed.observe(TrainingProgress(5), metrics(45.0, 36))
+    # A shorter list is another matter.
+    assert resumed.observe(TrainingProgress(6), {"top1_err": 40.0, "videos": 10, "broken_videos": 0})
+    assert not resumed.is_exhausted
+
+
+def test_the_best_checkpoint_is_not_one_whose_validation_scored_a_few_videos(tmp_path: Path) -> None:
+    found = []
+    for epoch, (error, broken) in enumerate([(50.0, 0), (0.0, 30), (40.0, 2)], 1):
+        progress = TrainingProgress(epoch)
+        found.append(SavedCheckpoint(progress, checkpoint_path(tmp_path, progress)))
+        metrics = {"top1_err": error, "videos": 40 - broken, "broken_videos": broken}
+        record_validation(found[-1].path, metrics)
+    assert best_of(found) == found[2].path

@@ -184,7 +184,7 @@ def test_an_overflow_is_not_counted_among_skipped_steps() -> None:
 
 def test_overflows_in_many_steps_in_a_row_end_the_run() -> None:
     step, failures = float16_step(Tiny(), scale=2.0**100), budget()
-    with pytest.raises(TrainingError, match=rf"in {MAX_OVERFLOWS} steps in a row.*MIXED_PRECISION False"):
+    with pytest.raises(TrainingError, match=rf"in {MAX_OVERFLOWS} steps in a row.*TRAIN.PRECISION float32"):
         take_steps(step, failures, count=MAX_OVERFLOWS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from pathlib import Path
@@ -51,6 +52,30 @@ def test_weights_are_not_asked_for_again_where_the_hub_has_no_address(
     assert not constants.HF_HUB_OFFLINE
 
 
+@pytest.mark.parametrize(
+    ("error", "pause", "reason"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), [1.0], "Connection refused"),
+        (TimeoutError("timed out"), [], "no answer"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), [], "Network is unreachable"),
+    ],
+)
+def test_a_node_without_internet_is_found_out_by_one_connection(
+    error: OSError, pause: list[float], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name server may know the hub; the client and the program tried 40 times, for four minutes."""
+    pauses: list[float] = []
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr("time.sleep", pauses.append)
+    with pytest.raises(ModelError, match=rf"weights \(huggingface\.co cannot be reached: {reason}\)"):
+        build_backbone("vit_tiny_patch16_224", pretrained=True, options={})
+    assert pauses == pause
+
+
 def test_a_mistyped_path_of_a_model_is_answered_at_once(pauses: list[float]) -> None:
     with pytest.raises(CheckpointError, match=r"published/NOTHING: is not a file .*cannot be resolved"):
         load_source("published/NOTHING")
@@ -63,17 +88,18 @@ def test_a_busy_name_server_is_asked_once_more(monkeypatch: pytest.MonkeyPatch) 
     errors = [socket.gaierror(socket.EAI_AGAIN, "Temporary failure")]
     monkeypatch.setattr("time.sleep", lambda _: None)
 
-    def resolve(*_: Any) -> None:
+    def connect(*_: Any) -> Any:
         if errors:
             raise errors.pop()
+        return socket.socket()
 
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    assert hub.resolution_problem("https://huggingface.co") == ""
+    monkeypatch.setattr(socket, "create_connection", connect)
+    assert hub.connection_problem("https://huggingface.co") == ""
 
 
 def test_names_are_left_to_a_proxy(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy:3128")
-    assert hub.resolution_problem("https://huggingface.co") == ""
+    assert hub.connection_problem("https://huggingface.co") == ""
 
 
 def test_other_errors_keep_their_message_where_the_hub_has_no_address(pauses: list[float]) -> None:
@@ -84,7 +110,7 @@ def test_other_errors_keep_their_message_where_the_hub_has_no_address(pauses: li
 def test_a_fetch_is_logged_and_lines_of_the_client_appear_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: None)
+    monkeypatch.setattr(socket, "create_connection", lambda *_: socket.socket())
     client, lines = logging.getLogger("huggingface_hub"), []
     own = logging.Handler()
     own.emit = lines.append  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Access to the Hugging Face hub: one line per download, and no retries where the hub's name is unknown."""
+"""Access to the Hugging Face hub: one line per download, and no retries where the hub cannot be reached."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from slowfast.log import get_logger
 
 logger = get_logger(__name__)
 
-# Seconds before the second attempt to resolve the hub's name, where the name server asks for one.
-_PAUSE = 1.0
+# Seconds before the second attempt to connect, and for the connection to one address of the hub.
+_PAUSE, _CONNECT_SECONDS = 1.0, 5.0
 
 
 class HubUnreachableError(OSError):
-    """A file that is not in the cache, while the name of the Hugging Face hub cannot be resolved."""
+    """A file that is not in the cache, while the Hugging Face hub cannot be reached."""
 
 
 @contextmanager
 def hub_access(name: str) -> Iterator[None]:
     """Lets the block read files of a model on the hub, from the cache alone where the hub is unreachable.
 
-    The client of the hub repeats every request five times, also where the hub's name cannot be resolved, for
-    each file that a model may have. Therefore the name is resolved once beforehand.
+    The client of the hub repeats every request five times, also where the hub cannot be reached, for each
+    file that a model may have: minutes on a node without internet. Therefore a connection is tried first.
 
     Args:
         name: ``OWNER/NAME`` of the model; nothing is done for the path of a folder.
 
     Raises:
-        HubUnreachableError: for a file that is not in the cache, where the hub's name cannot be resolved.
+        HubUnreachableError: for a file that is not in the cache, where the hub cannot be reached.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -42,7 +42,7 @@ def hub_access(name: str) -> Iterator[None]:
     if constants.HF_HUB_OFFLINE or Path(name).is_dir():
         yield
         return
-    if not (problem := resolution_problem(constants.ENDPOINT)):
+    if not (problem := connection_problem(constants.ENDPOINT)):
         if not _is_cached(name):
             logger.info("fetching %s from the Hugging Face hub", name)
         with _each_line_once():
@@ -60,17 +60,22 @@ def hub_access(name: str) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = False
 
 
-def resolution_problem(address: str) -> str:
-    """Returns why the host of an address cannot be resolved; empty where it can be, or a proxy does it."""
-    host = urlsplit(address).hostname or address
+def connection_problem(address: str) -> str:
+    """Returns why the host of an address cannot be reached; empty where it can be, or a proxy does it."""
     proxies = urllib.request.getproxies()
     if any(kind in proxies for kind in ("https", "http", "all")):
         return ""
-    error = _resolve(host)
-    if error is not None and error.errno == socket.EAI_AGAIN:
+    error = _connect(address)
+    # A name server may ask for another attempt, and a host that starts refuses connections.
+    if isinstance(error, ConnectionError) or (error is not None and error.errno == socket.EAI_AGAIN):
         time.sleep(_PAUSE)
-        error = _resolve(host)
-    return "" if error is None else f"the name {host} cannot be resolved: {error.strerror}"
+        error = _connect(address)
+    if error is None:
+        return ""
+    host, reason = urlsplit(address).hostname or address, error.strerror or "no answer"
+    if isinstance(error, socket.gaierror):
+        return f"the name {host} cannot be resolved: {reason}"
+    return f"{host} cannot be reached: {reason}"
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -80,10 +85,12 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _resolve(host: str) -> socket.gaierror | None:
+def _connect(address: str) -> OSError | None:
+    parts = urlsplit(address)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
     try:
-        socket.getaddrinfo(host, 443)
-    except socket.gaierror as error:
+        socket.create_connection((parts.hostname or address, port), _CONNECT_SECONDS).close()
+    except OSError as error:
         return error
     return None
 

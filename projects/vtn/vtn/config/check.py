@@ -58,7 +58,7 @@ def _check_backbone(cfg: CfgNode) -> Iterator[str]:
     if backbone.FROZEN_DTYPE and not frozen:
         yield (
             f"VTN.BACKBONE.FROZEN_DTYPE = {backbone.FROZEN_DTYPE!r}: must be '' where no part of the "
-            "backbone is frozen; use TRAIN.MIXED_PRECISION for trained parts"
+            "backbone is frozen; use TRAIN.PRECISION mixed for trained parts"
         )
     if backbone.FROZEN_DTYPE == "float16" and backbone.LEARNING_NORMS:
         yield (
