@@ -14,6 +14,10 @@ from tests.support.videos import write_csv, write_video
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
+# Processes that tests fork compute gradients. Torch refuses that where the first gradient of this process was
+# computed after a FakeTensorMode, as torch.export uses it, had given torch a device without memory.
+if not torch.cuda.device_count():
+    torch.zeros(1, requires_grad=True).sum().backward()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -35,8 +34,6 @@ def topk_correct(scores: Tensor, labels: Tensor, ks: Sequence[int]) -> list[Tens
         One 0-dimensional int64 tensor per k, on the device of ``scores``.
     """
     num_classes = scores.shape[1]
-    if scores.shape[0] == 0:
-        return [torch.zeros((), dtype=torch.int64, device=scores.device) for _ in ks]
     # Of equal scores the first class counts, as in argmax; topk takes any of them.
     order = scores.argsort(dim=1, descending=True, stable=True)  # (V, K)
     best = order[:, : min(max(ks), num_classes)]  # (V, max k)

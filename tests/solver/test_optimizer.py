@@ -21,6 +21,7 @@ class Net(nn.Module):
         super().__init__()
         self.token = nn.Parameter(torch.zeros(1, 1, 2))
         self.conv = nn.Conv1d(2, 2, 1)
+        self.linear = nn.Linear(2, 2)
         self.batch_norm = nn.BatchNorm1d(2)
         self.layer_norm = nn.LayerNorm(2)
         self.frozen = nn.Linear(2, 2).requires_grad_(False)
@@ -44,7 +45,7 @@ def test_every_trainable_parameter_is_in_one_group_and_frozen_ones_in_none() -> 
     assert {name: id(parameter) for name, parameter in found} == {
         name: id(parameter) for name, parameter in net.named_parameters() if parameter.requires_grad
     }
-    assert len(found) == 7
+    assert len(found) == 9
 
 
 def test_batch_norms_have_their_own_weight_decay() -> None:
@@ -64,7 +65,7 @@ def test_vectors_and_named_parameters_have_no_weight_decay_on_request() -> None:
     net = Net()
     found = by_name(net, build_optimizer(cfg, net).param_groups)
     decaying = {name for name, group in found.items() if group["weight_decay"] > 0}
-    assert decaying == {"conv.weight"}
+    assert decaying == {"conv.weight", "linear.weight"}
     cfg.SOLVER.ZERO_WD_1D_PARAM = False
     found = by_name(net, build_optimizer(cfg, net).param_groups)
     assert found["token"]["weight_decay"] == cfg.SOLVER.WEIGHT_DECAY
@@ -143,18 +144,20 @@ def contiguous(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "state": momenta}
 
 
-@pytest.mark.parametrize("dampening", [0.0, 0.5])
-def test_parameters_without_momentum_start_theirs_while_others_go_on(dampening: float) -> None:
+@pytest.mark.parametrize(("momentum", "dampening"), [(0.9, 0.0), (0.9, 0.5), (0.0, 0.0)])
+def test_parameters_without_momentum_start_theirs_while_others_go_on(
+    momentum: float, dampening: float
+) -> None:
     cfg = get_default_config()
     cfg.SOLVER.OPTIMIZING_METHOD, cfg.SOLVER.WEIGHT_DECAY = "sgd", 0.01
-    cfg.SOLVER.DAMPENING, cfg.SOLVER.NESTEROV = dampening, False
+    cfg.SOLVER.MOMENTUM, cfg.SOLVER.DAMPENING, cfg.SOLVER.NESTEROV = momentum, dampening, False
     torch.manual_seed(0)
     ours = nn.Linear(3, 2)
     theirs = copy.deepcopy(ours)
     optimizer = build_optimizer(cfg, ours)
     set_learning_rate(optimizer, 0.1)
     reference = torch.optim.SGD(
-        theirs.parameters(), lr=0.1, momentum=0.9, dampening=dampening, weight_decay=0.01, foreach=False
+        theirs.parameters(), lr=0.1, momentum=momentum, dampening=dampening, weight_decay=0.01, foreach=False
     )
     for with_gradient in (["weight"], ["weight", "bias"], ["weight", "bias"]):
         for model in (ours, theirs):

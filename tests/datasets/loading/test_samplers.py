@@ -46,6 +46,7 @@ def test_an_epoch_can_be_resumed_in_its_middle() -> None:
     sampler = TrainSampler(50, 10)
     assert epoch_of(sampler, 4, step=3) == epoch_of(sampler, 4)[3:]
     assert len(sampler) == 5
+    assert list(TrainSampler(50, 10)) == epoch_of(sampler, 0)
 
 
 def test_batches_that_cannot_be_divided_or_filled_are_refused() -> None:

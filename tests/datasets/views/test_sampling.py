@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from slowfast.datasets.views.sampling import (
     centre_clip,
+    evenly_spaced,
     random_clip,
     spread_clip,
     spread_part,
@@ -264,8 +265,9 @@ def test_the_frame_on_screen_at_any_frame_rate(gaps: list[float], fraction: floa
 def test_frames_spread_over_the_video_come_from_equal_parts(
     total: int, num_frames: int, seed: int, constant: bool
 ) -> None:
+    """The rate of a video that is not constant falls, so that its last frames are on screen longest."""
     rng = np.random.default_rng(seed)
-    durations = np.ones(total) if constant else rng.uniform(0.5, 2.0, total)
+    durations = np.ones(total) if constant else np.sort(rng.uniform(0.5, 2.0, total))
     ends = np.cumsum(durations)
     times = FrameTimes(ends - durations, float(ends[-1]))
     frames = spread_clip(times, num_frames, rng)
@@ -273,10 +275,16 @@ def test_frames_spread_over_the_video_come_from_equal_parts(
     assert (np.diff(frames) > 0).all()
     assert frames[0] >= 0
     assert frames[-1] < total
-    if constant and total >= 3 * num_frames:  # parts of three frames and more are never moved
-        starts = np.arange(num_frames) * total / num_frames
-        # Frame i is on screen from i to i + 1: the first frame of a part may have begun before it.
-        assert ((frames + 1 > starts) & (frames < starts + total / num_frames)).all()
+    part = times.duration / num_frames
+    if part >= 3 * durations.max():  # frames of parts of three frames and more are never moved
+        starts = np.arange(num_frames) * part
+        # The first frame of a part may have begun before it.
+        assert ((ends[frames] > starts) & ((ends - durations)[frames] < starts + part)).all()
+
+
+def test_evenly_spaced_items_include_the_first_and_the_last() -> None:
+    assert evenly_spaced(10, 4).tolist() == [0, 3, 6, 9]
+    assert evenly_spaced(3, 5).tolist() == [0, 1, 2]
 
 
 def test_frames_spread_over_the_video_are_random() -> None:

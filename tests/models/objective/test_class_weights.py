@@ -40,6 +40,11 @@ def test_given_weights_are_scaled_to_a_mean_of_one_over_the_videos() -> None:
     assert found == pytest.approx([2 / 3, 2.0])
 
 
+def test_given_weights_of_several_labels_are_those_of_their_presence() -> None:
+    found = class_weights.given(np.array([[10.0, 30.0], [30.0, 10.0]]), weights=[1, 3])
+    assert found.tolist() == [[1, 1], [1, 3]]
+
+
 def test_a_class_without_videos_leaves_the_others_as_they_are() -> None:
     found = weigh_classes(np.array([30, 0, 10]), class_weights.balanced, {})
     assert found[[0, 2]] == pytest.approx([40 / 60, 40 / 20])

@@ -12,6 +12,8 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 
 from slowfast.config import get_default_config
+from slowfast.errors import ConfigError
+from slowfast.models.losses import LOSS_REGISTRY
 from slowfast.models.objective.training_loss import build_training_loss
 
 K = 4
@@ -19,6 +21,7 @@ K = 4
 SINGLE = np.array([0] * 9 + [1] * 4 + [2])
 SEVERAL = np.array([[i == 0, i % 2, i > 0, 0] for i in range(14)], np.float32)
 INDEPENDENT = ("bce_logit", "focal_logit")
+LOSSES = ("cross_entropy", "soft_cross_entropy", "focal", "soft_focal", *INDEPENDENT)
 
 
 def cfg_of(loss: str, *, weighted: bool, tau: float, epsilon: float) -> CfgNode:
@@ -69,13 +72,16 @@ def loss_of_decisions(
 @pytest.mark.parametrize("epsilon", [0.0, 0.2])
 @pytest.mark.parametrize("tau", [0.0, 0.7])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("name", ["cross_entropy", "soft_cross_entropy", "focal", "soft_focal", *INDEPENDENT])
+@pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_those_of_the_formulas(name: str, weighted: bool, tau: float, epsilon: float) -> None:
     independent = name in INDEPENDENT
     cfg = cfg_of(name, weighted=weighted, tau=tau, epsilon=epsilon)
+    gamma = 0.0
+    if "focal" in name:
+        gamma = 1.5 if tau else 2.0  # 2 is the default
+        cfg.LOSS.ARGS = CfgNode({"gamma": gamma} if tau else {})
     loss = build_training_loss(cfg, SEVERAL if independent else SINGLE)
     rng = np.random.default_rng(0)
-    gamma = 2.0 if "focal" in name else 0.0
     for scale in (1.0, 8.0):  # uncertain and certain clips
         logits = scale * rng.normal(size=(6, K))
         if independent:
@@ -91,6 +97,23 @@ def test_losses_are_those_of_the_formulas(name: str, weighted: bool, tau: float,
         by_index = name in ("cross_entropy", "focal")
         found = loss(torch.from_numpy(logits), values.argmax(1) if by_index else values)
         assert float(found) == pytest.approx(np.mean(each), rel=2e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_of_bfloat16_are_computed_in_float32(name: str) -> None:
+    logits = torch.randn(6, K, generator=torch.Generator().manual_seed(0)).bfloat16()
+    labels = torch.arange(6) % K
+    if name not in ("cross_entropy", "focal"):
+        labels = torch.nn.functional.one_hot(labels, K).bfloat16()
+    loss = LOSS_REGISTRY.get(name)
+    found = loss(logits, labels)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, loss(logits.float(), labels))
+
+
+def test_the_forms_of_an_unknown_loss() -> None:
+    with pytest.raises(ConfigError, match="no_loss"):
+        LOSS_REGISTRY.forms_of("no_loss")
 
 
 @pytest.mark.parametrize("name", ["focal", "soft_focal"])

@@ -76,15 +76,26 @@ def test_values_and_gradients_equal_the_reference(frames: int, half: int, masked
         torch.testing.assert_close(torch.zeros_like(want) if got is None else got, want)
 
 
-def test_queries_of_a_span_get_the_same_context_as_in_the_full_sequence() -> None:
+@pytest.mark.parametrize("half", [1, 9])
+@pytest.mark.parametrize(
+    "chunk",
+    [(0, 2 * BLOCK), (0, 70), (2 * BLOCK, 4 * BLOCK), (200, 300), (500 - 2 * BLOCK, 500), (499, 500)],
+)
+def test_queries_of_a_span_get_the_same_context_as_in_the_full_sequence(
+    chunk: tuple[int, int], half: int
+) -> None:
+    """Spans at both ends of the sequence have a halo on one side; whole blocks need no padding at the end."""
     torch.manual_seed(0)
+    start, stop = chunk
+    first = min(half, start)
     q, k, v = torch.randn(3, 1, 500, HEADS, HEAD_WIDTH)
     cls_key, cls_value = torch.randn(2, 1, HEADS, HEAD_WIDTH)
-    full = band_attention(q, k, v, cls_key, cls_value, half_window=9)
-    span = band_attention(
-        q[:, 200:300], k[:, 191:309], v[:, 191:309], cls_key, cls_value, half_window=9, first=9
+    full = band_attention(q, k, v, cls_key, cls_value, half_window=half)
+    span = slice(start - first, stop + half)
+    found = band_attention(
+        q[:, start:stop], k[:, span], v[:, span], cls_key, cls_value, half_window=half, first=first
     )
-    torch.testing.assert_close(span, full[:, 200:300])
+    torch.testing.assert_close(found, full[:, start:stop])
 
 
 def test_dropout_in_global_attention_also_drops_the_value_bias(monkeypatch: pytest.MonkeyPatch) -> None:

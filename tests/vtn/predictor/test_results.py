@@ -94,14 +94,13 @@ def test_a_stopped_prediction_continues(
 def test_a_killed_prediction_continues_from_any_byte(
     data: st.DataObject, published: Path, clips: Path, tmp_path: Path
 ) -> None:
-    lines = tmp_path / "scores.jsonl"
-    command = (published, clips, f"--jsonl={lines}", "--quiet")
-    if not (complete := tmp_path / "complete.jsonl").exists():
+    lines, complete = tmp_path / "scores.jsonl", tmp_path / "complete.jsonl"
+    if not complete.exists():
         assert predict(published, clips, f"--jsonl={complete}", "--quiet") == 1
-    assert predict(*command) == 1
-    content = lines.read_bytes()
+        Path(f"{lines}.settings.json").write_bytes(Path(f"{complete}.settings.json").read_bytes())
+    content = complete.read_bytes()
     lines.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    assert predict(*command, "--resume") == 1
+    assert predict(published, clips, f"--jsonl={lines}", "--quiet", "--resume") == 1
     found, expected = (
         {json.loads(line)["video"]: json.loads(line) for line in path.open()} for path in (lines, complete)
     )

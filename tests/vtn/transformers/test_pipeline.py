@@ -29,9 +29,7 @@ def scores_by_pipeline(classify: Any, video: Path, names: list[str], **options: 
     [
         (),
         ("TEST.NUM_SPATIAL_CROPS", 3),
-        ("TEST.NUM_SPATIAL_CROPS", 1, "MODEL.HEAD_ACT", "sigmoid"),
         ("TEST.NUM_SPATIAL_CROPS", 3, "MODEL.HEAD_ACT", "sigmoid"),
-        ("TEST.NUM_SPATIAL_CROPS", 1, "MODEL.HEAD_ACT", "none"),
         ("TEST.NUM_SPATIAL_CROPS", 3, "MODEL.HEAD_ACT", "none"),
         ("TRAIN.EVAL_NUM_FRAMES", 5, "VTN.LONGFORMER.POSITION_RATE", 4.0),
         ("TRAIN.EVAL_FULL_VIDEO", False, "DATA.REVERSE_INPUT_CHANNEL", True),
@@ -39,9 +37,7 @@ def scores_by_pipeline(classify: Any, video: Path, names: list[str], **options: 
     ids=[
         "as trained",
         "crops",
-        "sigmoid",
         "crops, sigmoid",
-        "logits",
         "crops, logits",
         "five frames, seconds",
         "clips, BGR",
