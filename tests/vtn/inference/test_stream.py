@@ -119,6 +119,24 @@ def test_kept_seconds_are_the_last_seconds(distances: list[float], pushes: list[
         first = rows.stop
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    start=st.floats(0, 1e5),
+    fiftieths=st.lists(st.integers(1, 5), min_size=12, max_size=24),
+    keep=st.integers(1, 60),
+)
+def test_kept_seconds_have_the_positions_of_the_last_seconds(
+    start: float, fiftieths: list[int], keep: int
+) -> None:
+    """Also those half-way between two positions, which another subtraction of times rounds anew."""
+    model, features = tiny(position_rate=25.0, position="sinusoidal"), video_features(24).features
+    kept, whole = VideoStream(model, keep_seconds=keep / 50), VideoStream(model)
+    for row, seconds in enumerate(start + np.cumsum(fiftieths) / 50):
+        for stream in (kept, whole):
+            stream.push_features(features[row : row + 1], [seconds])
+        np.testing.assert_array_equal(kept.scores(), whole.scores(last=keep / 50))
+
+
 def test_following_a_source_that_decodes_in_a_thread(frames: np.ndarray) -> None:
     def decoder() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for first in range(0, 40, 16):

@@ -24,6 +24,7 @@ from slowfast.progress import Progress, format_duration
 from slowfast.video.container import without_secrets
 from vtn.cli.model_options import predictor_options
 from vtn.cli.resumed_lines import describe_settings, hold_lines, keep_scored_videos
+from vtn.inference.prediction import Prediction
 from vtn.predictor.predictor import Predictor
 from vtn.predictor.videos import VideoSource, expand_arguments, is_endless
 from vtn.predictor.writers import STANDARD_OUTPUT, open_writers
@@ -89,7 +90,6 @@ def _predict_all(
         notes: the end of the summary.
     """
     done, failed, started = 0, 0, time.monotonic()
-    shows = not (args.quiet or args.progress or STANDARD_OUTPUT in (args.json, args.csv, args.jsonl))
     results = predictor.stream(
         sources,
         window_seconds=args.window,
@@ -113,13 +113,7 @@ def _predict_all(
         for result in results:
             write(result)
             done, failed = done + 1, failed + bool(result.error)
-            if result.error:
-                tqdm.write(f"{program}: {printable(result.describe())}", file=sys.stderr)
-            elif shows:
-                in_full = len(sources) == 1 or args.window
-                text = result.describe(args.top) if in_full else result.describe_in_a_line(args.top)
-                with naming_file("standard output"):
-                    print(printable(text))
+            _print_result(result, args, program, in_full=len(sources) == 1 or args.window is not None)
             progress.update()
             if interrupt.requested() and done < len(sources):
                 raise Interrupted(interrupt.signum, _describe_progress(args, done, len(sources)))
@@ -128,6 +122,16 @@ def _predict_all(
         failures = f", {failed} failed" if failed else ""
         print(f"{found}{failures}, {time.monotonic() - started:.1f} s{notes}", file=sys.stderr)
     return EXIT_ERROR if failed else 0
+
+
+def _print_result(result: Prediction, args: argparse.Namespace, program: str, *, in_full: bool) -> None:
+    """Prints the best classes of a video where they are wanted, and the reason of a failure on stderr."""
+    if result.error:
+        tqdm.write(f"{program}: {printable(result.describe())}", file=sys.stderr)
+    elif not (args.quiet or args.progress or STANDARD_OUTPUT in (args.json, args.csv, args.jsonl)):
+        text = result.describe(args.top) if in_full else result.describe_in_a_line(args.top)
+        with naming_file("standard output"):
+            print(printable(text))
 
 
 def _describe_progress(args: argparse.Namespace, done: int, total: int) -> str:

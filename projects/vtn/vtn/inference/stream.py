@@ -86,8 +86,7 @@ class VideoStream:
         seconds = self._queues[1].rows.numpy()
         if self.keep_seconds is None or len(seconds) == 0:
             return len(seconds)
-        times = FrameTimes(seconds - seconds[0], self._end - float(seconds[0]))
-        return len(seconds) - int(times.at_seconds(np.array([times.duration - self.keep_seconds]))[0])
+        return len(seconds) - self._find_start(seconds, self.keep_seconds)
 
     @property
     def seconds(self) -> float:
@@ -161,24 +160,36 @@ class VideoStream:
         """
         if last is not None and not last > 0:
             raise InputError(f"last = {last}: must be above 0 seconds")
-        video = _last_seconds(self.video(), last)
-        return score_video(self.model, video, head_act=self.head_act)
+        given = [seconds for seconds in (last, self.keep_seconds) if seconds is not None]
+        return score_video(self.model, self._video(min(given, default=None)), head_act=self.head_act)
 
     def video(self) -> VideoFeatures:
         """Returns all kept frames as a video that starts at 0; it is valid until the next push."""
+        return self._video(self.keep_seconds)
+
+    def _video(self, last: float | None) -> VideoFeatures:
+        """Returns the last seconds as a video that starts at 0; None: all frames that there are."""
         self._require_frames()
         features, *columns = (queue.rows for queue in self._queues)
         if (tail := self._incomplete()) is not None:
             features = torch.cat([features, tail.features]) if len(features) else tail.features
             columns = [torch.cat([rows, more]) for rows, more in zip(columns, tail.fields[1:], strict=True)]
-        seconds, indices, centre_seconds, centre_indices = (column.numpy() for column in columns)
+        # Times are related to the first frame of the result: others may not be kept, and another subtraction
+        # rounds positions half-way between two numbers in another way.
+        first = 0 if last is None else self._find_start(columns[0].numpy(), last)
+        features = features[first:]
+        seconds, indices, centre_seconds, centre_indices = (column.numpy()[first:] for column in columns)
         start, end = float(seconds[0]), self._end - float(seconds[0])
         if self.model.clip_grid is None:
             video = VideoFeatures(features, FrameTimes(seconds - start, end), indices - indices[0])
         else:
             times = FrameTimes(seconds - start, end, centre_seconds - start)
             video = VideoFeatures(features, times, indices - indices[0], None, centre_indices - indices[0])
-        return _last_seconds(video, self.keep_seconds)
+        return video if last is None else video.part(max(0.0, self._end - last - start), end)
+
+    def _find_start(self, seconds: np.ndarray, last: float) -> int:
+        """Returns which of the rows at these seconds is displayed where the last seconds begin."""
+        return int(FrameTimes(seconds, self._end).at_seconds(np.array([self._end - last]))[0])
 
     def _incomplete(self) -> StreamRows | None:
         """Returns the rows of frames whose clip is not complete yet; None where all are."""
@@ -238,8 +249,3 @@ class VideoStream:
             displayed = int(torch.searchsorted(self._queues[1].rows, oldest, side="right")) - 1
             for queue in self._queues:
                 queue.drop(max(0, displayed))
-
-
-def _last_seconds(video: VideoFeatures, seconds: float | None) -> VideoFeatures:
-    """Returns the last seconds of a video, as a video of its own; None: all of it."""
-    return video if seconds is None else video.part(max(0.0, video.duration - seconds), video.duration)

@@ -102,7 +102,19 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
         packages=("slowfast-vtn",),
     )
     write_report(output / "report.html", report)
-    metrics = {
+    content = {
+        "results": _metrics(results),
+        "order": order.to_dict(),
+        "faithfulness": {name: faithfulness[name] for name in ("videos", "rankings")},
+        "seconds": dict(seconds),
+    }
+    write_text(output / "results.json", json.dumps(content, indent=1))
+    return results
+
+
+def _metrics(results: Sequence[Result]) -> dict[str, dict[str, float | None]]:
+    """Returns the metrics of each evaluation by its name."""
+    return {
         result.name: {
             "top1_acc": result.top1,
             "videos": result.num_videos,
@@ -111,14 +123,6 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
         }
         for result in results
     }
-    content = {
-        "results": metrics,
-        "order": order.to_dict(),
-        "faithfulness": {name: faithfulness[name] for name in ("videos", "rankings")},
-        "seconds": dict(seconds),
-    }
-    write_text(output / "results.json", json.dumps(content, indent=1))
-    return results
 
 
 def predictions_path(run: Path, order: str) -> Path:
