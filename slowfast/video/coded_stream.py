@@ -26,6 +26,7 @@ from slowfast.video.container import (
 )
 from slowfast.video.still_images.heif import HeifError, HeifImage, crop_frame, join_tiles, read_heif
 from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
+from slowfast.video.still_images.tiff import UNREADABLE, is_compressed_as_jpeg
 
 
 class CodedStream:
@@ -224,6 +225,8 @@ class CodedStream:
         if self._is_jpeg and packet is not None and packet.size and not is_complete_jpeg(bytes(packet)):
             self.refused_packets += 1
             return []
+        if context.name == "tiff" and packet is not None and is_compressed_as_jpeg(bytes(packet)):
+            raise DecodeError(self.name, "no decoder", UNREADABLE)
         try:
             frames = context.decode(packet)
             return frames if self._heif is None else [self._full_image(frame) for frame in frames]
