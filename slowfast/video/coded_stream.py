@@ -25,6 +25,7 @@ from slowfast.video.container import (
     reason_of,
 )
 from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
+from slowfast.video.still_images.tiff import UNREADABLE, is_compressed_as_jpeg
 
 
 class CodedStream:
@@ -222,6 +223,8 @@ class CodedStream:
         if self._is_jpeg and packet is not None and packet.size and not is_complete_jpeg(bytes(packet)):
             self.refused_packets += 1
             return []
+        if context.name == "tiff" and packet is not None and is_compressed_as_jpeg(bytes(packet)):
+            raise DecodeError(self.name, "no decoder", UNREADABLE)
         try:
             return context.decode(packet)
         except av.BlockingIOError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, TiffImagePlugin
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.image_folder import ImageFolder
+from slowfast.video.still_images.tiff import is_compressed_as_jpeg
 from tests.support.videos import read_stamps, stamp
 
 KINDS = {
@@ -118,3 +120,33 @@ def test_unusual_jpegs_are_not_taken_for_damaged_ones(kind: str, tmp_path: Path)
     assert read_stamps(decode(path)) == [7]
     assert read_stamps(decode(io.BytesIO(path.read_bytes()), indices=[0])) == [7]
     assert read_stamps(ImageFolder(str(tmp_path), fps=25).read([0])) == [7]
+
+
+def test_a_tiff_that_ffmpeg_would_show_as_a_plain_colour_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "0.tif"
+    image().save(path, compression="jpeg")
+    with pytest.raises(DecodeError, match=r"compressed as JPEG, which cannot be read; save it as \.jpg"):
+        decode(path)
+    with pytest.raises(DecodeError, match=r"0\.tif: a TIFF file compressed as JPEG"):
+        ImageFolder(str(tmp_path), fps=25).read([0])
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_other_tiffs_are_read(compression: str, mode: str, tmp_path: Path) -> None:
+    image().convert(mode).save(tmp_path / "0.tif", compression=compression)
+    assert read_stamps(ImageFolder(str(tmp_path), fps=25).read([0])) == [7]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("entries", "refused"),
+    [({259: 7}, True), ({259: 6}, True), ({259: 5}, False), ({259: 7, 50706: 1}, False)],
+)
+def test_the_compression_is_found_in_both_byte_orders(
+    order: str, entries: dict[int, int], refused: bool
+) -> None:
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(entries))
+    data = head + b"".join(struct.pack(f"{order}HHIHH", tag, 3, 1, n, 0) for tag, n in entries.items())
+    assert is_compressed_as_jpeg(data) == refused
+    assert not any(is_compressed_as_jpeg(data[:length]) for length in range(22))
