@@ -18,7 +18,7 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 # Names that reach out of what contains them.
 MEASURE = """<script>
 const reaches = element => element.scrollWidth > element.clientWidth;
-const places = ".matrix th, h1, figcaption, .scroll:has(.per-class)";
+const places = ".matrix th, h1, figcaption, .tall";
 const found = [...document.querySelectorAll(places)].filter(reaches);
 document.body.dataset.wide = [reaches(document.documentElement), ...found.map(e => e.innerText)];
 </script></body>"""
