@@ -24,6 +24,7 @@ from slowfast.video.container import (
     open_error_text,
     reason_of,
 )
+from slowfast.video.still_images.heif import HeifError, HeifImage, crop_frame, join_tiles, read_heif
 from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
 from slowfast.video.still_images.tiff import UNREADABLE, is_compressed_as_jpeg
 
@@ -63,6 +64,7 @@ class CodedStream:
         self._reading: Any = None  # PyAV's generator of packets
         self._closed = False
         self._lock = threading.RLock()  # held while a packet is read or decoded
+        self._heif: HeifImage | None = None
         self._open()
 
     def close(self) -> None:
@@ -91,6 +93,7 @@ class CodedStream:
         else:
             source.seek(0)
         try:
+            self._heif = read_heif(source)
             self._container = open_container(source)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise DecodeError(self.name, reason_of(error), open_error_text(error)) from error
@@ -101,25 +104,24 @@ class CodedStream:
             if stream is not None:
                 raise DecodeError(self.name, "no decoder")
             raise DecodeError(self.name, "no video stream", "only a cover image" if has_images else "")
-        if is_dependent(stream):
+        if is_dependent(stream) and self._heif is None:
             self.close()
-            raise DecodeError(
-                self.name, "not convertible", "an image in tiles, such as .heic; save it as .jpg"
-            )
+            raise DecodeError(self.name, "not convertible", "an image in tiles whose layout is not known")
         self.stream = stream
         # Decoding of clips by one thread: more threads cost more than they save, and workers run in parallel.
         self.stream.thread_type = "NONE" if self._threads == 1 else "FRAME"
         self.stream.codec_context.thread_count = self._threads
-        self.stated_size = stream.codec_context.height, stream.codec_context.width
+        image = self._heif or stream.codec_context
+        self.stated_size = image.height, image.width
         self._is_jpeg = refuse_damage(self._container, self.stream)
         self._is_at_start = True
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the frames in pixels, as stored; by the header, if it states them."""
-        context = self.stream.codec_context
+        image = self._heif or self.stream.codec_context
         # The decoder changes its own statement where the size of the frames changes.
-        return (context.height, context.width) if 0 in self.stated_size else self.stated_size
+        return (image.height, image.width) if 0 in self.stated_size else self.stated_size
 
     @property
     def formats(self) -> frozenset[str]:
@@ -226,7 +228,8 @@ class CodedStream:
         if context.name == "tiff" and packet is not None and is_compressed_as_jpeg(bytes(packet)):
             raise DecodeError(self.name, "no decoder", UNREADABLE)
         try:
-            return context.decode(packet)
+            frames = context.decode(packet)
+            return frames if self._heif is None else [self._full_image(frame) for frame in frames]
         except av.BlockingIOError:
             # After an error, some decoders (VP9) refuse all packets until they are reset.
             context.flush_buffers()
@@ -238,6 +241,16 @@ class CodedStream:
         except (av.FFmpegError, OSError):
             self.refused_packets += 1
             return []
+
+    def _full_image(self, frame: Any) -> Any:
+        """Returns the image of a HEIF file for a decoded frame."""
+        assert self._heif is not None
+        if not self._heif.tiles:
+            return crop_frame(frame, self._heif, self.stream)
+        try:
+            return join_tiles(frame, self._heif, self._source)
+        except HeifError as error:
+            raise DecodeError(self.name, "corrupt", str(error)) from error
 
     def decoded(self, packets: Iterable[Any]) -> Iterator[Any]:
         """Yields every frame of the given packets in the order of the decoder's output."""

@@ -165,7 +165,7 @@ class PacketSource(CodedStream):
         """False if frames are cropped, turned or mirrored before they are shown; decodes the first frame."""
         first = next(self.decode_all(), None)
         self.flush()
-        return first is not None and orientation_of(first) == UPRIGHT
+        return self._heif is None and first is not None and orientation_of(first) == UPRIGHT
 
     @cached_property
     def num_decodable(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,23 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 from PIL import Image, ImageOps
 
+from slowfast.errors import DecodeError
 from slowfast.preparation.file_work.transcode import Encoding, transcode
-from slowfast.video.decoding import decode
+from slowfast.video.decoding import decode, open_video
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.orientation import Orientation
 from slowfast.video.placement import full_frame
 from slowfast.video.torchcodec_video import torchcodec_version
+from tests.support.heif import write_heic
 from tests.support.videos import stamp, write_video
 
 SIZE = (48, 64)
 # A corner of its own on each side, so that no two orientations look alike.
 IMAGE = stamp(0b0000000100110111, *SIZE)
+
+needs_x265 = pytest.mark.skipif(
+    "libx265" not in av.codecs_available, reason="this build of PyAV cannot encode HEVC"
+)
 
 # Exif's numbers: the display matrix (a, b, c, d) that shows the stored image upright.
 EXIF = {
@@ -165,6 +172,34 @@ def test_filters_turn_as_arrays_are_turned(orientation: int) -> None:
     frame.pts = 0
     graph.push(frame)
     np.testing.assert_array_equal(graph.pull().to_ndarray(), turned.apply(IMAGE))  # type: ignore[union-attr]
+
+
+@needs_x265
+@pytest.mark.parametrize("orientation", EXIF)
+@pytest.mark.parametrize("layout", [{}, {"coded": (64, 64)}, {"tile": (32, 32)}, {"tile": (64, 64)}], ids=str)
+def test_heic_images_have_their_size_and_orientation(
+    layout: dict[str, tuple[int, int]], orientation: int, tmp_path: Path
+) -> None:
+    """Tests images that are smaller than what is coded, and images in tiles, as phones store photos."""
+    rotation, mirror = {
+        1: (0, None), 2: (0, 1), 3: (180, None), 4: (0, 0),
+        5: (90, 0), 6: (270, None), 7: (90, 1), 8: (90, None),
+    }[orientation]  # fmt: skip
+    path = write_heic(tmp_path / "a.heic", IMAGE, rotation=rotation, mirror=mirror, **layout)
+    expected = upright(IMAGE, orientation)
+    with open_video(path) as video:
+        assert video.times.num_frames == 1
+        assert_alike(video.read(np.array([0]))[0], expected)
+    assert_alike(decode(io.BytesIO(path.read_bytes()))[0], expected)
+
+
+@needs_x265
+def test_a_heic_image_without_all_of_its_tiles_is_an_error(tmp_path: Path) -> None:
+    content = write_heic(tmp_path / "a.heic", IMAGE, tile=(32, 32)).read_bytes()
+    at = content.index(b"dimg") + 6
+    (tmp_path / "a.heic").write_bytes(content[:at] + b"\0\3" + content[at + 2 :])
+    with pytest.raises(DecodeError, match="3 of 4 tiles"):
+        decode(tmp_path / "a.heic")
 
 
 @pytest.mark.skipif(torchcodec_version() is None, reason="torchcodec or FFmpeg's libraries cannot be loaded")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from slowfast.errors import DecodeError, InputError
-from slowfast.video import coded_stream
 from slowfast.video.decoding import OpenVideo, decode, open_video
 from slowfast.video.image_folder import ImageFolder
 from slowfast.video.packets import PacketSource
 from slowfast.video.torchcodec_video import TorchCodecVideo
+from tests.support.heif import write_heic
 from tests.support.videos import read_stamps, stamp, write_video
 from vtn.predictor.videos import ArrayVideo
 
@@ -48,10 +48,12 @@ def test_an_index_that_does_not_exist_is_an_error(kind: str, wrong: int, tmp_pat
             list(video.read_chunks(np.array(sorted([0, wrong])), 1))
 
 
-def test_an_image_in_tiles_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coded_stream, "is_dependent", lambda stream: True)
-    with pytest.raises(DecodeError, match=r"an image in tiles, such as \.heic; save it as \.jpg"):
-        open_video(write_video(tmp_path / "a.mp4", FRAMES))
+@pytest.mark.skipif("libx265" not in av.codecs_available, reason="PyAV has no x265")
+def test_an_index_that_a_heic_image_does_not_have_is_an_error(tmp_path: Path) -> None:
+    path = write_heic(tmp_path / "a.heic", stamp(7, 64, 64), tile=(32, 32))
+    for wrong in (-1, 1):
+        with pytest.raises(InputError, match=f"frame index {wrong} does not exist.*from 0 to 0"):
+            decode(path, indices=[wrong])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "torchcodec"])
