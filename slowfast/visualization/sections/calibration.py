@@ -49,22 +49,23 @@ class Calibration:
         return float((self.counts[used] * self.confidence[used]).sum() / self.counts.sum())
 
 
-def measure_calibration(predictions: Predictions) -> Calibration | None:
+def measure_calibration(predictions: Predictions, num_bins: int = NUM_BINS) -> Calibration | None:
     """Returns the calibration; None for scores that are not in 0 … 1, and without videos.
 
     Args:
         predictions: of videos with one class each.
+        num_bins: B.
     """
     scores = predictions.scores
     if len(scores) == 0 or scores.min() < 0 or scores.max() > 1 + 1e-4:
         return None
     confidence = np.minimum(scores.max(axis=1).astype(np.float64), 1.0)
     right = (predictions.predicted == predictions.labels).astype(np.float64)
-    edges = np.linspace(0.0, 1.0, NUM_BINS + 1)
+    edges = np.linspace(0.0, 1.0, num_bins + 1)
     # A confidence at an edge belongs to the bin below it.
-    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, NUM_BINS - 1)
-    counts = np.bincount(bins, minlength=NUM_BINS)
-    sums = (np.bincount(bins, weights=values, minlength=NUM_BINS) for values in (confidence, right))
+    bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, num_bins - 1)
+    counts = np.bincount(bins, minlength=num_bins)
+    sums = (np.bincount(bins, weights=values, minlength=num_bins) for values in (confidence, right))
     means = [np.where(counts > 0, total / np.maximum(counts, 1), np.nan) for total in sums]
     return Calibration(edges, counts.astype(np.int64), *means)
 
