@@ -206,15 +206,11 @@ def _temporary_name(path: Path) -> str:
 
     It has a random part: processes of two nodes or containers that share the folder may have one number.
     """
-    end = f"{TEMPORARY_MARK}{os.getpid()}-{_random_part()}{path.suffix}"
+    end = f"{TEMPORARY_MARK}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
     stem = os.fsencode(path.stem)
     if 1 + len(stem) + len(os.fsencode(end)) > _MAX_NAME:
         return f".{hashlib.blake2b(stem, digest_size=16).hexdigest()}{end}"
     return f".{path.stem}{end}"
-
-
-def _random_part() -> str:
-    return secrets.token_hex(4)
 
 
 def _flush_to_disk(path: Path, flags: int) -> None:

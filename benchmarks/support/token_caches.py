@@ -93,8 +93,9 @@ def measure_reading(cache: TokenCache, rounds: int) -> dict[str, Any]:
     Plain reading is ``numpy.fromfile`` of the same files from start to end, and for clips of a run of as many
     bytes in each of them.
     """
-    whole = cache.reader(WholeVideoViews(0, FPS, SIDE, SIDE))
-    clips = cache.reader(ClipViews(CLIP_FRAMES, CLIP_RATE, FPS, SIDE, SIDE, num_temporal=3))
+    size: Any = {"target_fps": FPS, "short_side": SIDE, "crop_size": SIDE}
+    whole = cache.reader(WholeVideoViews(num_frames=0, **size))
+    clips = cache.reader(ClipViews(num_frames=CLIP_FRAMES, sampling_rate=CLIP_RATE, num_temporal=3, **size))
     row: dict[str, Any] = {"row": " × ".join(map(str, cache.row_shape)), "row kB": cache.row_bytes / 1e3}
     for name, reader, rows in (("whole", whole, ROWS), ("clips", clips, CLIP_FRAMES)):
         times = time_interleaved(

@@ -11,7 +11,7 @@ import datetime
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -135,21 +135,21 @@ def choose_processes(num_gpus: int, *, present: int) -> Processes:
     return Processes(count=num_gpus, on_gpu=True)
 
 
-def started_by_torchrun(environ: Mapping[str, str] = os.environ) -> bool:
+def started_by_torchrun() -> bool:
     """Returns whether ``torchrun`` (or a program that sets its variables) started this process."""
-    return "RANK" in environ and "WORLD_SIZE" in environ
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def torchrun_world(environ: Mapping[str, str] = os.environ) -> World:
+def torchrun_world() -> World:
     """Returns the world that the variables of ``torchrun`` describe, on the CPU.
 
     Raises:
         DistributedError: where one of them is not a whole number.
     """
     try:
-        rank, size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
-        local_rank = int(environ.get("LOCAL_RANK", rank))
-        local_size = int(environ.get("LOCAL_WORLD_SIZE", size))
+        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        local_rank = int(os.environ.get("LOCAL_RANK", rank))
+        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     except ValueError as error:
         raise DistributedError(
             f"RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE must be whole numbers: {error}"

@@ -22,7 +22,14 @@ def small(tmp_path: Path) -> token_caches.TokenCache:
 
 
 def test_the_reader_returns_the_rows_of_the_files(small: token_caches.TokenCache) -> None:
-    reader = small.reader(WholeVideoViews(0, token_caches.FPS, token_caches.SIDE, token_caches.SIDE))
+    reader = small.reader(
+        WholeVideoViews(
+            num_frames=0,
+            target_fps=token_caches.FPS,
+            short_side=token_caches.SIDE,
+            crop_size=token_caches.SIDE,
+        )
+    )
     rng = np.random.default_rng(0)
     assert len(small.paths) == 2
     for path, file in zip(small.paths, small.files, strict=True):

@@ -105,7 +105,7 @@ def test_a_full_disk_raises_one_error_and_leaves_earlier_checkpoints_intact(
     if not full.exists():
         pytest.skip("/dev/full does not exist on this system")
     unwritable = checkpoint_path(tmp_path, TrainingProgress(2))
-    monkeypatch.setattr(files, "_random_part", lambda: "0")
+    monkeypatch.setattr(files.secrets, "token_hex", lambda size: "0")
     temporary = unwritable.with_name(f".{unwritable.stem}.writing-{os.getpid()}-0.pyth")
     temporary.symlink_to(full)
     with pytest.raises(CheckpointError, match="earlier checkpoints are intact"):

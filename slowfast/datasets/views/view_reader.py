@@ -104,28 +104,43 @@ class TrainingViews:
         return scaled_by(self.interpolation, placer)
 
 
-@dataclass(frozen=True)
-class ClipViews:
-    """Clips at fixed times: evenly over the video, or one in its middle.
+@dataclass(frozen=True, kw_only=True)
+class _EvaluationViews:
+    """The settings of views at fixed times and places.
 
     Attributes:
         short_side: of the scaled image, pixels.
-        num_temporal, num_crops: clips per video, and crops per clip.
-        centre: True: the clip in the middle of the video; ``num_temporal`` is 1.
+        num_temporal, num_crops: temporal views per video, and crops of each.
         picture_multiple: 0: square crops; above 0: the whole picture, its sides multiples of so many pixels.
         Others as in :class:`TrainingViews`.
     """
 
     num_frames: int
-    sampling_rate: float
     target_fps: float
     short_side: int
     crop_size: int
     num_temporal: int = 1
     num_crops: int = 1
-    centre: bool = False
     interpolation: str = "bilinear"
     picture_multiple: int = 0
+
+    def placer(self, crop: int, rng: np.random.Generator) -> Placer:
+        return spatial.evaluated_frame(
+            self.short_side,
+            self.crop_size,
+            crop,
+            self.num_crops,
+            picture_multiple=self.picture_multiple,
+            interpolation=self.interpolation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipViews(_EvaluationViews):
+    """Clips evenly over the video; with ``centre`` one clip in its middle, and ``num_temporal`` is 1."""
+
+    sampling_rate: float
+    centre: bool = False
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
         clip = (times, self.num_frames, self.sampling_rate, self.target_fps)
@@ -133,42 +148,12 @@ class ClipViews:
             sampling.centre_clip(*clip) if self.centre else sampling.view_clip(*clip, view, self.num_temporal)
         )
 
-    def placer(self, crop: int, rng: np.random.Generator) -> Placer:
-        return _evaluation_placer(self, crop)
 
-
-@dataclass(frozen=True)
-class WholeVideoViews:
-    """The full video in one temporal view: ``num_frames`` of its frames, or with 0 all at ``target_fps``.
-
-    Attributes: see :class:`ClipViews`.
-    """
-
-    num_frames: int
-    target_fps: float
-    short_side: int
-    crop_size: int
-    num_crops: int = 1
-    num_temporal: int = 1
-    interpolation: str = "bilinear"
-    picture_multiple: int = 0
+class WholeVideoViews(_EvaluationViews):
+    """The full video in one temporal view: ``num_frames`` of its frames, or with 0 all at ``target_fps``."""
 
     def frames(self, times: FrameTimes, view: int, rng: np.random.Generator) -> np.ndarray:
         return sampling.whole_video(times, self.num_frames, self.target_fps)
-
-    def placer(self, crop: int, rng: np.random.Generator) -> Placer:
-        return _evaluation_placer(self, crop)
-
-
-def _evaluation_placer(scheme: ClipViews | WholeVideoViews, crop: int) -> Placer:
-    return spatial.evaluated_frame(
-        scheme.short_side,
-        scheme.crop_size,
-        crop,
-        scheme.num_crops,
-        picture_multiple=scheme.picture_multiple,
-        interpolation=scheme.interpolation,
-    )
 
 
 @dataclass(frozen=True)

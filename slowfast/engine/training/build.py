@@ -28,11 +28,11 @@ from slowfast.engine.speed.headroom import cores_of
 from slowfast.engine.speed.monitor import HeadroomMonitor
 from slowfast.engine.test import check_test_data
 from slowfast.engine.training.compiled_network import CompiledNetwork
-from slowfast.engine.training.diagnosis import build_stall_detector
 from slowfast.engine.training.failure_budget import build_failure_budget
 from slowfast.engine.training.feature_statistics import set_feature_statistics
 from slowfast.engine.training.model_selection import build_model_selection
 from slowfast.engine.training.schedule import Schedule, build_schedule
+from slowfast.engine.training.stall import build_stall_detector
 from slowfast.engine.training.train_step import TrainStep
 from slowfast.engine.training.training_log import TrainingLog
 from slowfast.engine.training.training_run import TrainingRun

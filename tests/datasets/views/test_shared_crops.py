@@ -15,7 +15,9 @@ from slowfast.datasets.views.view_reader import ClipViews, ViewReader
 from slowfast.video.decoding import open_video
 from slowfast.video.pyav_video import PyAVVideo
 
-SCHEME = ClipViews(4, 2, 25, short_side=32, crop_size=32, num_temporal=2, num_crops=3)
+SCHEME = ClipViews(
+    num_frames=4, sampling_rate=2, target_fps=25, short_side=32, crop_size=32, num_temporal=2, num_crops=3
+)
 
 
 @pytest.mark.parametrize("keep_bytes", [0, 1 << 20])
