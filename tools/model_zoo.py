@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes MODEL_ZOO.md from projects/vtn/zoo.yaml: the command ``slowfast zoo --page`` of a checkout."""
+"""The command ``slowfast zoo`` of a checkout; ``--page MODEL_ZOO.md`` writes the page."""
 
 import sys
 from pathlib import Path
@@ -11,5 +11,4 @@ sys.path[:0] = [str(ROOT), str(ROOT / "projects" / "vtn")]
 from vtn.cli.zoo import main  # noqa: E402
 
 if __name__ == "__main__":
-    page = str(ROOT / "MODEL_ZOO.md")
-    sys.exit(main(["--page", page, *sys.argv[1:]], program="python tools/model_zoo.py"))
+    sys.exit(main(program="python tools/model_zoo.py"))

@@ -50,8 +50,6 @@ print(classify("video.mp4"))
 """
 
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-_OLD_OPTIONS = ("proxies", "resume_download")
-"""Options that huggingface-hub passes in versions below 1.0."""
 
 
 class HubModel(
@@ -150,8 +148,6 @@ class HubModel(
             options: as for :meth:`from_pretrained`, and the entries of ``config``.
         """
         download = {name: options.pop(name) for name in _DOWNLOAD_OPTIONS}
-        for name in _OLD_OPTIONS:
-            options.pop(name, None)
         if config is None:
             raise CheckpointError(f"{model_id}: has no {CONFIG_NAME}; give a folder or a model of the hub")
         if config.get("architecture", cls.__name__) != cls.__name__:

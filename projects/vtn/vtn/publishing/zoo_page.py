@@ -73,7 +73,7 @@ def render_page(entries: Sequence[ZooEntry]) -> str:
         [
             "# Model zoo",
             "",
-            "<!-- Written by tools/model_zoo.py from projects/vtn/zoo.yaml; edit that file instead. -->",
+            "<!-- From projects/vtn/zoo.yaml by tools/model_zoo.py --page MODEL_ZOO.md; edit that file. -->",
             "",
             "| model | config | data | top-1 | top-5 | parameters (M) | GMACs | weights |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
