@@ -78,19 +78,12 @@ def build_positions(
     """Returns position embeddings: ``learned`` (a table of ``num_rows``), ``sinusoidal`` or ``none``.
 
     Raises:
-        ModelError: for an unknown kind, or a table or width that is too small or odd.
+        ModelError: for sinusoidal positions of an odd width.
     """
     if kind == "learned":
-        if num_rows < 3:
-            raise ModelError(
-                f"max_position_embeddings = {num_rows}: must be 3 or more, since [CLS] and padding use two "
-                "rows"
-            )
         return LearnedPositions(num_rows, width)
     if kind == "sinusoidal":
         if width % 2:
             raise ModelError(f"hidden_dim = {width}: must be even for sinusoidal positions")
         return SinusoidalPositions(width)
-    if kind == "none":
-        return NoPositions()
-    raise ModelError(f"position = {kind!r}: must be learned, sinusoidal or none")
+    return NoPositions()
