@@ -101,7 +101,6 @@ def read_lines(path: str) -> Iterator[tuple[int, str]]:
         AnnotationError: where the file cannot be read, or is not text.
     """
     with open_text(path) as file:
-        file.reconfigure(newline=None)  # type: ignore[attr-defined]
         for number, line in enumerate(file, start=1):
             if text := line.strip(BLANK):
                 yield number, text

@@ -55,6 +55,12 @@ def test_differences_have_no_value_beside_a_missing_frame() -> None:
     torch.testing.assert_close(differences[[1, 4]], (features[0, [1, 4]] - features[0, [0, 3]]).abs())
 
 
+def test_two_frames_have_one_difference() -> None:
+    features = clips(1, 2, 3)
+    expected = torch.stack([torch.zeros_like(features[:, 0]), (features[:, 1] - features[:, 0]).abs()], dim=1)
+    torch.testing.assert_close(absolute_differences(features), expected)
+
+
 @pytest.mark.parametrize("length", [1, 3])
 def test_features_that_do_not_change_have_a_finite_gradient(length: int) -> None:
     features = torch.ones(2, length, 3, requires_grad=True)

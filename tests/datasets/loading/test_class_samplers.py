@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slowfast.datasets.loading.samplers import ClassSampler, SampleRef
+from slowfast.datasets.loading.samplers import ClassSampler, SampleRef, TrainSampler, describe_left_out
 from slowfast.errors import ConfigError
 
 LABELS = np.array([0] * 80 + [1] * 15 + [2] * 5)
@@ -70,6 +70,11 @@ def test_processes_divide_the_steps_of_one() -> None:
     pair = [ClassSampler(LABELS, 10, power=0.0, rank=rank, world_size=2) for rank in range(2)]
     for whole, first, second in zip(single, *pair, strict=True):
         assert [*first, *second] == whole
+
+
+def test_no_sample_is_said_to_be_left_out_where_samples_are_repeated() -> None:
+    assert describe_left_out(TrainSampler(100, 30), 100).startswith("10 of 100 videos are left out")
+    assert describe_left_out(ClassSampler(LABELS, 30, power=0.0), 100) == ""
 
 
 def test_videos_of_several_classes_are_refused() -> None:
