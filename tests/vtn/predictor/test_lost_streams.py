@@ -82,7 +82,7 @@ def test_a_lost_stream_is_given_up(serve: Serve, waits: list[float], tmp_path: P
     address = serve([recording(tmp_path / "a.ts", 30)])
     pushes = iter(LiveFrames(address, full_frame(), fps=10, seconds=60))
     assert len(next(pushes)[0]) == 30
-    with pytest.raises(DecodeError, match=f"^{address}: "):
+    with pytest.raises(DecodeError, match=f"^{address}: .*; no frame came for 300 s; check the source"):
         next(pushes)
     assert waits[:5] == [1, 2, 4, 8, 8]
     assert 300 < sum(waits) < 310

@@ -252,6 +252,11 @@ def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Names
             f"{video}: is a folder, but --checkpoint predicts one video; for all videos in it use "
             f"{parser.prog} {args.checkpoint} {video} --cfg {args.cfg}"
         )
+    if "://" in video and not Path(video).exists():  # not shown: it may contain a password
+        parser.error(
+            f"--checkpoint predicts one file; for an address use {parser.prog} {args.checkpoint} ADDRESS --cfg "
+            f"{args.cfg}"
+        )
     for option in _given(parser, args, _OF_SOURCE):
         parser.error(f"{option}: belongs to the form SOURCE VIDEO…; give the weights as SOURCE")
     if args.stride and not args.window:

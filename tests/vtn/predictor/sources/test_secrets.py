@@ -92,6 +92,14 @@ def test_refusals_have_no_secrets(
     assert "geheim" not in message
 
 
+def test_a_checkpoint_with_its_configuration_takes_no_address(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--cfg=QUICKSTART", "--checkpoint=weights.pyth"]
+    assert predict_on_cpu([*options, "http://me:geheim@127.0.0.1:1/a"]) == 2
+    message = capsys.readouterr().err
+    assert "for an address use vtn predict weights.pyth ADDRESS --cfg QUICKSTART" in message
+    assert "geheim" not in message
+
+
 def test_tracebacks_have_no_secrets(published: Path, server: str) -> None:
     with pytest.raises(DecodeError) as lost:
         next(Predictor(published, device="cpu").follow("rtsp://me:geheim@127.0.0.1:1/a", last_seconds=1))

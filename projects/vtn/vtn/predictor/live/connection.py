@@ -47,11 +47,12 @@ class Outage:
         self._newest, self._seconds, self._wait = time.monotonic(), seconds, 0.0
 
     def wait(self, lost: DecodeError) -> None:
-        """Waits until the next try to connect; raises ``lost`` where there were enough of them."""
+        """Waits until the next try to connect; raises ``DecodeError`` where there were enough of them."""
+        reason = lost.detail.removesuffix(f"; {REMEDY}")
         if self._newest is None or time.monotonic() - self._newest > _GIVE_UP_SECONDS:
-            raise lost
+            detail = f"{reason}; no frame came for {_GIVE_UP_SECONDS:.0f} s; {REMEDY}"
+            raise DecodeError(self._name, lost.reason, detail) from lost
         if not self._wait:
-            reason = lost.detail.removesuffix(f"; {REMEDY}")
             logger.warning(
                 "%s: lost (%s); connecting again, for %.0f s at most", self._name, reason, _GIVE_UP_SECONDS
             )
