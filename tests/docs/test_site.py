@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import doctest
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from vtn_site.repository_pages import LinkError, move_links
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "docs" / "site"
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 TROUBLESHOOTING = (SITE / "pages" / "troubleshooting.md").read_text(encoding="utf-8")
 MESSAGES = re.findall(r"^### `(.+)`$", TROUBLESHOOTING, re.MULTILINE)
 
@@ -60,6 +63,19 @@ def test_no_page_loads_anything_from_a_network(site: Path) -> None:
     } == {}
     styles = " ".join(path.read_text(encoding="utf-8") for path in site.rglob("*.css"))
     assert re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//", styles) == []
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_the_search_works_in_pages_that_are_opened_as_files(site: Path, tmp_path: Path) -> None:
+    assert BROWSER is not None
+    page = subprocess.run(
+        [
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+            "--virtual-time-budget=60000", "--dump-dom", f"{(site / 'index.html').as_uri()}?q=window",
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout  # fmt: skip
+    assert re.search(r"md-search-result__meta\">\d+ matching documents", page)
 
 
 def test_every_section_of_the_guide_is_a_page(site: Path) -> None:
