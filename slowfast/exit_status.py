@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
+import tomllib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
@@ -71,15 +72,27 @@ def reports_foreign_package(program: str) -> bool:
 def check_packages() -> None:
     """Raises ``InstallationError`` if a package is older than this program needs.
 
-    Installers respect these versions, but the later installation of another package may not. A package that
-    is missing, or that only an extra needs, is reported where it is used.
+    Installers respect these versions, but the later installation of another package may not, and an update of
+    a checkout installs nothing. A package that is missing, or that only an extra needs, is reported where it
+    is used.
     """
-    try:
-        needed = importlib.metadata.requires("slowfast-vtn") or ()
-    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
-        return
-    if old := outdated_packages(needed):
+    if old := outdated_packages(_requirements(Path(slowfast.__file__ or ".").parent.parent)):
         raise InstallationError(old)
+
+
+def _requirements(folder: Path) -> Iterable[str]:
+    """Returns the packages that this program needs, such as ``numpy>=1.26``.
+
+    Args:
+        folder: contains the imported package. Of a checkout its own file is read: an update has changed it,
+            but not what the installation has recorded.
+    """
+    with suppress(FileNotFoundError, importlib.metadata.PackageNotFoundError):
+        if (folder / "projects").is_dir():  # of a checkout
+            text = (folder / "pyproject.toml").read_text(encoding="utf-8")
+            return tomllib.loads(text)["project"]["dependencies"]
+        return importlib.metadata.requires("slowfast-vtn") or ()
+    return ()
 
 
 def outdated_packages(requirements: Iterable[str]) -> dict[str, str]:

@@ -35,6 +35,12 @@ def install(folder: Path, name: str, version: str, *needed: str) -> None:
     metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requirements}")
 
 
+def import_from(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets this package be imported from the folder, and packages first be found there."""
+    monkeypatch.setattr(slowfast, "__file__", str(folder / "slowfast" / "__init__.py"))
+    monkeypatch.syspath_prepend(folder)
+
+
 def install_pyslowfast(folder: Path, name: str = "slowfast") -> None:
     install(folder, name, "1.0")
 
@@ -126,13 +132,28 @@ def test_a_package_that_is_too_old_is_an_error_before_any_work(
     install(tmp_path, "one", "2.0")
     install(tmp_path, "two", "1.4.9")  # `three` is missing; its import says so
     install(tmp_path, "four", "1.0")
-    monkeypatch.syspath_prepend(tmp_path)
+    import_from(tmp_path, monkeypatch)
     assert run_command("prog", lambda: fail(AssertionError("work has started"))) == 1
     assert capsys.readouterr().err == (
         "prog: packages are too old, and results may be wrong: two>=1.5 (found 1.4.9); "
         f"run {sys.executable} -m pip install 'two>=1.5'\n"
     )
     with pytest.raises(InstallationError, match=r"two>=1\.5 \(found 1\.4\.9\)"):
+        check_packages()
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_an_updated_checkout_needs_the_packages_of_its_own_file(
+    is_installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after ``git pull``: what the installation has recorded is older; and as without any installation."""
+    (tmp_path / "projects").mkdir()
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["one>=2"]\n')
+    if is_installed:
+        install(tmp_path, "slowfast-vtn", "1.0", "one>=1")
+    install(tmp_path, "one", "1.0")
+    import_from(tmp_path, monkeypatch)
+    with pytest.raises(InstallationError, match=r"one>=2 \(found 1\.0\)"):
         check_packages()
 
 
