@@ -136,7 +136,7 @@ def test_times_and_counts_must_be_positive(capsys: pytest.CaptureFixture[str], o
 
 @pytest.mark.parametrize("run", [["--cfg", "VIT_B_VTN"], ["--cfg=VIT_B_VTN"]])
 def test_a_part_of_a_minute_counts_as_a_minute(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run: list[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, run: list[str]
 ) -> None:
     submitted: list[AutoExecutor] = []
 
@@ -148,6 +148,7 @@ def test_a_part_of_a_minute_counts_as_a_minute(
     options = ["--cluster", "local", "--gpus", "0", "--jobs", str(tmp_path), "--hours", "0.01"]
     assert main([*options, "--", *run]) == 0
     assert submitted[0]._executor.parameters["timeout_min"] == 1
+    assert capsys.readouterr().out == f"job 1; output: {tmp_path}/1_0_log.out\n"  # errors are there, too
 
 
 # Replaces the run of a task: SLURM sends it the signal that is meant for the task, too.
