@@ -254,8 +254,8 @@ def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Names
         )
     if "://" in video and not Path(video).exists():  # not shown: it may contain a password
         parser.error(
-            f"--checkpoint predicts one file; for an address use {parser.prog} {args.checkpoint} ADDRESS --cfg "
-            f"{args.cfg}"
+            f"--checkpoint predicts one file; for an address use {parser.prog} {args.checkpoint} ADDRESS "
+            f"--cfg {args.cfg}"
         )
     for option in _given(parser, args, _OF_SOURCE):
         parser.error(f"{option}: belongs to the form SOURCE VIDEO…; give the weights as SOURCE")
