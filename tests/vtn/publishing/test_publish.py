@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -147,24 +148,30 @@ def test_a_folder_that_cannot_be_written_is_named(
     assert line.endswith("make room there or give another folder")
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """Limits files to 20 kB: a longer write fails as it would on a full disk."""
+    """Limits files to 20 kB: a longer write fails as it would on a full disk.
+
+    Not a fixture, which ends after pytest has written the outcome of a test: perhaps into a longer file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_full_disk_is_reported_and_no_file_is_left(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(trained), str(tmp_path)]) == 1
+    with small_files():
+        assert main([str(trained), str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{tmp_path}: cannot be written (File too large); make room there" in line
     assert not list(tmp_path.iterdir())
-    with pytest.raises(CheckpointError, match=r"could not save .*model\.safetensors: .*too large"):
+    message = r"could not save .*model\.safetensors: .*too large"
+    with small_files(), pytest.raises(CheckpointError, match=message):
         tiny().save_pretrained(tmp_path)
     assert not list(tmp_path.iterdir())
 
