@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,8 +79,9 @@ def test_a_file_is_tried_as_often_as_one_video(at_bad: Callable[[], None]) -> No
     """A list of segments has several rows per file, and each of them would cost a timeout."""
     times = {hang: 1, die: 2}
     data = stand_in_dataset(at_bad, training=False)
-    paths = [str(BAD) if i in (2, 3, BAD) else str(100 + i) for i in range(VIDEOS)]
-    data._annotations = replace(data._annotations, paths=PathTable.from_strings(paths))
+    data.paths = PathTable.from_strings(
+        [str(BAD) if i in (2, 3, BAD) else str(100 + i) for i in range(VIDEOS)]
+    )
     batches = list(stand_in_loader(data, training=False, workers=1))
     assert [video.video_id for batch in batches for video in batch.broken] == [2, 3, BAD]
     assert sum(batch.num_clips for batch in batches) == VIDEOS - 3
