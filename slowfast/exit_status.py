@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import signal
 import sys
 import tomllib
 from collections.abc import Callable, Iterable
@@ -29,6 +30,13 @@ EXIT_INTERRUPTED = 130
 def exit_status_of(error: BaseException) -> int:
     """Returns 2 for a wrong configuration and for wrong arguments, and 1 for any other error."""
     return EXIT_CONFIG_ERROR if isinstance(error, ConfigError | UsageError) else EXIT_ERROR
+
+
+def describe_exit(exit_code: int | None) -> str:
+    """Returns how a process ended, by its exit code in Python's notation: the negative number of a signal."""
+    if exit_code is not None and exit_code < 0:
+        return f"ended by signal {signal.Signals(-exit_code).name}"
+    return f"ended with status {exit_code}"
 
 
 @cache

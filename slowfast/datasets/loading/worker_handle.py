@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing.process
-import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,13 +39,6 @@ class Worker:
         # A dead worker is detected and replaced by the next poll.
         with suppress(OSError):
             self.connection.send((number, items))
-
-    def describe_end(self) -> str:
-        """Returns the cause of the end of the process, for messages."""
-        code = self.process.exitcode
-        if code is not None and code < 0:
-            return f"ended by {signal.Signals(-code).name}"
-        return f"ended with status {code}"
 
     def kill(self) -> None:
         """Ends the process at once."""

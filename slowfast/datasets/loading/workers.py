@@ -33,6 +33,7 @@ from slowfast.datasets.loading.worker_process import (
     run_worker,
 )
 from slowfast.errors import DataError
+from slowfast.exit_status import describe_exit
 from slowfast.files import share_temporary_folder
 from slowfast.log import get_logger
 from slowfast.timing.stage_times import StageTimes
@@ -216,7 +217,7 @@ class WorkerPool:
         )
 
     def _replace_dead(self, worker: Worker) -> None:
-        cause = worker.describe_end()
+        cause = describe_exit(worker.process.exitcode)
         state = worker.quarantine.observe()
         if worker.process.exitcode in _ENDED_FROM_OUTSIDE:
             logger.warning("worker %d %s; it is restarted", worker.number, cause)

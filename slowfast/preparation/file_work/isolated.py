@@ -17,6 +17,7 @@ from multiprocessing.context import ForkServerContext
 from typing import Generic, TypeVar
 
 from slowfast.errors import DecodeError
+from slowfast.exit_status import describe_exit
 
 T = TypeVar("T")
 
@@ -131,7 +132,7 @@ class _Worker(Generic[T]):
             return self.connection.recv()
         except (EOFError, OSError):
             self.terminate(kill=False)
-            return Outcome(self.path, None, "crashed", _describe_exit(self._process.exitcode))
+            return Outcome(self.path, None, "crashed", describe_exit(self._process.exitcode))
 
     def terminate(self, *, kill: bool = True) -> None:
         """Waits for the end of the process, which is killed unless it ends by itself."""
@@ -175,9 +176,3 @@ def _run_task(task: Callable[[str], T], path: str) -> Outcome[T]:
         return Outcome(path, None, "unreadable", str(error))
     except Exception as error:
         return Outcome(path, None, UNEXPECTED, f"{type(error).__name__}: {error}")
-
-
-def _describe_exit(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"ended by signal {signal.Signals(-exit_code).name}"
-    return f"ended with status {exit_code}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -60,6 +62,10 @@ async def stay() -> None:
     await asyncio.Event().wait()
 
 
+def end_at_once(action: Callable[[], None], *arguments: object) -> None:
+    action()
+
+
 def fail_to_start(process: SpawnProcess) -> None:
     raise OSError(11, "Resource temporarily unavailable")
 
@@ -81,6 +87,17 @@ def test_a_pool_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(SpawnProcess, "start", fail_to_start)
     with pytest.raises(ModelError, match="Resource temporarily unavailable"):
         WorkerPool(ModelSource(str(tmp_path)), 2, tmp_path).start()
+
+
+@pytest.mark.parametrize(
+    ("action", "end"), [(os.abort, "ended by signal SIGABRT"), (sys.exit, "ended with status 0")]
+)
+def test_a_process_that_ends_in_its_start_says_how(
+    worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], end: str
+) -> None:
+    monkeypatch.setattr("vtn.serving.worker_process.run_worker", functools.partial(end_at_once, action))
+    with pytest.raises(WorkerUnavailable, match=f"{end} while it was loaded"):
+        worker.wait_until_ready()
 
 
 def test_a_process_that_cannot_be_replaced_is_reported(

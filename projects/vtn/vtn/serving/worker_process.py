@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from slowfast.exit_status import describe_exit
 from vtn.serving.messages import Done, Failed, Job, ModelSource, Ready, Taken
 from vtn.serving.worker import run_worker
 
@@ -123,8 +124,11 @@ class WorkerProcess:
             self.start()
         try:
             message = self._receive(START_SECONDS)
-        except (OutOfTime, WorkerLost):
-            raise WorkerUnavailable("the process with the model ended while it was loaded") from None
+        except OutOfTime:
+            raise WorkerUnavailable(f"the model was not loaded within {START_SECONDS:.0f} s") from None
+        except WorkerLost:
+            end = describe_exit(self._wait_for_end())
+            raise WorkerUnavailable(f"the process with the model {end} while it was loaded") from None
         if not isinstance(message, Ready):
             raise WorkerUnavailable(message.reason if isinstance(message, Failed) else str(message))
         return message.class_names
