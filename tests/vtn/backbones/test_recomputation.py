@@ -51,6 +51,17 @@ def step(vtn: VTN) -> tuple[dict[str, Tensor], int]:
     return {**gradients, **statistics}, forward
 
 
+def test_frozen_blocks_of_another_dtype_can_be_recomputed_too() -> None:
+    frozen = {"frozen_blocks": 1, "frozen_dtype": "bfloat16"}
+    plain, _ = step(model("test_vit", **frozen))
+    recomputed, _ = step(
+        copy.deepcopy(model("test_vit", **frozen, act_checkpoint=True, act_checkpoint_every=1))
+    )
+    assert plain.keys() == recomputed.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(recomputed[name], value, msg=name)
+
+
 @pytest.mark.parametrize("every", [0, 1, 2])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_step_is_the_same_with_recomputed_blocks(network: str, every: int) -> None:

@@ -46,14 +46,13 @@ def recompute_blocks(network: nn.Module, every: int) -> int:
             "be 0, which recomputes the whole backbone, with chunk_frames for a part of the frames at a time"
         )
     for block in blocks:
-        # A partial function of a bound method: deep copies of the network get one of their own block.
-        block.forward = partial(_forward, block.forward)  # type: ignore[method-assign]
+        # A partial function: deep copies of the network get one of their own block.
+        block.forward = partial(_forward, block, block.forward)  # type: ignore[method-assign]
     return len(blocks)
 
 
-def _forward(original: Any, *args: Any, **kwargs: Any) -> Any:
+def _forward(block: nn.Module, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Calls the original ``forward`` of a block, with recomputation where gradients are needed."""
-    block = original.__self__
     inputs = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
     learns = any(tensor.requires_grad for tensor in (*block.parameters(), *inputs))
     if not (learns and torch.is_grad_enabled()) or is_exporting():
