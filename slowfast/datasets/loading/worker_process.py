@@ -47,6 +47,7 @@ def run_worker(
 ) -> None:
     """Builds the assigned batches until the main process is gone."""
     prepare_process()
+    take_times()  # those of the main process, of which this one is a fork
     dataset.quarantine = quarantine
     parent = os.getppid()
     try:

@@ -47,14 +47,17 @@ def test_no_worker_outlives_its_loader(how: str) -> None:
     assert alive == []
 
 
-def test_killed_workers_leave_no_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_workers_leave_no_temporary_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Workers pass tensors through the folder of the main process, which removes it when it ends."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path_factory.mktemp("t")  # the path of a socket has at most 108 bytes
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
     batches = stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=2)
     assert sum(batch.num_clips for batch in batches) == VIDEOS
     del batches
-    assert list(tmp_path.iterdir()) == [Path(multiprocessing.util.get_temp_dir())]
+    assert list(folder.iterdir()) == [Path(multiprocessing.util.get_temp_dir())]
 
 
 def _collect_garbage_beside_threads() -> None:
