@@ -176,3 +176,24 @@ def test_files_that_a_folder_names_are_not_read(tmp_path: Path) -> None:
         VTN.from_pretrained(tmp_path)
     model = VTN.from_pretrained(tmp_path, backbone=own["name"])
     assert torch.equal(model.cls_token, tiny().cls_token)
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "problem"),
+    [
+        ("", "num_classes", 3.5, "describes a model that cannot be built"),
+        ("backbone", "name", None, "name must be text|cannot be built"),
+        ("backbone", "name", ["shallow_conv"], "name must be text|cannot be built"),
+        ("backbone", "args", "x", "arguments must be an object, but are 'x'"),
+        ("backbone", "class_token", None, "describes a model that cannot be built"),
+        ("backbone", "lora", [1], "describes a model that cannot be built"),
+        ("encoder", "attention_window", None, "describes a model that cannot be built"),
+    ],
+)
+def test_values_of_another_kind(group: str, key: str, value: Any, problem: str, tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    config = read_config(tmp_path)
+    (config[group] if group else config)[key] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=problem):
+        VTN.from_pretrained(tmp_path)
