@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from slowfast.errors import CheckpointError, ModelError
+from slowfast.errors import CheckpointError, ConfigError, ModelError
 from tests.support.tiny_models import (
     CLASSES,
     TINY,
@@ -24,6 +24,7 @@ from tests.support.tiny_models import (
     tiny_probe,
 )
 from vtn import VTN, EncoderConfig, FrameAverage, FusionConfig, create_model
+from vtn.arguments.evaluation import build_evaluation_config
 from vtn.arguments.model_arguments import FLAT_NAMES
 from vtn.folder import layout
 
@@ -197,3 +198,9 @@ def test_values_of_another_kind(group: str, key: str, value: Any, problem: str, 
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=problem):
         VTN.from_pretrained(tmp_path)
+
+
+def test_a_sampling_rate_of_0_in_a_folder() -> None:
+    """In a configuration it stands for the model's own rate, which a folder states."""
+    with pytest.raises(ConfigError, match=r"DATA\.SAMPLING_RATE = 0: must be 1 or more"):
+        build_evaluation_config({"DATA.SAMPLING_RATE": 0}, tiny(), source="folder")
