@@ -17,6 +17,7 @@ from slowfast.registry import registry_of
 _RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p[\d.]+|mstd[\d.]+|mmax\d+|inc[01]))*")
 
 # Keys of a least and a largest number, or of an empty list -> the limit of the numbers; None: no limit.
+_BRIGHTEST = 1000  # no mean or deviation is larger, even where full brightness is 255
 _RANGES = {
     "DATA.TRAIN_JITTER_SCALES_RELATIVE": 1.0,
     "DATA.TRAIN_JITTER_ASPECT_RELATIVE": None,
@@ -67,6 +68,8 @@ def check_pixels(cfg: CfgNode) -> Iterator[str]:
     for key, values in (("DATA.MEAN", data.MEAN), ("DATA.STD", data.STD)):
         if len(values) != 3:
             yield f"{key} = {values}: must have three values, one per colour channel"
+        if not all(abs(value) <= _BRIGHTEST for value in values):  # NaN is not either
+            yield f"{key} = {values}: must be numbers up to {_BRIGHTEST}; give fractions of full brightness"
     if any(value <= 0 for value in data.STD):
         yield f"DATA.STD = {data.STD}: must be above 0; give fractions of full brightness"
     if any(channels != 3 for channels in data.INPUT_CHANNEL_NUM) or not data.INPUT_CHANNEL_NUM:

@@ -31,6 +31,8 @@ def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
         ({"TRAIN__BATCH_SIZE": 0}, "TRAIN.BATCH_SIZE = 0", "1 or more"),
         ({"DATA__MEAN": [0.5]}, "DATA.MEAN = [0.5]", "three"),
         ({"DATA__STD": [0.2, 0.2, 0.0]}, "DATA.STD", "above 0"),
+        ({"DATA__STD": [0.2, 0.2, float("inf")]}, "DATA.STD", "fractions of full brightness"),
+        ({"DATA__MEAN": [0.5, 0.5, float("nan")]}, "DATA.MEAN", "fractions of full brightness"),
         ({"DATA__INPUT_CHANNEL_NUM": [1]}, "DATA.INPUT_CHANNEL_NUM = [1]", "use [3]"),
         ({"DATA__PATH_LABEL_SEPARATOR": ""}, "DATA.PATH_LABEL_SEPARATOR", "between path and label"),
         ({"DATA__MAX_BROKEN_FRACTION": 1.5}, "DATA.MAX_BROKEN_FRACTION = 1.5", "0 to 1"),

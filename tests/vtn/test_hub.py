@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from slowfast.errors import CheckpointError, ModelError
+from slowfast.errors import CheckpointError, ConfigError, ModelError
 from tests.support.tiny_models import (
     CLASSES,
     TINY,
@@ -24,6 +24,7 @@ from tests.support.tiny_models import (
     tiny_probe,
 )
 from vtn import VTN, EncoderConfig, FrameAverage, FusionConfig, create_model
+from vtn.arguments.evaluation import build_evaluation_config
 from vtn.arguments.model_arguments import FLAT_NAMES
 from vtn.folder import layout
 
@@ -176,3 +177,30 @@ def test_files_that_a_folder_names_are_not_read(tmp_path: Path) -> None:
         VTN.from_pretrained(tmp_path)
     model = VTN.from_pretrained(tmp_path, backbone=own["name"])
     assert torch.equal(model.cls_token, tiny().cls_token)
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "problem"),
+    [
+        ("", "num_classes", 3.5, "describes a model that cannot be built"),
+        ("backbone", "name", None, "name must be text|cannot be built"),
+        ("backbone", "name", ["shallow_conv"], "name must be text|cannot be built"),
+        ("backbone", "args", "x", "arguments must be an object, but are 'x'"),
+        ("backbone", "class_token", None, "describes a model that cannot be built"),
+        ("backbone", "lora", [1], "describes a model that cannot be built"),
+        ("encoder", "attention_window", None, "describes a model that cannot be built"),
+    ],
+)
+def test_values_of_another_kind(group: str, key: str, value: Any, problem: str, tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    config = read_config(tmp_path)
+    (config[group] if group else config)[key] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=problem):
+        VTN.from_pretrained(tmp_path)
+
+
+def test_a_sampling_rate_of_0_in_a_folder() -> None:
+    """In a configuration it stands for the model's own rate, which a folder states."""
+    with pytest.raises(ConfigError, match=r"DATA\.SAMPLING_RATE = 0: must be 1 or more"):
+        build_evaluation_config({"DATA.SAMPLING_RATE": 0}, tiny(), source="folder")

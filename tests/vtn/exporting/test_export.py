@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -247,6 +248,26 @@ def test_damaged_descriptions_are_refused(exported: Any) -> None:
     del texts["frame_std"]
     with pytest.raises(CheckpointError, match="lacks the entries frame_std"):
         Description.from_texts(texts, source="mine.onnx")
+
+
+def test_a_graph_of_other_classes_than_described_is_refused(exported: Any, tmp_path: Path) -> None:
+    _, folder, _ = exported
+    for name in ("backbone.onnx", "encoder.onnx"):
+        content = onnx.load(folder / name)
+        for entry in content.metadata_props:
+            if entry.key in ("num_classes", "class_names"):
+                entry.value = "2" if entry.key == "num_classes" else '["a", "b"]'
+        onnx.save(content, tmp_path / name)
+    model = load_exported(tmp_path)
+    features = torch.zeros(2, 4, *model.feature_shape)
+    with pytest.raises(CheckpointError, match=r"scores of shape \(2, 3\): must be those of 2 classes"):
+        model.classify(features)
+
+
+def test_a_failure_of_onnxruntime_names_the_file(exported: Any) -> None:
+    program = open_program(exported[1] / "backbone.onnx")
+    with pytest.raises(ModelError, match=r"backbone\.onnx: onnxruntime fails for inputs of shape \(1, 4\)"):
+        program(torch.zeros(1, 4))
 
 
 def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path) -> None:

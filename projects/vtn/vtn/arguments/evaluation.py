@@ -98,13 +98,15 @@ def build_evaluation_config(evaluation: Mapping[str, Any], model: Any, *, source
     checks = (check_names, check_values, check_pixels, check_views)
     if problems := merge.problems or [problem for check in checks for problem in check(cfg)]:
         raise ConfigError(*problems, source=source)
-    if problems := [*_check_largest(cfg)]:
+    if problems := [*_check_range(cfg)]:
         raise ConfigError(*problems, source=source)
     cfg.freeze()
     return cfg
 
 
-def _check_largest(cfg: CfgNode) -> Iterator[str]:
+def _check_range(cfg: CfgNode) -> Iterator[str]:
+    if cfg.DATA.SAMPLING_RATE == 0:  # in a configuration 0 is the rate of the model, which is known here
+        yield "DATA.SAMPLING_RATE = 0: must be 1 or more"
     for key, largest in _LARGEST.items():
         value = value_of(cfg, key)
         if max(value if isinstance(value, list | tuple) else [value]) > largest:

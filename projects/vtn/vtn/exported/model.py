@@ -107,7 +107,7 @@ class ExportedModel(nn.Module):
         if shape[1] > self.most_frames:
             raise self._takes_too_many(shape[1])
         check_positions_and_mask(positions, mask, torch.Size(shape))
-        scores = self._programs[MODEL](frames.float(), *_filled_in(positions, mask, shape))
+        scores = self._scores(MODEL, frames.float(), *_filled_in(positions, mask, shape))
         check_state(scores, frames.transpose(1, 2), mask, inputs="frames")
         return scores
 
@@ -140,8 +140,18 @@ class ExportedModel(nn.Module):
         if ENCODER not in self._programs:
             raise self._takes_too_many(features.shape[1])
         check_sequence(features, positions, mask, self.feature_shape)
-        scores = self._programs[ENCODER](features.float(), *_filled_in(positions, mask, features.shape[:2]))
+        scores = self._scores(ENCODER, features.float(), *_filled_in(positions, mask, features.shape[:2]))
         check_state(scores, features, mask)
+        return scores
+
+    def _scores(self, part: str, *inputs: Tensor) -> Tensor:
+        """Returns the scores (B, K) of a graph, which may not be the one that the description is of."""
+        scores = self._programs[part](*inputs)
+        if scores.shape[1:] != (self.num_classes,):
+            raise CheckpointError(
+                f"{self._source}: gives scores of shape {tuple(scores.shape)}: must be those of "
+                f"{self.num_classes} classes, as it is described; export the model again"
+            )
         return scores
 
     def _check_frames(self, frames: Tensor) -> None:

@@ -66,14 +66,25 @@ class OnnxProgram:
             raise CheckpointError(
                 f"{path}: cannot be read by onnxruntime: {first_line(error)}; export the model again"
             ) from error
+        self._path = str(path)
         texts = self._session.get_modelmeta().custom_metadata_map
         self.description = Description.from_texts(texts, source=str(path))
         self._inputs = _check_inputs(self._session, self.description, str(path))
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Runs the graph, see :class:`Program`."""
+        """Runs the graph, see :class:`Program`.
+
+        Raises:
+            ModelError: where onnxruntime fails, such as for a lack of memory.
+        """
         feed = dict(zip(self._inputs, (tensor.numpy() for tensor in inputs), strict=True))
-        return torch.from_numpy(self._session.run(None, feed)[0])
+        try:
+            return torch.from_numpy(self._session.run(None, feed)[0])
+        except Exception as error:  # see above
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+            raise ModelError(
+                f"{self._path}: onnxruntime fails for inputs of shape {shapes}: {first_line(error)}"
+            ) from error
 
 
 def _check_inputs(session: Any, description: Description, path: str) -> tuple[str, ...]:

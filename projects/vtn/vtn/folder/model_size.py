@@ -16,7 +16,7 @@ from torch.nn.modules.module import (
 )
 from torch.overrides import TorchFunctionMode
 
-from slowfast.errors import CheckpointError, SlowFastError
+from slowfast.errors import CheckpointError, SlowFastError, first_line
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.frames.trial import without_training
 from vtn.folder.untrusted import check_numbers
@@ -54,7 +54,8 @@ def check_size(build: Callable[[], object], stored: tuple[int, int], *, source: 
         source: the file, for messages.
 
     Raises:
-        CheckpointError: as soon as the model has more than four times the weights of the file.
+        CheckpointError: as soon as the model has more than four times the weights of the file, and for
+            arguments of another kind than the model takes.
     """
     most_weights, most_values = (_MOST_TIMES * count for count in stored)
     with without_training():
@@ -64,8 +65,17 @@ def check_size(build: Callable[[], object], stored: tuple[int, int], *, source: 
         except SlowFastError:
             raise
         except Exception:  # some networks need memory while they are built; each weight is counted then, too
-            with _limited(most_weights, most_values, source):
-                build()
+            try:
+                with _limited(most_weights, most_values, source):
+                    build()
+            except SlowFastError:
+                raise
+            except Exception as error:  # values of another kind raise errors of many types
+                raise CheckpointError(
+                    f"{source}: its configuration describes a model that cannot be built "
+                    f"({type(error).__name__}: {first_line(error)}); it was written by another version, or "
+                    "was changed"
+                ) from error
 
 
 @contextmanager

@@ -131,6 +131,8 @@ def check_backbone(name: object, args: Mapping[str, Any], *, source: str, allowe
             f"{source}: its backbone {name!r} is described by another file or a hub, which a file of weights "
             f"must not choose; if you trust it, write --backbone {name} (in Python: backbone={name!r})"
         )
+    if not isinstance(args, Mapping):
+        raise CheckpointError(f"{source}: the backbone's arguments must be an object, but are {args!r}")
     for argument, value in _leaves(args):
         texts = value if isinstance(value, list | tuple) else [value]
         if argument.split(".")[0].strip("_") in _LOADING_ARGUMENTS or any(
