@@ -250,8 +250,9 @@ def _row(name: str, hits: Hits, base: str | None = None, compared: Hits | None =
     if compared is not None:
         interval = hits.minus(compared)
         row["difference"] = f"{100 * interval.value:+.1f}"
-        row["95 %"] = f"[{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
-        row["difference, low, high"] = [100 * value for value in interval]
+        limits = [100 * limit if interval.is_known else None for limit in (interval.low, interval.high)]
+        row["95 %"] = f"[{limits[0]:+.1f}, {limits[1]:+.1f}]" if interval.is_known else "[–]"
+        row["difference, low, high"] = [100 * interval.value, *limits]
         each = accuracies - compared.accuracies
         row["difference of each draw"] = each.tolist()
         row["draws above"] = f"{int((each > 0).sum())} of {len(each)}"
