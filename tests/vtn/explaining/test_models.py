@@ -5,12 +5,14 @@ T frames or time steps.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from slowfast.errors import InputError
 from tests.support.clips.backbone import SIZE, TUBELET
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import SMALL_VTN, trained_checkpoint
@@ -102,3 +104,15 @@ def test_statistics_that_attention_does_not_show(videos: Path, tmp_path: Path) -
     explanation = model.explain(videos / "13.mp4")
     check(explanation, model(videos / "13.mp4").scores)
     assert len(explanation.notes) == 2
+
+
+def test_a_missing_package_is_named_before_work_starts(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "vtn.explaining.regions.build.find_spec", lambda name: None if name == "captum" else find_spec(name)
+    )
+    model = predictor(videos, tmp_path, "VTN.BACKBONE.NAME", "test_resnet", "VTN.BACKBONE.ARGS", {})
+    monkeypatch.setattr("vtn.explaining.video.measure_influence", None)  # not reached
+    with pytest.raises(InputError, match=r"need the package captum: pip install 'slowfast-vtn\[explain\]'"):
+        model.explain(videos / "13.mp4")

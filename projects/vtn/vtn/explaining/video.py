@@ -30,7 +30,7 @@ from vtn.explaining.explanation import Explanation, MergedCrops
 from vtn.explaining.faithfulness import count_passes
 from vtn.explaining.frame_scorer import FrameScorer
 from vtn.explaining.pictures import Pictures, chosen_rows, take_pictures
-from vtn.explaining.regions.build import Regions, find_regions
+from vtn.explaining.regions.build import Regions, check_regions, find_regions
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import FrameView
 from vtn.inference.features import VideoFeatures
@@ -78,6 +78,16 @@ class ExplainedModel:
     def network(self) -> FrameModel:
         """The model itself."""
         return cast(FrameModel, self.encoder.model)
+
+    def check(self, request: ExplanationRequest) -> None:
+        """Checks a request before any work.
+
+        Raises:
+            InputError: for an unknown class, and for regions that need a package that is not installed.
+        """
+        find_label(self.class_names, request.label)
+        if request.regions:
+            check_regions(self.network)
 
 
 def explain_video(

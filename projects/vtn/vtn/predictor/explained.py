@@ -74,9 +74,8 @@ class ExplainsVideos:
             DecodeError, OSError: for a video that cannot be decoded.
             Interrupted: after a signal.
             InputError: for a predictor with ``views``, whose clips are not one sequence; a video of one
-                frame; and an unknown class.
+                frame; an unknown class; a missing package.
         """
-        from vtn.explaining.explain import find_label
         from vtn.explaining.explanation import MergedCrops
         from vtn.explaining.pictures import playable_video
         from vtn.explaining.video import ExplainedModel, ExplanationRequest, explain_video
@@ -87,7 +86,7 @@ class ExplainsVideos:
         request = request or ExplanationRequest()
         encoder, view = self._features.encoder, self._features.view
         model = ExplainedModel(encoder, view, self._scorer.head_act, self.class_names)
-        find_label(self.class_names, request.label)  # before any work
+        model.check(request)
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}

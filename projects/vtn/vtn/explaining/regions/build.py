@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.datasets.clip import normalize
+from slowfast.errors import InputError
 from slowfast.models.frame_encoder import FrameEncoder, as_tensor
 from vtn.backbones.frames.encoding_network import kind_of
 from vtn.explaining.frame_scorer import FrameScorer
 from vtn.explaining.regions.grad_cam import grad_cam
 from vtn.explaining.regions.vit_attention import class_token_attention
+from vtn.frame_model import FrameModel
 from vtn.model import VTN
 
 GRAD_CAM, BACKBONE_ATTENTION, TOKEN_ATTENTION = "Grad-CAM", "backbone attention", "token attention"
@@ -40,6 +43,15 @@ class Regions:
 
     maps: Mapping[str, NDArray[np.float32]]
     note: str = ""
+
+
+def check_regions(model: FrameModel) -> None:
+    """Raises ``InputError`` where the regions of a model need a package that is not installed."""
+    if model.clip_grid is None and kind_of(model.backbone) == "convolutional" and find_spec("captum") is None:
+        raise InputError(
+            "the regions of a convolutional backbone need the package captum: pip install "
+            "'slowfast-vtn[explain]', or leave them out: --no-regions (in Python: regions=False)"
+        )
 
 
 def find_regions(

@@ -4,15 +4,12 @@ The class score of the video depends on a frame through its features alone. With
 with respect to them, the gradient of ``g · features`` with respect to an activation is therefore that of the
 score: one frame at a time gives the Grad-CAM of the whole model.
 
-Own code although captum has it: it is one formula, and needs no further package.
-
-N images, C channels, F width of a feature, h w height and width of a map.
+N images, F width of a feature, h w height and width of a map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,30 +30,40 @@ def grad_cam(backbone: nn.Module, features: Features, images: Tensor, gradients:
         images: (N, 3, H, W), normalised.
         gradients: of the log-odds of the class with respect to the features of these frames.
     """
+    # Imported here, since captum is an optional package.
+    from captum.attr import LayerGradCam
+
+    layer = last_map(backbone, features, images[:1])
+    if layer is None:
+        return None
     maps = []
     for image, gradient in zip(images.split(1), gradients.split(1), strict=True):
-        with torch.enable_grad(), _last_map(backbone) as last:
+
+        def evidence(image: Tensor, gradient: Tensor = gradient) -> Tensor:
+            return (features(image) * gradient).flatten(1).sum(1)
+
+        with torch.enable_grad():
             # The map depends on the image, so that a frozen network has gradients, too.
-            evidence = (features(image.clone().requires_grad_()) * gradient).sum()
-        if not last:
-            return None
-        (slope,) = torch.autograd.grad(evidence, last)  # (1, C, h, w)
-        maps.append((slope.mean((2, 3), keepdim=True) * last[0]).sum(1).relu().detach().float())
+            found = LayerGradCam(evidence, layer).attribute(
+                image.clone().requires_grad_(), relu_attributions=True
+            )
+        maps.append(found[:, 0].detach().float())  # (1, 1, h, w) -> (1, h, w)
     return torch.cat(maps)
 
 
-@contextmanager
-def _last_map(backbone: nn.Module) -> Iterator[list[Tensor]]:
-    """Yields a list with the newest map (1, C, h, w) of several places that the network computes."""
-    last: list[Tensor] = []
+@torch.no_grad()
+def last_map(backbone: nn.Module, features: Features, image: Tensor) -> nn.Module | None:
+    """Returns the module that computes the last map of several places; None: the network has none."""
+    last: list[nn.Module] = []
 
     def keep(module: nn.Module, inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-2:].numel() > 1:
-            last[:] = [output]
+            last[:] = [module]
 
     hooks = [module.register_forward_hook(keep) for module in backbone.modules()]
     try:
-        yield last
+        features(image)
     finally:
         for hook in hooks:
             hook.remove()
+    return last[0] if last else None
