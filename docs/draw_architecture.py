@@ -133,7 +133,7 @@ def draw(graph: nx.DiGraph) -> str:
     figure = Figure(figsize=(13, 0.62 * len({y for _, y in centres.values()}) + 1), facecolor="white")
     axes: Axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    for upper, lower in nx.transitive_reduction(graph).edges:
+    for upper, lower in sorted(nx.transitive_reduction(graph).edges):
         (x0, y0), (x1, y1) = centres[upper], centres[lower]
         style = {"arrowstyle": "-|>", "color": "#8a94a0", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (x1, y1 + 0.42), (x0, y0 - 0.42), arrowprops=style, zorder=1)

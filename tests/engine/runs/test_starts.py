@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
@@ -43,6 +44,22 @@ def test_a_run_starts_from_the_weights_or_the_state_in_a_file(
     assert metrics_of(tmp_path / "b", "train_iter")[0]["loss"] < 0.2
     assert run(tiny_config(colour_videos, tmp_path / "c", *options, "SOLVER.MAX_EPOCH", 4)) == 0
     assert [line["epoch"] for line in metrics_of(tmp_path / "c", "train_epoch")] == [4]
+
+
+def test_the_weights_of_a_model_with_other_classes_start_a_run_without_its_head(
+    unbroken: Path, colour_videos: Path, tmp_path: Path
+) -> None:
+    weights = torch.load(unbroken / LAST, weights_only=True)["model_state"]
+    weights["head.weight"], weights["head.bias"] = torch.ones(5, 16), torch.ones(5)
+    torch.save({"model_state": weights}, tmp_path / "five.pyth")
+    options = ("TRAIN.CHECKPOINT_FILE_PATH", str(tmp_path / "five.pyth"), "TEST.ENABLE", False)
+    options += ("TRAIN.MAX_STEPS", 1, "SOLVER.BASE_LR", 1e-9)
+    with pytest.raises(CheckpointError, match=r"TRAIN\.CHECKPOINT_RESET_HEAD True"):
+        run(tiny_config(colour_videos, tmp_path / "a", *options))
+    assert run(tiny_config(colour_videos, tmp_path / "b", *options, "TRAIN.CHECKPOINT_RESET_HEAD", True)) == 0
+    (checkpoint,) = (tmp_path / "b" / "checkpoints").glob("*.pyth")
+    trained = torch.load(checkpoint, weights_only=True)["model_state"]
+    torch.testing.assert_close(trained["hidden.weight"], weights["hidden.weight"])
 
 
 def test_without_auto_resume_earlier_checkpoints_are_moved(colour_videos: Path, tmp_path: Path) -> None:
