@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import pytest
+import torch.distributed as dist
 
 import slowfast.distributed.rendezvous.store
 from slowfast.distributed.rendezvous.meeting import meet
@@ -150,24 +151,31 @@ def test_a_stopped_process_leaves_the_rendezvous_and_the_others_learn_of_it() ->
     assert [str(error) for error in errors] == ["rank 1 on node1 (process 101) was stopped by SIGTERM"]
 
 
-def test_a_process_that_is_stopped_when_all_have_met_goes_on_with_them() -> None:
+def test_a_process_that_is_stopped_when_all_have_met_goes_on_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The others wait for it in their next operation; it is stopped at the first safe point after that."""
     first, second = peers_of(2)
     address = free_local_address()
     stores = []
-    met = threading.Event()
-    polls: list[int] = []
+    registered, met = threading.Event(), threading.Event()
+    write = PeerInfo.write
+
+    def register(peer: PeerInfo, store: dist.Store) -> None:
+        write(peer, store)
+        if peer.rank == second.rank:
+            registered.set()
 
     def meet_first() -> None:
         stores.append(meet(first, address, Deadline(20)))
         met.set()
 
     def stop_once_met() -> None:
-        polls.append(1)
-        if len(polls) > 1:  # the first one precedes the connection
+        if registered.is_set():
             assert met.wait(20)
             raise Interrupted(signal.SIGTERM)
 
+    monkeypatch.setattr(PeerInfo, "write", register)
     thread = threading.Thread(target=meet_first)
     thread.start()
     assert meet(second, address, Deadline(20, stop_once_met)).get("result") == b"good"

@@ -14,6 +14,7 @@ from slowfast.distributed.world import World
 from slowfast.engine import run_lock
 from slowfast.engine.run_lock import FolderInUseError, check_shared, lock_folder
 from slowfast.errors import ConfigError
+from slowfast.files import write_text
 from tests.support.processes import run_ranks
 
 
@@ -33,9 +34,11 @@ def test_a_worker_that_survives_a_killed_run_does_not_keep_the_lock(tmp_path: Pa
         with lock_folder(tmp_path / "run"):
             worker = os.fork()
             if worker == 0:
+                write_text(pid_file, str(os.getpid()))  # after all that a fork does in the new process
                 time.sleep(60)
                 os._exit(0)
-            pid_file.write_text(str(worker))
+            while not pid_file.exists():
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(run, 0)
     worker = int(pid_file.read_text())

@@ -12,7 +12,6 @@ from slowfast.engine.video_scores import VideoScores
 from slowfast.metrics.intervals import (
     accuracy_interval,
     mean_interval,
-    sample_limits,
     student_quantile,
     wilson_interval,
 )
@@ -137,19 +136,6 @@ def test_a_test_without_a_mistake_gives_no_interval() -> None:
     assert "top-1 100.0 [34.2, 100.0] %, balanced accuracy 100.0 [–] %" in text
     assert "AUROC 1.000 [–]" in text
     assert "over videos; [–]: too few videos, or mistakes, for an interval" in text
-
-
-def test_samples_that_equal_the_statistic_count_half_as_below_it() -> None:
-    """So that the interval of a symmetric distribution is symmetric, also where it has few values."""
-    samples = np.array([0.2, 0.8] + [0.3, 0.7] * 24 + [0.5] * 50)
-    low, high = sample_limits(samples, 0.5, num_groups=1000)
-    assert low + high == pytest.approx(1.0)
-    assert low < 0.31
-
-
-def test_two_groups_have_an_interval() -> None:
-    """By Student's distribution with one degree of freedom, all samples lie within it."""
-    assert sample_limits(np.array([0.0, 0.5, 0.5, 1.0]), 0.5, num_groups=2) == (0.0, 1.0)
 
 
 def test_repeated_videos_of_one_group_do_not_narrow_an_interval() -> None:
