@@ -158,7 +158,7 @@ def test_a_process_that_is_stopped_when_all_have_met_goes_on_with_them(
     first, second = peers_of(2)
     address = free_local_address()
     stores = []
-    registered, met = threading.Event(), threading.Event()
+    registered, met, stopped = threading.Event(), threading.Event(), threading.Event()
     write = PeerInfo.write
 
     def register(peer: PeerInfo, store: dist.Store) -> None:
@@ -173,12 +173,14 @@ def test_a_process_that_is_stopped_when_all_have_met_goes_on_with_them(
     def stop_once_met() -> None:
         if registered.is_set():
             assert met.wait(20)
+            stopped.set()
             raise Interrupted(signal.SIGTERM)
 
     monkeypatch.setattr(PeerInfo, "write", register)
     thread = threading.Thread(target=meet_first)
     thread.start()
     assert meet(second, address, Deadline(20, stop_once_met)).get("result") == b"good"
+    assert stopped.is_set()
     thread.join(20)
 
 
