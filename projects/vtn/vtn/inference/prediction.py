@@ -97,6 +97,8 @@ class Prediction:
         reason: category of the error for programs, see ``vtn.predictor.texts.failure_reason``.
 
     >>> prediction = Prediction("a.mp4", 1.5, 12, ["left", "right"], np.array([0.25, 0.75], np.float32))
+    >>> prediction
+    <Prediction of a.mp4: right 0.750, left 0.250>
     >>> prediction.top(1)
     [Score(label='right', index=1, score=0.75)]
     >>> prediction.to_dict()["top"][0]
@@ -151,6 +153,10 @@ class Prediction:
         """
         nothing = np.full(len(class_names), np.nan, np.float32)
         return cls(video, 0.0, 0, class_names, nothing, error=" ".join(error.split()), reason=reason)
+
+    def __repr__(self) -> str:
+        """Returns one line: hundreds of names and scores would hide the result in a notebook."""
+        return f"<Prediction of {self.describe_in_a_line(3)}>"
 
     def top(self, count: int = TOP) -> list[Score]:
         """Returns the ``count`` classes with the highest scores, the best first; [] without scores."""
