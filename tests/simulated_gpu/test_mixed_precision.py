@@ -34,6 +34,17 @@ MODELS: dict[str, Callable[[], Any]] = {
 }
 
 
+def fills_fake_tensors() -> bool:
+    """Returns whether torch fills tensors of a GPU without values; 2.9 asks the driver for a GPU."""
+    try:
+        with FakeTensorMode():
+            torch.empty(1, device="cuda").uniform_()
+    except RuntimeError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not fills_fake_tensors(), reason="this torch needs a GPU to fill tensors without values")
 @pytest.mark.parametrize(("dtype", "trains"), [(torch.float16, False), (torch.bfloat16, True)])
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_computed_in_16_bits(
