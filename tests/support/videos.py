@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -94,6 +96,23 @@ def _stamped(suffix: str, frames: int, size: tuple[int, int], **settings: Any) -
         return path.read_bytes()
 
 
+@contextmanager
+def _same_scheduling() -> Iterator[None]:
+    """Gives the thread its scheduling back, which SVT-AV1 changes to real time where it may, as for root.
+
+    Processes that the thread starts would inherit it, and two of them that wait in a loop stop the computer.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # other systems than Linux
+        yield
+        return
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameter)
+
+
+@_same_scheduling()
 def _encode(
     path: Path,
     images: Sequence[np.ndarray],

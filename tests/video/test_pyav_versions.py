@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -13,6 +15,7 @@ from av.sidedata.sidedata import Type
 from slowfast.video import frame_scaler
 from slowfast.video.orientation import UPRIGHT, orientation_of
 from tests.support.processes import run_all
+from tests.support.videos import write_video
 
 ONE = 1 << 16  # fixed-point numbers with 16 bits after the point
 
@@ -44,3 +47,11 @@ def test_a_process_that_is_forked_from_another_thread_has_no_scaler_to_wait_for(
     thread.start()
     thread.join()
     assert codes == [0]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no scheduling policies")
+def test_videos_of_tests_leave_the_scheduling_as_it_was(tmp_path: Path) -> None:
+    """SVT-AV1 makes the thread that encodes a real-time thread, where the user is root."""
+    before = os.sched_getscheduler(0)
+    write_video(tmp_path / "a.mp4", 2, codec="libsvtav1", preset="13")
+    assert os.sched_getscheduler(0) == before
