@@ -69,7 +69,7 @@ def test_a_recorded_step_is_not_repeated_and_other_settings_are_refused(tmp_path
 
 def test_a_failed_command_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CommandFailedError, match="ended with status 2"):
-        run_timed("pickle", [str(tmp_path / "missing")], tmp_path / "folder")
+        run_timed("zipfile", ["--no-such-option"], tmp_path / "folder")
 
 
 def test_an_interrupted_command_has_no_seconds(tmp_path: Path) -> None:
