@@ -104,7 +104,7 @@ def cut_sprite(photograph: Image.Image, rng: np.random.Generator) -> Sprite:
     colour = 255.0 * np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.85, 1), rng.uniform(0.85, 1)))
     pixels = np.asarray(piece, np.float32)
     tinted = Image.fromarray((pixels + OBJECT_TINT * (colour - pixels)).astype(np.uint8))
-    roundness = rng.choice([0.25, 0.5, 1.0])  # 1: a disc
+    roundness = float(rng.choice([0.25, 0.5, 1.0]))  # 1: a disc
     colours = Image.new("RGB", shape, tuple(int(c) for c in colour))
     colours.paste(tinted, (0, 0), _rounded_square(SPRITE_SIDE // 8, roundness))
     return Sprite(colours, _rounded_square(3, roundness).filter(ImageFilter.GaussianBlur(1)))
