@@ -215,7 +215,36 @@ def test_a_browser_draws_the_page(explanation: Explanation, tmp_path: Path) -> N
     assert drawn.count('<button type="button" data-row=') == frames
     assert drawn.count('role="slider"') == 4
     assert len(re.findall(r'<button[^>]*aria-current="true"', drawn)) == 1
-    assert drawn.count("<figure><canvas") == len(explanation.top)
+    assert drawn.count('<figure><button type="button" aria-label="Show frame') == len(explanation.top)
     # One line per class, and one per ranking in each of the two plots of faithfulness; three others.
     assert drawn.count('class="line') == 3 + 2 * 5 + 3
     assert f"Frame {explanation.numbers[explanation.top[0]]} at" in drawn
+
+
+MEASURE = """<script>
+const loaded = [...document.images].filter(one => one.src).map(one => (one.loading = "eager", one.decode()));
+Promise.all(loaded).then(() => {
+  const part = document.querySelector('[aria-current="true"]').getBoundingClientRect();
+  const whole = document.getElementById("strip").getBoundingClientRect();
+  document.body.dataset.current = part.left >= whole.left - 1 && part.right <= whole.right + 1;
+});
+</script></body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+def test_the_strip_shows_the_current_frame(explanation: Explanation, tmp_path: Path) -> None:
+    last = replace(explanation, video="", top=np.array([len(explanation.seconds) - 1]))
+    path = tmp_path / "page.html"
+    path.write_text(render_page(last).replace("</body>", MEASURE), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom"]
+    result = subprocess.run(
+        [str(BROWSER), *options, "--window-size=500,900", path.as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert re.findall(r'data-current="(\w+)"', result.stdout) == ["true"]
+
+
+def test_the_page_says_without_its_script_where_the_values_are(explanation: Explanation) -> None:
+    found = re.search(r"<noscript>(.*?)</noscript>", render_page(explanation), re.DOTALL)
+    assert found is not None
+    assert ".json" in found[1]

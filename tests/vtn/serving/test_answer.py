@@ -81,13 +81,21 @@ def test_the_schema_documents_the_endpoint(server: Running) -> None:
     assert {"200", "413", "422", "429", "504"} <= set(endpoint["responses"])
     assert "top" in schema["components"]["schemas"]["Answer"]["properties"]
     assert set(schema["components"]["schemas"]["Problem"]["required"]) == {"error", "remedy"}
+    # All errors have this form, also those of FastAPI, whose own form a generated client would expect.
+    assert "HTTPValidationError" not in schema["components"]["schemas"]
+    assert (
+        "application/octet-stream"
+        in schema["paths"]["/examples/{number}"]["get"]["responses"]["200"]["content"]
+    )
 
 
 def test_an_answer_without_pictures(server: Running, videos: Path) -> None:
     content = (videos / "40.mp4").read_bytes()
     with server.client() as client:
         answer = client.post("/predict?pictures=false", files={"video": content})
-        assert client.post("/predict?pictures=perhaps", files={"video": content}).status_code == 422
+        wrong = client.post("/predict?pictures=perhaps", files={"video": content})
+    assert wrong.status_code == 422
+    assert wrong.json()["error"].startswith("the request has wrong values (pictures: ")
     full = server.send(content).json()
     assert full["shown_frames"]
     assert answer.json() == full | {"shown_frames": [], "video": answer.json()["video"]}

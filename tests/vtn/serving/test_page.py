@@ -185,6 +185,45 @@ fetch = async path => {{
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_the_page_sends_the_last_choice_and_no_file_above_the_limit(tmp_path: Path) -> None:
+    page = resources.files("vtn.serving").joinpath("page.html").read_text()
+    script = """const sent = [], answers = {
+  health: { classes: 2, model: "M", max_upload_bytes: 1e6, max_video_seconds: 60 },
+  examples: [{ number: 0, name: "slow.mp4" }, { number: 1, name: "fast.mp4" }],
+};
+let release;
+const released = new Promise(done => { release = done; });
+fetch = async path => ({ ok: true, json: async () => answers[path], blob: async () => {
+  if (path === "examples/0") await released;
+  return new Blob(["x"]);
+} });
+XMLHttpRequest = class {
+  upload = {}; open() {} abort() {}
+  send(form) { sent.push(form.get("video").name); }
+};
+const later = () => new Promise(done => setTimeout(done));
+start().then(async () => {
+  for (const button of $("examples").querySelectorAll("button")) button.click();
+  await later(); release(); await later();
+  take([new File([new ArrayBuffer(2e6)], "large.mp4")]);
+  document.body.dataset.sent = sent;
+});
+"""
+    file = tmp_path / "page.html"
+    file.write_text(page.replace("start().catch(explain);\n</script>", f"{script}</script>"))
+    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    assert re.findall(r'data-sent="([^"]*)"', dump) == ["fast.mp4"]
+    assert "<b>the video is larger than 1 MB</b>" in dump
+
+
+def test_the_page_says_without_its_script_what_to_do(server: Running) -> None:
+    with server.client() as client:
+        found = re.search(r"<noscript>(.*?)</noscript>", client.get("/").text, re.DOTALL)
+    assert found is not None
+    assert "curl -F video=@video.mp4" in found[1]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
     """The script runs under the policy of the page: it shows the model and the examples."""
     dump = dump_page(f"{server.url}/", tmp_path)

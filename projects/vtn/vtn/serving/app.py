@@ -191,7 +191,13 @@ def _add_examples(app: FastAPI, service: Service) -> None:
         """Returns the videos to try."""
         return [Example(number=k, name=safe_text(path.name)) for k, path in enumerate(service.examples)]
 
-    @app.get("/examples/{number}", response_class=FileResponse, responses={404: {"model": Problem}})
+    responses: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"application/octet-stream": {}}, "description": "The file."},
+        404: {"model": Problem, "description": "The example does not exist."},
+        422: {"model": Problem, "description": "The number is not an integer."},
+    }
+
+    @app.get("/examples/{number}", response_class=FileResponse, responses=responses)
     async def send_example(number: int) -> FileResponse:
         """Returns the file of a video to try."""
         if not 0 <= number < len(service.examples):
@@ -216,7 +222,8 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def refuse_values(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _answer(422, "the request has wrong values", "see /openapi.json for their types")
+        wrong = ", ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+        return _answer(422, f"the request has wrong values ({wrong})", "see /openapi.json for their types")
 
     @app.exception_handler(ClientDisconnect)
     async def end_request(request: Request, error: ClientDisconnect) -> JSONResponse:
