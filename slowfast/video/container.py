@@ -152,6 +152,7 @@ def _open_address(address: Address) -> Any:
     # Playlists are not followed here either: an address must not lead to another one.
     formats = f"{_FORMATS},rtsp" if address.url.lower().startswith("rtsp") else _FORMATS
     options = {"format_whitelist": formats, "protocol_whitelist": _NETWORK, "rtsp_transport": "tcp"}
+    options["merge_pmt_versions"] = "1"  # the streams of a transport stream may get other numbers on the way
     try:
         return _with_reason(
             lambda: av.open(address.url, options=options, timeout=_NETWORK_SECONDS, **_METADATA)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
@@ -56,8 +57,26 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waits
 
 
-def recording(path: Path, frames: int) -> bytes:
-    return write_video(path, frames, fps=10, gop=5, bf="0").read_bytes()
+def recording(path: Path, frames: int, **numbers: str) -> bytes:
+    return write_video(path, frames, fps=10, gop=5, bf="0", container_options=numbers).read_bytes()
+
+
+def with_sound(path: Path, seconds: int) -> bytes:
+    """Returns a recording whose video ends after 3 seconds, and its sound later."""
+    recording(path, 30)
+    with av.open(str(path)) as video, av.open(str(path.with_stem("sound")), "w") as both:
+        pictures = both.add_stream_from_template(video.streams.video[0])
+        sound = both.add_stream("aac", rate=48_000)
+        for packet in video.demux(video=0):
+            if packet.size:
+                packet.stream = pictures
+                both.mux(packet)
+        for start in range(0, seconds * 48_000, 1024):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            silence.pts, silence.sample_rate = start, 48_000
+            both.mux(sound.encode(silence))
+        both.mux(sound.encode(None))
+    return path.with_stem("sound").read_bytes()
 
 
 def test_a_lost_stream_is_connected_again_and_its_absence_counts_as_time(
@@ -76,6 +95,25 @@ def test_a_lost_stream_is_connected_again_and_its_absence_counts_as_time(
     assert lost.startswith(f"{address}: lost (")
     assert lost.endswith("); connecting again, for 300 s at most")
     assert connected == f"{address}: connected again, after 4.1 s without a frame"
+
+
+def test_a_stream_whose_video_gets_another_number_goes_on(
+    serve: Serve, waits: list[float], tmp_path: Path
+) -> None:
+    first = recording(tmp_path / "a.ts", 30)
+    second = recording(tmp_path / "b.ts", 25, mpegts_start_pid="300", tables_version="1")
+    address = serve([first + second])
+    images, _ = next(iter(LiveFrames(address, full_frame(), fps=10, seconds=60)))
+    assert read_stamps(images)[:49] == [*range(29), *range(20)]  # the last frame of each is not complete
+
+
+def test_a_stream_whose_sound_alone_goes_on_is_connected_again(
+    serve: Serve, waits: list[float], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = serve([with_sound(tmp_path / "a.ts", 50), recording(tmp_path / "b.ts", 25)])
+    images, _ = next(iter(LiveFrames(address, full_frame(), fps=10, seconds=60)))
+    assert read_stamps(images)[:48] == [*range(28), *range(20)]  # the last ones of each stay in the decoder
+    assert "lost (2000 packets in a row give no frame)" in caplog.text
 
 
 def test_a_lost_stream_is_given_up(serve: Serve, waits: list[float], tmp_path: Path) -> None:

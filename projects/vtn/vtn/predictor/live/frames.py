@@ -6,7 +6,7 @@ t frames of a push, H W pixels.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -154,10 +154,12 @@ class LiveFrames:
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Yields the frames of all packets that can be decoded."""
         decoded, without_frame = False, 0
-        for packet in self._packets(container, stream):
-            frames = self._decode(packet)
+        # Of a stream that can be connected again also those of its sound, which may go on alone.
+        streams = container.streams if self._may_reconnect else [stream]
+        for packet in self._packets(container, streams):
+            frames = self._decode(packet) if packet.stream.index == stream.index else []
             without_frame = 0 if frames else without_frame + 1
-            if without_frame == _MOST_WITHOUT_FRAME:
+            if without_frame == _MOST_WITHOUT_FRAME * len(streams):
                 problem = f"{without_frame} packets in a row give no frame"
                 raise DecodeError(self._name, "corrupt", f"{problem}; {REMEDY}")
             for frame in frames:
@@ -169,12 +171,12 @@ class LiveFrames:
                 self._name, "corrupt" if self.num_refused else "no frames", f"{found}; {REMEDY}"
             )
 
-    def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
+    def _packets(self, container: Any, streams: Sequence[Any]) -> Iterator[Any]:
         try:
-            with closing(container.demux(stream)) as packets:
+            with closing(container.demux(*streams)) as packets:
                 for packet in packets:
                     yield packet
-                    if is_end(packet):
+                    if is_end(packet) and packet.stream.index == streams[-1].index:
                         return
         except av.EOFError:
             return
@@ -211,7 +213,7 @@ class LiveFrames:
             if isinstance(error, av.ProtocolNotFoundError) or "whitelist" in str(error):
                 hint = f"; {_RELAY}" if is_address(self._place) else hint
             raise DecodeError(self._name, reason_of(error), open_error_text(error) + hint) from error
-        if container.size < 0:  # not a file, also at an http address
+        if (container.size or -1) < 0:  # not a file, also at an http address; None from PyAV 19 on
             self._may_drop = self._may_reconnect = True
         return container
 
