@@ -198,7 +198,7 @@ def test_make_csv_mentions_the_file_of_the_classes(
         ("kinetics", {"train.csv": "a.mp4 3\n"}, "set --num-classes higher"),
         ("kinetics", {"train.csv": "a.mp4 0,1\n"}, "set --multi-label"),
         ("kinetics", {"train.csv": "a.mp4,0\n"}, "--separator"),
-        ("kinetics", {"train.csv": "label,youtube_id,time_start,time_end\nbow,x,0,1\n"}, "but --num-classes is 3"),
+        ("kinetics", {"train.csv": "label,youtube_id,time_start,time_end\na,b,0,1\n"}, "--num-classes is 3"),
         ("hmdb51", {}, "check the folder and --fold"),
     ],
 )
