@@ -52,7 +52,8 @@ class Interrupt:
     Outside the main thread no signal is caught, since Python delivers signals only there.
 
     Args:
-        notice: a line for stderr when the first signal arrives, where the next safe point may be far.
+        notice: a line for stderr when the first signal arrives, where the next safe point may be far. It is
+            completed by the name of the signal, or by what a second Ctrl-C does.
 
     Attributes:
         signum: the number of the first signal; 0 before it arrives.
@@ -80,8 +81,10 @@ class Interrupt:
         if self.signum and signum == signal.SIGINT and not _is_started_by_launcher():
             raise KeyboardInterrupt
         if self._notice and not self.signum:
+            is_typed = signum == signal.SIGINT
+            remark = "; Ctrl-C again stops at once" if is_typed else f" ({signal.Signals(signum).name})"
             with suppress(OSError):  # not by print, which must not be called in the middle of a print
-                os.write(2, f"{self._notice}\n".encode())
+                os.write(2, f"{self._notice}{remark}\n".encode())
         self.request(signum)
 
     def request(self, signum: int) -> None:

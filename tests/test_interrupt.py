@@ -22,12 +22,21 @@ def test_the_first_signal_counts() -> None:
     assert interrupt.signum == signal.SIGUSR1
 
 
-def test_the_first_signal_is_answered(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("signum", "answer"),
+    [
+        (signal.SIGINT, "stops soon; Ctrl-C again stops at once\n"),
+        (signal.SIGTERM, "stops soon (SIGTERM)\n"),
+    ],
+)
+def test_the_first_signal_is_answered(
+    signum: signal.Signals, answer: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A video of hours was finished first, for minutes without a word."""
-    with Interrupt("stops soon; Ctrl-C again stops at once"):
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGTERM)
-    assert capfd.readouterr().err == "stops soon; Ctrl-C again stops at once\n"
+    with Interrupt("stops soon"):
+        signal.raise_signal(signum)
+        signal.raise_signal(signal.SIGUSR1)
+    assert capfd.readouterr().err == answer
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:

@@ -109,16 +109,18 @@ class Merge:
 
     def check_fixed_keys(self) -> list[str]:
         """Adds the problems of keys whose value is refused; returns the differences of the other values."""
-        differences = []
+        differences: list[str] = []
+        refused: dict[str, list[str]] = {}
         for key, entry in self.fixed.items():
             fixed = self._fixed[key]
             if fixed.accepts(entry.value) or not fixed.applies(self.cfg):
                 continue
             given = f"{key} ({entry.where}) = {entry.value!r}"
             if fixed.is_refused:
-                self.problems.append(f"{given}: must be {fixed.value!r}, since {fixed.reason}")
+                refused.setdefault(fixed.reason, []).append(f"{given}: must be {fixed.value!r}")
             else:
                 differences.append(f"{given}: {fixed.reason}")
+        self.problems += [f"{', '.join(given)}, since {reason}" for reason, given in refused.items()]
         for key, entry in self.replaced.items():
             differences.append(f"{key} ({entry.where}) = {entry.value!r}: {_find(self.cfg, key)} is used")
         return differences

@@ -64,9 +64,7 @@ from slowfast.tracking.trackers import build_trackers
 
 logger = get_logger(__name__)
 
-_STOP_NOTICE = (
-    "stopping at the next safe point, such as the end of the step; Ctrl-C again ends the run at once"
-)
+_STOP_NOTICE = "stopping at the next safe point, such as the end of the step"
 
 Work = Callable[[CfgNode, World, Interrupt], None]
 """A function that each process calls with the configuration once all processes have met."""

@@ -36,6 +36,16 @@ examples:
         --num-classes 101 --out data/ucf101/train.csv
 """
 
+# The options in place of the configuration's keys that errors of the readers name.
+_OPTIONS = {
+    "DATA.PATH_TO_DATA_DIR": "the folder",
+    "DATA.PATH_PREFIX": "--videos",
+    "DATA.FOLD": "--fold",
+    "DATA.MULTI_LABEL True": "--multi-label",
+    "DATA.PATH_LABEL_SEPARATOR": "--separator",
+    "MODEL.NUM_CLASSES": "--num-classes",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="folder of the data set")
@@ -185,7 +195,10 @@ def _read_official(args: argparse.Namespace, separator: str) -> Annotations:
     )
     try:
         return READERS[args.dataset](source)
-    except AnnotationError:
+    except AnnotationError as error:
         with suppress(AnnotationError):
             return READERS[args.dataset](replace(source, separator=" "))
-        raise
+        message = str(error)
+        for key, option in _OPTIONS.items():
+            message = message.replace(key, option)
+        raise AnnotationError(message) from error

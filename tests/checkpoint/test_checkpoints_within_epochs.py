@@ -48,6 +48,23 @@ def test_the_lowest_errors_of_a_resumed_run_are_those_of_the_whole_run(
     assert [line["min_top1_err"] for line in validations] == [-1.0] * len(validations)
 
 
+def test_the_highest_top_1_is_that_of_comparable_validations(colour_videos: Path, tmp_path: Path) -> None:
+    """A disk that is lost for a minute leaves the scores of a few videos, which may all be right."""
+    options = (*NO_DROPOUT, "TEST.ENABLE", False, "TRAIN.MAX_STEPS")
+    assert run(tiny_config(colour_videos, tmp_path, *options, 6)) == 0
+    last = last_checkpoint(tmp_path)
+    assert last is not None
+    record_validation(last, {"top1_err": 50.0, "top5_err": 0.0, "videos": 7, "broken_videos": 0})
+    found, *lost = (colour_videos / "val.csv").read_text().splitlines()
+    (tmp_path / "train.csv").write_text((colour_videos / "train.csv").read_text())
+    (tmp_path / "val.csv").write_text("\n".join([found, *(f"missing_{line}" for line in lost)]))
+    assert run(tiny_config(tmp_path, tmp_path, *options, 18)) == 0
+    (_, *incomplete) = metrics_of(tmp_path, "val_epoch")
+    assert {line["videos"] for line in incomplete} == {1}
+    assert {line["min_top1_err"] for line in incomplete} == {50.0}
+    assert "over 1 video; highest top-1 so far 50.00 %" in log_of(tmp_path)
+
+
 def test_damaged_later_checkpoints_do_not_replace_the_new_ones(colour_videos: Path, tmp_path: Path) -> None:
     """They would be the two latest, which are kept, and each new one would be deleted."""
     options = (*NO_DROPOUT, "TEST.ENABLE", False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,29 @@ def test_make_csv_mentions_the_file_of_the_classes(
     assert capsys.readouterr().out.splitlines() == lines
     assert main(arguments) == 0
     assert capsys.readouterr().out.splitlines()[1] == f"{lines[1]}, with the indices of an earlier list"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "files", "message"),
+    [
+        ("kinetics", {}, "train.csv: cannot be read"),
+        ("kinetics", {"train.csv": "a.mp4 3\n"}, "set --num-classes higher"),
+        ("kinetics", {"train.csv": "a.mp4 0,1\n"}, "set --multi-label"),
+        ("kinetics", {"train.csv": "a.mp4,0\n"}, "--separator"),
+        ("kinetics", {"train.csv": "label,youtube_id,time_start,time_end\na,b,0,1\n"}, "--num-classes is 3"),
+        ("hmdb51", {}, "check the folder and --fold"),
+    ],
+)
+def test_errors_of_make_csv_name_its_options(
+    dataset: str, files: dict[str, str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no configuration whose keys could be changed."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    make_csv(tmp_path, "--dataset", dataset, status=1)
+    error = capsys.readouterr().err
+    assert message in error
+    assert not re.search(r"[A-Z]\.[A-Z]", error), error
 
 
 def test_make_csv_ignores_hidden_folders(tmp_path: Path) -> None:

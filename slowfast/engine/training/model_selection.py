@@ -30,6 +30,7 @@ class ModelSelection:
         patience: validations without improvement after which training ends; 0: never.
         min_improvement: smallest difference that counts, in the unit of the metric.
         saves_best: whether an improved state is saved even where no checkpoint is due.
+        lowest: the lowest errors of the compared validations, by their names.
     """
 
     metric: str = ""
@@ -37,6 +38,7 @@ class ModelSelection:
     min_improvement: float = 0.0
     saves_best: bool = False
     best_progress: TrainingProgress = field(default_factory=TrainingProgress)
+    lowest: dict[str, float] = field(default_factory=dict)
     _best: float = math.inf
     _since: int = 0
     _seen: TrainingProgress = field(default_factory=TrainingProgress)
@@ -53,8 +55,11 @@ class ModelSelection:
         if progress <= self._seen:
             return progress == self.best_progress
         self._seen = progress
-        if not self._is_comparable(metrics):
+        if not self._is_comparable(progress, metrics):
             return False
+        for name in ("top1_err", "top5_err"):
+            if name in metrics:
+                self.lowest[name] = min(metrics[name], self.lowest.get(name, math.inf))
         self._compare_by(compared_metric(metrics, self.metric))
         value = badness(metrics, self.metric)
         if value < self._best - self.min_improvement or (math.isinf(self._best) and math.isfinite(value)):
@@ -63,17 +68,18 @@ class ModelSelection:
         self._since += 1
         return False
 
-    def _is_comparable(self, metrics: Mapping[str, float]) -> bool:
+    def _is_comparable(self, progress: TrainingProgress, metrics: Mapping[str, float]) -> bool:
         """Returns whether a validation scored as many videos as others; forgets those that scored fewer."""
         scored = scored_fraction(metrics)
         if scored == 0 or is_incomplete(scored, self._scored):
             logger.warning(
-                "%.0f %% of the videos of this validation have scores: it is not compared with others",
+                "validation at %s: %.0f %% of its videos have scores, so it is not compared with others",
+                progress,
                 100 * scored,
             )
             return False
         if is_incomplete(self._scored, scored):
-            self._best, self._since = math.inf, 0
+            self._best, self._since, self.lowest = math.inf, 0, {}
         self._scored = max(self._scored, scored)
         return True
 
@@ -99,6 +105,7 @@ class ModelSelection:
             "seen": [self._seen.epoch, self._seen.step],
             "name": self._name,
             "scored": self._scored,
+            "lowest": dict(self.lowest),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -109,6 +116,7 @@ class ModelSelection:
             self._seen = TrainingProgress(*state["seen"])
             self._name = str(state["name"])
             self._scored = float(state.get("scored", 0.0))
+            self.lowest = dict(state.get("lowest", {}))
 
     def describe_uncertainty(self, metrics: Mapping[str, float]) -> str:
         """Returns a warning if the first validation has too few videos for the differences it should show.

@@ -87,7 +87,6 @@ class TrainingLog:
         device: of the model; its memory is logged.
         trackers: get the same metrics.
         headroom: watches the first steps, and tells once whether loading limits them.
-        lowest: the lowest errors of the validations so far, by their names.
     """
 
     schedule: Schedule
@@ -96,7 +95,6 @@ class TrainingLog:
     device: torch.device
     trackers: Trackers
     headroom: HeadroomMonitor
-    lowest: dict[str, float] = field(default_factory=dict)
     _window: _Sums = field(default_factory=_Sums)
     _epoch_sums: _Sums = field(default_factory=_Sums)
 
@@ -186,16 +184,15 @@ class TrainingLog:
         logger.info("%s", describe_epoch(epoch + 1, self.schedule.max_epoch, metrics))
         log_broken(videos.values(), f"epoch {epoch + 1}: replaced by other videos")
 
-    def note_lowest(self, metrics: Mapping[str, float]) -> None:
-        """Updates the lowest errors of the run with those of a validation."""
-        for name in ("top1_err", "top5_err"):
-            if name in metrics:
-                self.lowest[name] = min(metrics[name], self.lowest.get(name, 100.0))
+    def add_validation(
+        self, done: int, evaluation: Evaluation, metrics: Mapping[str, float], lowest: Mapping[str, float]
+    ) -> None:
+        """Logs a validation after ``done`` optimiser steps.
 
-    def add_validation(self, done: int, evaluation: Evaluation) -> dict[str, float]:
-        """Logs a validation after ``done`` optimiser steps and returns its metrics."""
-        metrics = validation_metrics(evaluation)
-        self.note_lowest(metrics)
+        Args:
+            metrics: those of ``evaluation``.
+            lowest: the lowest errors of the validations so far, by their names.
+        """
         epoch = CountOf(-(-done // self.schedule.steps_per_epoch), self.schedule.max_epoch)
         log_json_stats(
             {
@@ -203,18 +200,18 @@ class TrainingLog:
                 "epoch": epoch,
                 "time_diff": evaluation.seconds,
                 **metrics,
-                **{f"min_{name}": value for name, value in self.lowest.items()},
+                **{f"min_{name}": value for name, value in lowest.items()},
                 **memory_metrics(self.device),
             }
         )
-        logger.info("%s", describe_validation(epoch, metrics, self.lowest))
-        log_broken(evaluation.broken, f"validation over {len(evaluation.video_ids)} videos; without scores")
+        logger.info("%s", describe_validation(epoch, metrics, lowest))
+        videos = counted(len(evaluation.video_ids), "video")
+        log_broken(evaluation.broken, f"validation over {videos}; without scores")
         named = {f"Val/{name}": value for name, value in metrics.items()}
         self.trackers.log(named, done)
         self.trackers.summarize(named)
         if metrics["videos"] and not evaluation.multi_label:
             self.trackers.log_confusion(evaluation.confusion, done)
-        return metrics
 
 
 def describe_epoch(epoch: int, max_epoch: int, metrics: Mapping[str, float]) -> str:
@@ -232,7 +229,7 @@ def describe_validation(epoch: CountOf, metrics: Mapping[str, float], lowest: Ma
     if metrics["videos"] == 0:
         return f"validation in epoch {epoch}/{epoch.total}: no video could be scored"
     accuracy = f"mAP {metrics['map']:.4f}" if "map" in metrics else f"top-1 {100 - metrics['top1_err']:.2f} %"
-    best = f"; highest top-1 so far {100 - lowest['top1_err']:.2f} %" if "top1_err" in metrics else ""
+    best = f"; highest top-1 so far {100 - lowest['top1_err']:.2f} %" if "top1_err" in lowest else ""
     loss = "" if math.isnan(metrics["loss"]) else f"loss {metrics['loss']:.4f}, "
     return (
         f"validation in epoch {epoch}/{epoch.total}: {loss}{accuracy} over "

@@ -24,7 +24,7 @@ from slowfast.engine.training.model_selection import ModelSelection
 from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.stall import StallDetector
 from slowfast.engine.training.train_step import TrainStep
-from slowfast.engine.training.training_log import TrainingLog
+from slowfast.engine.training.training_log import TrainingLog, validation_metrics
 from slowfast.features.batch import FeatureMixer
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger
@@ -121,7 +121,7 @@ class TrainingRun:
                 data_fingerprint=self.identity.data_fingerprint,
                 lr_scale=self.identity.lr_scale,
                 class_names=self.class_names,
-                selection_state={**self.selection.state_dict(), "lowest": dict(self.log.lowest)},
+                selection_state=self.selection.state_dict(),
                 failure_state=self.failure_budget.state_dict(),
                 log_state=self.log.state_dict(),
             )
@@ -149,11 +149,14 @@ class TrainingRun:
             raise Interrupted(interrupted.signum, saved) from None
         metrics: dict[str, float] = {}
         if evaluation is not None:
-            metrics = self.log.add_validation(self.schedule.steps_to(progress), evaluation)
+            metrics = validation_metrics(evaluation)
             if warning := self.selection.describe_uncertainty(metrics):
                 logger.warning("%s", warning)
         metrics = self.world.all_gather_objects(metrics)[0]
         is_best = self.selection.observe(progress, metrics)
+        if evaluation is not None:
+            done = self.schedule.steps_to(progress)
+            self.log.add_validation(done, evaluation, metrics, self.selection.lowest)
         kept = self._is_kept(is_best)
         if kept and not is_saved:
             self.save(progress)
@@ -176,13 +179,11 @@ class TrainingRun:
         self.failure_budget.load_state_dict(state.failure_state)
         self.log.load_state_dict(state.log_state)
         self.selection.load_state_dict(state.selection_state)
-        self.log.note_lowest(state.selection_state.get("lowest", {}))
         recorded = recorded_validation(path) if self.world.is_main else None
         recorded = self.world.all_gather_objects(recorded)[0]
         is_best = False
         if recorded is not None and progress == state.progress:
             is_best = self.selection.observe(progress, recorded)
-            self.log.note_lowest(recorded)
         # A stopped or killed run had no time to release its checkpoint. With another configuration it may
         # have been the last one of a shorter run, which is kept.
         is_due = self.schedule.saves_at(progress) or (

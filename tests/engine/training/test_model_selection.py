@@ -111,7 +111,9 @@ def test_a_validation_of_a_disk_that_was_lost_for_a_while_is_not_the_best() -> N
     selection = ModelSelection(patience=2)
     assert selection.observe(TrainingProgress(1), metrics(0.0, 4))
     assert selection.observe(TrainingProgress(2), metrics(50.0, 39))  # those before had scored few
+    assert selection.lowest == {"top1_err": 50.0}
     assert not selection.observe(TrainingProgress(3), metrics(0.0, 20))
+    assert selection.lowest == {"top1_err": 50.0}
     resumed = ModelSelection(patience=2)
     resumed.load_state_dict(selection.state_dict())
     assert not resumed.observe(TrainingProgress(4), metrics(0.0, 35))

@@ -107,7 +107,7 @@ def _predict_all(
             append_lines=args.resume,
         ) as write,
         Progress(len(sources), "predicted", "video", enabled=args.progress) as progress,
-        Interrupt(f"{program}: stops after the video in work; Ctrl-C again stops at once") as interrupt,
+        Interrupt(f"{program}: stops after the video in work") as interrupt,
         closing(results),
     ):
         for result in results:
