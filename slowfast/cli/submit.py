@@ -112,10 +112,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--nodes", type=positive_integer, default=1, help="number of nodes (default: %(default)s)"
     )
     parser.add_argument(
-        "--gpus",
-        type=integer_from(0),
-        default=8,
-        help="GPUs per node; sets NUM_GPUS (default: %(default)s)",
+        "--gpus", type=integer_from(0), default=8, help="GPUs per node; sets NUM_GPUS (default: %(default)s)"
     )
     parser.add_argument(
         "--cpus", type=positive_integer, default=32, help="CPU cores per node (default: %(default)s)"
@@ -155,9 +152,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--cluster", choices=("slurm", "local"), default="slurm", help="local: this computer, without SLURM"
     )
     parser.add_argument("--wait", action="store_true", help="wait until the run has ended")
-    parser.add_argument(
-        "run", nargs=argparse.REMAINDER, metavar="-- --cfg …", help="arguments of slowfast run"
-    )
+    parser.add_argument("run", nargs=argparse.REMAINDER, metavar="-- --cfg …", help="arguments of the run")
     return parser
 
 

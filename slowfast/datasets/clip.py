@@ -159,8 +159,9 @@ class ReadClip(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Batch:
-    """A collated batch of B clips, of frames (:class:`ClipBatch`) or of features; a frozen dataclass.
+    """A collated batch of B clips, of frames (:class:`ClipBatch`) or of features.
 
     Attributes:
         positions: (B, T) int64; 0 where padded.
@@ -179,9 +180,9 @@ class Batch:
     label: Tensor
     video_id: Tensor
     view_id: Tensor
-    broken: tuple[BrokenVideo, ...]
-    streamed: tuple[StreamedClip, ...]
-    is_continued: bool
+    broken: tuple[BrokenVideo, ...] = ()
+    streamed: tuple[StreamedClip, ...] = ()
+    is_continued: bool = False
 
     @property
     def num_clips(self) -> int:
@@ -196,7 +197,7 @@ class Batch:
         """Returns the batch with each of its tensors changed."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         changed = {name: change(tensor) for name, tensor in tensors.items()}
-        return replace(self, **changed)  # type: ignore[type-var]
+        return replace(self, **changed)
 
     def to(self, device: torch.device) -> Self:
         """Returns the batch with its tensors on ``device``; see :func:`copy_batch_tensor`."""
@@ -216,14 +217,6 @@ class ClipBatch(Batch):
     """
 
     frames: Tensor
-    positions: Tensor
-    mask: Tensor | None
-    label: Tensor
-    video_id: Tensor
-    view_id: Tensor
-    broken: tuple[BrokenVideo, ...] = ()
-    streamed: tuple[StreamedClip, ...] = ()
-    is_continued: bool = False
 
     def inputs(self, normalization: Normalization) -> Tensor:
         """Returns normalised frames (B, 3, T, H, W) float32."""

@@ -15,23 +15,24 @@ _PROBED_VIDEOS = 100
 _EXTRA_COLUMNS = 3
 
 
-def describe_base_folder(prefix: str) -> str:
+def describe_base_folder(prefix: str, key: str = "DATA.PATH_PREFIX") -> str:
     """Returns the folder in which relative paths of a list start, and the key that sets it."""
     folder = os.path.normpath(os.path.join(os.getcwd(), prefix))
-    return f"relative paths start in {folder} (DATA.PATH_PREFIX = {prefix!r})"
+    return f"relative paths start in {folder} ({key} = {prefix!r})"
 
 
-def check_videos_exist(paths: PathTable) -> None:
+def check_videos_exist(paths: PathTable, *, prefix_key: str = "DATA.PATH_PREFIX") -> None:
     """Raises ``DataError`` where none of the first videos exists.
 
     Args:
         paths: of the videos.
+        prefix_key: the config key or option that sets the folder of relative paths, for messages.
     """
     first = list(itertools.islice(paths, _PROBED_VIDEOS))
     if not first or any(os.path.exists(path) for path in first):
         return
     count = f"the first {len(first)} of {len(paths)}" if len(first) < len(paths) else f"all {len(first)}"
-    base = describe_base_folder(paths.prefix)
+    base = describe_base_folder(paths.prefix, prefix_key)
     problem = f"{count} videos of the list are missing, such as {first[0]!r}; {base}"
     if existing := _find_shorter_path(first):
         raise DataError(
@@ -40,7 +41,7 @@ def check_videos_exist(paths: PathTable) -> None:
         )
     if cause := _explain_path(first[0]):
         raise DataError(f"{problem}; {cause}")
-    remedy = "correct the paths of the list, or set DATA.PATH_PREFIX to the folder of the videos"
+    remedy = f"correct the paths of the list, or set {prefix_key} to the folder of the videos"
     raise DataError(f"{problem}; {remedy}")
 
 

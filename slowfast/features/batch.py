@@ -79,14 +79,6 @@ class FeatureBatch(Batch):
     """
 
     features: Tensor
-    positions: Tensor
-    mask: Tensor | None
-    label: Tensor
-    video_id: Tensor
-    view_id: Tensor
-    broken: tuple[BrokenVideo, ...] = ()
-    streamed: tuple[StreamedClip, ...] = ()
-    is_continued: bool = False
 
     def inputs(self, normalization: Normalization) -> Tensor:
         """Returns the features float32; their frames were normalised before the extraction."""

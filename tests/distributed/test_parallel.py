@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_model_weights
-from slowfast.datasets.clip import ClipBatch, Normalization
+from slowfast.datasets.clip import ClipBatch
 from slowfast.distributed.dtensor import to_full
 from slowfast.distributed.parallel import (
     Parallelism,
@@ -25,7 +25,7 @@ from slowfast.distributed.parallel import (
 from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.run import run
-from slowfast.engine.training.train_step import StepResult, TrainStep
+from slowfast.engine.training.train_step import StepResult
 from slowfast.errors import ConfigError, TrainingError
 from slowfast.models.build import build_model
 from slowfast.models.losses import cross_entropy
@@ -38,8 +38,9 @@ from tests.support.run_results import (
     metrics_of,
     train_distributed,
 )
-from tests.support.tiny import CLASSES, Tiny, tiny_config
+from tests.support.tiny import Tiny, tiny_config
 from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
+from tests.support.training.steps import random_clips, step_of
 
 FSDP = ("PARALLEL.MODE", "fsdp")
 EXACT = (*SMALL_VTN, *NO_DROPOUT, "TRAIN.MAX_STEPS", 3)
@@ -151,14 +152,6 @@ class Exploding(Tiny):
         return logits * torch.ones_like(logits).index_fill(0, torch.tensor([-1]), float("nan"))
 
 
-def clips(count: int) -> ClipBatch:
-    frames = torch.randint(0, 255, (count, 3, 2, 8, 8), dtype=torch.uint8)
-    numbers = torch.arange(count)
-    return ClipBatch(
-        frames, torch.zeros(count, 2, dtype=torch.int64), None, numbers % CLASSES, numbers, numbers
-    )
-
-
 def take_step(
     model: nn.Module,
     world: World,
@@ -174,20 +167,9 @@ def take_step(
     return [step(batch, 0.1) for _ in range(count)]
 
 
-def step_of(model: nn.Module, **options: Any) -> TrainStep:
-    """Plain descent."""
-    optimizer = torch.optim.SGD([*model.named_parameters()], lr=0.1)
-    for group in optimizer.param_groups:
-        group["lr_scale"] = 1.0
-    plain = {"loss": cross_entropy, "world": World(), "precision": Precision()}
-    return TrainStep(
-        model, optimizer, normalization=Normalization((0.5,) * 3, (0.5,) * 3), **{**plain, **options}
-    )
-
-
 def _clips_as_the_whole(world: World, sharded: bool, clip: dict[str, float]) -> int:
     torch.manual_seed(0)
-    batch, models = clips(4), [Tiny(), Tiny(), Tiny()]
+    batch, models = random_clips(4), [Tiny(), Tiny(), Tiny()]
     for model in models[1:]:
         model.load_state_dict(models[0].state_dict())
     (one,) = take_step(models[0], World(), batch, Parallelism(), **clip)
@@ -210,7 +192,7 @@ def test_a_loss_that_is_not_finite_skips_one_step_with_gradient_scaling() -> Non
         loss=lambda logits, labels: cross_entropy(logits, labels) * next(losses),
         precision=Precision("cpu", torch.float16),
     )
-    batch = clips(2)
+    batch = random_clips(2)
     assert [step(batch, 0.1).updated for _ in range(3)] == [False, True, True]
 
 
@@ -227,7 +209,7 @@ def _is_skipped(world: World, sharded: bool) -> int:
     torch.manual_seed(0)
     model = Exploding() if world.rank == 1 else Tiny()
     before = [p.detach().clone() for p in model.parameters()]
-    (result,) = take_step(model, world, clips(2), Parallelism(sharded=sharded), micro_batches=2)
+    (result,) = take_step(model, world, random_clips(2), Parallelism(sharded=sharded), micro_batches=2)
     after = [p.full_tensor() if sharded else p for p in model.parameters()]
     return int(result.updated or not all(map(torch.equal, before, after)))
 
@@ -239,8 +221,8 @@ def test_a_loss_that_is_not_finite_on_one_rank_skips_the_step_on_all(sharded: bo
 
 def _explains_unused(world: World) -> int:
     with pytest.raises(TrainingError, match=r"PARALLEL\.FIND_UNUSED_PARAMETERS True"):
-        take_step(Spare(), world, clips(2), Parallelism(), count=2)
-    results = take_step(Spare(), world, clips(2), Parallelism(find_unused=True), count=2)
+        take_step(Spare(), world, random_clips(2), Parallelism(), count=2)
+    results = take_step(Spare(), world, random_clips(2), Parallelism(find_unused=True), count=2)
     return 0 if all(result.updated for result in results) else 1
 
 
@@ -250,7 +232,7 @@ def test_parameters_without_gradient_are_reported_or_searched_for() -> None:
 
 @pytest.mark.parametrize(("count", "micro_batches"), [(5, 2), (4, 4), (3, 5)])
 def test_micro_batches_give_the_step_of_the_full_batch(count: int, micro_batches: int) -> None:
-    batch, ends = clips(count), []
+    batch, ends = random_clips(count), []
     for number in (1, micro_batches):
         torch.manual_seed(0)
         model = Tiny()

@@ -44,7 +44,13 @@ def batch(*views: tuple[int, int, int, list[int]], broken: tuple[BrokenVideo, ..
         frames[row, 0, 0, 0] = torch.tensor(view[3])
     video, number, label = (torch.tensor([view[k] for view in views], dtype=torch.int64) for k in range(3))
     return ClipBatch(
-        frames, torch.zeros(len(views), 1, dtype=torch.int64), None, label, video, number, broken
+        frames,
+        positions=torch.zeros(len(views), 1, dtype=torch.int64),
+        mask=None,
+        label=label,
+        video_id=video,
+        view_id=number,
+        broken=broken,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint
-from slowfast.datasets.clip import ClipBatch, Normalization
+from slowfast.datasets.clip import ClipBatch
 from slowfast.datasets.views.mixing import BatchMixer
 from slowfast.distributed.device import peak_memory, supports_bfloat16
 from slowfast.distributed.world import World
@@ -23,10 +23,10 @@ from slowfast.errors import DeviceError
 from slowfast.interrupt import Interrupt
 from slowfast.models.losses import cross_entropy, soft_cross_entropy
 from slowfast.models.precision import Precision, choose_precision
-from slowfast.solver.ema import WeightAverage
 from tests.support.run_results import assert_same_end, losses_of, metrics_of
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import NO_DROPOUT, SIZE, SMALL_VTN, tiny
+from tests.support.training.steps import full_step_of, random_clips, step_of
 
 # In float32 throughout: TensorFloat32, the default, changes losses by some thousandths within few steps.
 GPU = ("NUM_GPUS", 1, "MODEL.DROPOUT_RATE", 0.0, "MATMUL_PRECISION", "highest")
@@ -40,26 +40,11 @@ def train(data: Path, output: Path, *options: Any) -> Path:
 
 
 def clips(count: int = 4, *, masked: bool = False) -> ClipBatch:
-    frames = torch.randint(0, 255, (count, 3, 6, SIZE, SIZE), dtype=torch.uint8)
-    mask = torch.ones(count, 6, dtype=torch.bool)
-    mask[0, 4:] = False
-    numbers = torch.arange(count)
-    batch = ClipBatch(
-        frames, torch.arange(6).repeat(count, 1), mask if masked else None, numbers % 5, numbers, numbers
-    )
-    return batch.pin_memory()
+    return random_clips(count, num_frames=6, size=SIZE, num_classes=5, masked=masked).pin_memory()
 
 
-def step_of(device: torch.device, **options: Any) -> TrainStep:
-    model = tiny(num_classes=5).to(device).train()
-    optimizer = torch.optim.AdamW([*model.named_parameters()], lr=1e-3, fused=True)
-    for group in optimizer.param_groups:
-        group["lr_scale"] = 1.0
-    plain = {"loss": cross_entropy, "world": World(device=device), "precision": Precision(device.type)}
-    plain |= {"clip_norm": 1.0, "average": WeightAverage(model, decay=0.5)}
-    return TrainStep(
-        model, optimizer, normalization=Normalization((0.5,) * 3, (0.5,) * 3), **{**plain, **options}
-    )
+def step_on(device: torch.device, **options: Any) -> TrainStep:
+    return full_step_of(tiny(num_classes=5).to(device).train(), **options)
 
 
 @pytest.mark.parametrize("model", [(), (*SMALL_VTN, *NO_DROPOUT)], ids=["Tiny", "VTN"])
@@ -108,7 +93,7 @@ def test_mixed_precision_learns(colour_videos: Path, tmp_path: Path, device: tor
 
 
 def test_float16_is_scaled_and_overflows_change_nothing(device: torch.device) -> None:
-    step, batch = step_of(device, precision=Precision(device.type, torch.float16)), clips()
+    step, batch = step_on(device, precision=Precision(device.type, torch.float16)), clips()
     step.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**60)
     before = [weight.detach().clone() for weight in step.model.parameters()]
     result = step(batch, 1e-3)
@@ -148,7 +133,7 @@ def test_a_step_waits_once(
 ) -> None:
     """Masked clips also wait for the number of real frames, in the forward and in the backward pass."""
     mixer = BatchMixer(5, 0.8, 1.0, 1.0, 0.5, 0.1, seed=3)
-    step = step_of(device, loss=soft_cross_entropy if mixed else cross_entropy)
+    step = step_on(device, loss=soft_cross_entropy if mixed else cross_entropy)
     batch = clips(8, masked=masked)
 
     def one() -> None:
@@ -175,7 +160,7 @@ def test_an_evaluation_of_features_waits_once(device: torch.device) -> None:
 
 
 def test_a_full_gpu_is_an_error_with_numbers_and_keys(device: torch.device) -> None:
-    step = step_of(device, loss=lambda *_: torch.empty(2**50, device=device))
+    step = step_on(device, loss=lambda *_: torch.empty(2**50, device=device))
     with pytest.raises(DeviceError, match=r"is full: .* GiB of memory, .* GiB allocated.*GRAD_ACCUM_STEPS"):
         step(clips(), 1e-3)
 
@@ -190,17 +175,9 @@ def test_time_and_memory_of_a_step_of_vit_b(
     from vtn import VTN
 
     model = VTN(pretrained=False).to(device).train()
-    optimizer = torch.optim.AdamW([*model.named_parameters()], lr=1e-5, fused=True)
-    for group in optimizer.param_groups:
-        group["lr_scale"] = 1.0
-    frames = torch.randint(0, 255, (8, 3, 16, 224, 224), dtype=torch.uint8)
-    numbers = torch.arange(8)
-    batch = ClipBatch(frames, torch.arange(16).repeat(8, 1), None, numbers, numbers, numbers).pin_memory()
-    step = TrainStep(
-        model, optimizer, loss=cross_entropy, world=World(device=device),
-        normalization=Normalization((0.5,) * 3, (0.5,) * 3),
-        precision=choose_precision(precision, device),
-    )  # fmt: skip
+    optimizer = torch.optim.AdamW([*model.named_parameters()], fused=True)
+    batch = random_clips(8, num_frames=16, size=224, num_classes=8).pin_memory()
+    step = step_of(model, optimizer, precision=choose_precision(precision, device))
     torch.cuda.reset_peak_memory_stats() if device.type == "cuda" else None
     seconds: list[float] = []
     for _ in range(6):

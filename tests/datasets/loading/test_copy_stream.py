@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import ClipBatch
 from slowfast.datasets.loading import copy_stream
 from slowfast.datasets.loading.copy_stream import copy_batch_tensor, start_upload
 from slowfast.distributed import device
+from tests.support.training.steps import random_clips
 
 DEVICE = torch.device("meta")
 
@@ -115,10 +115,7 @@ def test_a_pinned_batch_is_copied_on_a_stream_of_its_own(
 ) -> None:
     """Else the copy would begin only when the device has computed the step before."""
     monkeypatch.setattr(Tensor, "is_pinned", lambda tensor: tensor.device.type == "cpu")
-    batch = ClipBatch(
-        torch.zeros(1, 3, 2, 4, 4, dtype=torch.uint8), torch.zeros(1, 2, dtype=torch.int64), None,
-        *(torch.zeros(1, dtype=torch.int64) for _ in range(3)),
-    )  # fmt: skip
+    batch = random_clips(1)
 
     copied = batch.to(DEVICE)
 

@@ -12,24 +12,23 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from slowfast.datasets.clip import ClipBatch, Normalization, normalize
+from slowfast.datasets.clip import normalize
 from slowfast.datasets.views.mixing import BatchMixer
-from slowfast.distributed.world import World
-from slowfast.engine.training.train_step import TrainStep
 from slowfast.errors import InputError
-from slowfast.models.losses import cross_entropy, soft_cross_entropy
-from slowfast.models.precision import Precision
-from slowfast.solver.ema import WeightAverage
+from slowfast.models.losses import soft_cross_entropy
 from tests.support.tiny_models import FEATURE_DIM, SIZE, tiny, tiny_average, tiny_probe
+from tests.support.training.steps import full_step_of, random_clips
 
 aten = torch.ops.aten
 READS = {aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default, aten.is_nonzero.default}
 INDEXING = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
 PYTHON_READS = {Tensor.tolist, Tensor.item, Tensor.cpu, Tensor.numpy}
+
+CLIPS: Any = {"num_frames": 6, "size": SIZE, "num_classes": 5}
 
 
 class _Operators(TorchDispatchMode):
@@ -67,26 +66,6 @@ def counting_waits() -> Iterator[list[str]]:
         yield waits
 
 
-def clips(count: int = 4, *, masked: bool = False) -> ClipBatch:
-    frames = torch.randint(0, 255, (count, 3, 6, SIZE, SIZE), dtype=torch.uint8)
-    mask = torch.ones(count, 6, dtype=torch.bool)
-    mask[0, 4:] = False
-    numbers = torch.arange(count)
-    positions = torch.arange(6).repeat(count, 1)
-    return ClipBatch(frames, positions, mask if masked else None, numbers % 5, numbers, numbers)
-
-
-def step_of(model: nn.Module, **options: Any) -> TrainStep:
-    optimizer = torch.optim.AdamW([*model.named_parameters()], lr=0.1, fused=True)
-    for group in optimizer.param_groups:
-        group["lr_scale"] = 1.0
-    plain = {"loss": cross_entropy, "world": World(), "precision": Precision(), "clip_norm": 1.0}
-    plain["average"] = WeightAverage(model, decay=0.5)
-    return TrainStep(
-        model, optimizer, normalization=Normalization((0.5,) * 3, (0.5,) * 3), **{**plain, **options}
-    )
-
-
 def test_the_counter_sees_what_waits() -> None:
     x, mask = torch.arange(4.0), torch.tensor([True, False, True, True])
     with counting_waits() as waits:
@@ -96,7 +75,7 @@ def test_the_counter_sees_what_waits() -> None:
 
 @pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 def test_a_step_waits_once(build: Any) -> None:
-    step, batch = step_of(build(num_classes=5).train()), clips()
+    step, batch = full_step_of(build(num_classes=5).train()), random_clips(4, **CLIPS)
     step(batch, 0.1)  # the optimiser's first step makes its state
     with counting_waits() as waits:
         assert step(batch, 0.1).updated
@@ -104,7 +83,7 @@ def test_a_step_waits_once(build: Any) -> None:
 
 
 def test_a_step_in_micro_batches_waits_once() -> None:
-    step, batch = step_of(tiny().train(), micro_batches=2), clips()
+    step, batch = full_step_of(tiny().train(), micro_batches=2), random_clips(4, **CLIPS)
     step(batch, 0.1)
     with counting_waits() as waits:
         step(batch, 0.1)
@@ -113,7 +92,7 @@ def test_a_step_in_micro_batches_waits_once() -> None:
 
 def test_a_step_with_a_mask_also_waits_for_the_number_of_real_frames() -> None:
     """Only real frames pass the backbone; their number decides the shapes that follow."""
-    step, batch = step_of(tiny().train()), clips(masked=True)
+    step, batch = full_step_of(tiny().train()), random_clips(4, **CLIPS, masked=True)
     step(batch, 0.1)
     with counting_waits() as waits:
         step(batch, 0.1)
@@ -156,7 +135,7 @@ def test_mixing_waits_for_nothing_on_the_device() -> None:
         label_smoothing=0.1,
         seed=3,
     )
-    batch = clips(8, masked=True)
+    batch = random_clips(8, **CLIPS, masked=True)
     with counting_waits() as waits:
         mixed = mixer(batch, epoch=0, step=0)
     # The masks of the four pairs are compared in host memory; one_hot checks its labels there.
@@ -167,5 +146,5 @@ def test_mixing_waits_for_nothing_on_the_device() -> None:
 
 def test_normalisation_waits_for_nothing() -> None:
     with counting_waits() as waits:
-        normalize(clips().frames, (0.5,) * 3, (0.5,) * 3)
+        normalize(random_clips(4, **CLIPS).frames, (0.5,) * 3, (0.5,) * 3)
     assert waits == []

@@ -51,7 +51,14 @@ def make_batch(size: int, mixed: bool) -> ClipBatch:
     mask[:, 0] = True
     frames = torch.randint(0, 256, (size, 3, T, 2, 2), dtype=torch.uint8)
     index = torch.arange(size)
-    return ClipBatch(frames, torch.arange(T).repeat(size, 1), mask, labels, index, torch.zeros_like(index))
+    return ClipBatch(
+        frames,
+        positions=torch.arange(T).repeat(size, 1),
+        mask=mask,
+        label=labels,
+        video_id=index,
+        view_id=torch.zeros_like(index),
+    )
 
 
 def reference_optimizer(method: str, network: nn.Module) -> torch.optim.Optimizer:

@@ -5,8 +5,7 @@ T frames, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -26,7 +25,7 @@ from vtn.explaining.explain import (
     measure_influence,
     score_prefixes,
 )
-from vtn.explaining.explanation import Explanation, MergedCrops
+from vtn.explaining.explanation import Explanation, GrowingScores, MergedCrops
 from vtn.explaining.faithfulness import count_passes
 from vtn.explaining.frame_scorer import FrameScorer
 from vtn.explaining.pictures import Pictures, chosen_rows, take_pictures
@@ -35,7 +34,7 @@ from vtn.frame_model import FrameModel
 from vtn.inference.extract import FrameView
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
-from vtn.inference.windows import WINDOWS_PER_VIDEO, choose_windows, score_windows
+from vtn.inference.windows import WINDOWS_PER_VIDEO, Timeline, choose_windows, score_windows
 
 
 @dataclass(frozen=True)
@@ -125,14 +124,9 @@ def explain_video(
     label = find_label(model.class_names, request.label)
     if label is None:
         label = int((scores if merged is None else merged.scores).argmax())
-    window, stride = choose_windows(features, request.window_seconds, request.stride_seconds)
-    with _counted_passes(scorer.num_frames, show_progress, interrupt) as count:
-        counted = replace(scorer, on_batch=count)
-        influence = measure_influence(counted, label)
-        growing = score_prefixes(counted)
-        timeline = score_windows(
-            scorer.model, features, window, stride, head_act=model.head_act, on_batch=count
-        )
+    influence, growing, timeline = _measure(
+        scorer, features, label, request, show_progress=show_progress, interrupt=interrupt
+    )
     top = _top_frames(influence, request.top_frames)
     numbers = features.frame_numbers
     pictures, regions = _show_frames(video, numbers, scorer, model, influence, top, regions=request.regions)
@@ -159,12 +153,18 @@ def explain_video(
     )
 
 
-@contextmanager
-def _counted_passes(
-    num_frames: int, show_progress: bool, interrupt: Interrupt | None
-) -> Iterator[Callable[[int], None]]:
-    """Yields what to call after each batch of passes with their number; it may raise ``Interrupted``."""
-    passes = estimate_passes(num_frames)
+def _measure(
+    scorer: FrameScorer,
+    features: VideoFeatures,
+    label: int,
+    request: ExplanationRequest,
+    *,
+    show_progress: bool,
+    interrupt: Interrupt | None,
+) -> tuple[FrameInfluence, GrowingScores, Timeline]:
+    """Returns the influence of the frames, and the scores of prefixes and windows of the video."""
+    window, stride = choose_windows(features, request.window_seconds, request.stride_seconds)
+    passes = _estimate_passes(scorer.num_frames)
     with Progress(passes, "explained", "pass", enabled=show_progress) as progress:
 
         def count(done: int) -> None:
@@ -172,7 +172,18 @@ def _counted_passes(
             if interrupt is not None:
                 interrupt.raise_if_requested()
 
-        yield count
+        counted = replace(scorer, on_batch=count)
+        return (
+            measure_influence(counted, label),
+            score_prefixes(counted),
+            score_windows(scorer.model, features, window, stride, head_act=scorer.head_act, on_batch=count),
+        )
+
+
+def _estimate_passes(num_frames: int) -> int:
+    """Returns about how many passes of the encoder an explanation of that many frames needs."""
+    occlusion = min(num_frames, MAX_PASSES) + 1
+    return occlusion + count_passes(num_frames, 4) + min(num_frames, MAX_PREFIXES) + 4 * WINDOWS_PER_VIDEO
 
 
 def _top_frames(influence: FrameInfluence, count: int) -> NDArray[np.int64]:
@@ -209,9 +220,3 @@ def _show_frames(
     ascending, found = np.unique(numbers[top], return_inverse=True)
     frames = video.read(ascending, placer)[found]
     return pictures, find_regions(model.encoder, scorer, frames, top, influence.slope)
-
-
-def estimate_passes(num_frames: int) -> int:
-    """Returns about how many passes of the encoder an explanation of that many frames needs."""
-    occlusion = min(num_frames, MAX_PASSES) + 1
-    return occlusion + count_passes(num_frames, 4) + min(num_frames, MAX_PREFIXES) + 4 * WINDOWS_PER_VIDEO

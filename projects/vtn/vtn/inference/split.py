@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.missing_videos import check_videos_exist
 from slowfast.datasets.readers.path_label import read_csv
-from slowfast.errors import AnnotationError, DataError
+from slowfast.errors import AnnotationError
 
 
 def read_split(path: str, num_classes: int, *, separator: str = " ", prefix: str = "") -> Annotations:
@@ -17,7 +16,7 @@ def read_split(path: str, num_classes: int, *, separator: str = " ", prefix: str
 
     Raises:
         AnnotationError: for a list that cannot be read, and for segments of files.
-        DataError: where none of the videos exists.
+        DataError: where none of the first videos exists.
     """
     videos = read_csv(
         path, num_classes=num_classes, separator=separator, prefix=prefix, separator_key="--separator"
@@ -27,9 +26,5 @@ def read_split(path: str, num_classes: int, *, separator: str = " ", prefix: str
             f"{path}: has segments of files (columns of start and end): must have full files; list these, or "
             "cut the segments into files of their own"
         )
-    if not any(map(os.path.exists, videos.paths)):
-        raise DataError(
-            f"{path}: none of its {len(videos)} videos exists, the first is {videos.paths[0]}; relative "
-            "paths start at the current folder, or at --prefix"
-        )
+    check_videos_exist(videos.paths, prefix_key="--prefix")
     return videos

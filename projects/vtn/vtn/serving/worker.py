@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.errors import NotFiniteError, SlowFastError
-from slowfast.files import FULL_DISK
+from slowfast.files import UNWRITABLE_DISK
 from vtn.serving.messages import UPLOAD_NAME, Done, Failed, Job, ModelSource, Ready, Taken
 
 # Errors of the system that no video causes: a full or read-only disk, no file left to open.
-_OF_SYSTEM = FULL_DISK | {errno.EMFILE, errno.ENFILE, errno.EROFS}
+_OF_SYSTEM = UNWRITABLE_DISK | {errno.EMFILE, errno.ENFILE}
 
 
 def run_worker(model: ModelSource, folder: Path, connection: Connection) -> None:

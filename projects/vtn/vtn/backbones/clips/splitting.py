@@ -7,7 +7,7 @@ H W pixels. A feature is (F,), or (M, F) for several tokens.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,14 +55,37 @@ class ClipSplitter:
             The features; zeros for steps without a real frame.
         """
         lengths, frames = _real_frames(frames, mask)
-        # Clips of the same length are encoded together, whatever sequence they are from.
-        groups: dict[int, list[tuple[int, ClipSpan]]] = defaultdict(list)
-        for row, length in enumerate(lengths):
-            for span in self.grid.spans(length) if length else ():
-                groups[span.stop - span.start].append((row, span))
+        spans = [list(self.grid.spans(length)) if length else [] for length in lengths]
         num_steps = self.grid.num_steps(frames.shape[2])
         if not len(frames):
             return frames.new_zeros(0, num_steps, *feature_shape)
+        pieces = self._encode_clips(encode, frames, spans, chunk_frames)
+        like = next(iter(pieces.values()), frames)
+        features = []
+        for row, length in enumerate(lengths):
+            own = [pieces[row, span.start] for span in spans[row]]
+            missing = num_steps - self.grid.num_steps(length)
+            own += [like.new_zeros(missing, *feature_shape)] if missing else []
+            features.append(torch.cat(own))
+        result = torch.stack(features)
+        real = self.grid.step_mask(mask)
+        if real is None:
+            return result
+        return torch.where(real.reshape(*real.shape, *(1 for _ in feature_shape)), result, 0)
+
+    def _encode_clips(
+        self, encode: EncodeClips, frames: Tensor, spans: Sequence[Sequence[ClipSpan]], chunk_frames: int
+    ) -> dict[tuple[int, int], Tensor]:
+        """Returns (sequence, first frame of a clip) -> the features of the steps taken from the clip.
+
+        Args:
+            spans: the clips of each sequence.
+        """
+        # Clips of the same length are encoded together, whatever sequence they are from.
+        groups: dict[int, list[tuple[int, ClipSpan]]] = defaultdict(list)
+        for row, own in enumerate(spans):
+            for span in own:
+                groups[span.stop - span.start].append((row, span))
         pieces: dict[tuple[int, int], Tensor] = {}
         for group in groups.values():
             size = max(1, chunk_frames // self.grid.frames) if chunk_frames else len(group)
@@ -71,18 +94,7 @@ class ClipSplitter:
                 clips = torch.stack([frames[row, :, span.start : span.stop] for row, span in part])
                 for (row, span), steps in zip(part, encode(self._filled(clips)), strict=True):
                     pieces[row, span.start] = steps[span.keep_from : span.keep_to]
-        features = []
-        for row, length in enumerate(lengths):
-            own = [pieces[row, span.start] for span in self.grid.spans(length)] if length else []
-            missing = num_steps - self.grid.num_steps(length)
-            like = next(iter(pieces.values())) if pieces else frames
-            own += [like.new_zeros(missing, *feature_shape)] if missing else []
-            features.append(torch.cat(own))
-        result = torch.stack(features)
-        real = self.grid.step_mask(mask)
-        if real is None:
-            return result
-        return torch.where(real.reshape(*real.shape, *(1 for _ in feature_shape)), result, 0)
+        return pieces
 
     def _filled(self, clips: Tensor) -> Tensor:
         """Returns clips (N, 3, t', H, W), the last frame repeated up to a length that the encoder takes."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -202,11 +203,11 @@ def build_image_model(
     resize = bool(options.pop("dynamic_img_size", False))
     config = with_options(config, options, name)
     auto_class = _class_of(config)
+    build_random = partial(random_model, config, name, auto_class=auto_class)
+    wrap = partial(HuggingFaceBackbone, pooling=pooling, resize_positions=resize)
     # Build the model on the meta device first: it shows errors and feature shapes before weights are read.
     with torch.device("meta"):
-        trial = HuggingFaceBackbone(
-            random_model(config, name, auto_class=auto_class), pooling, resize_positions=resize
-        )
+        trial = wrap(build_random())
     trial.eval().requires_grad_(False)
     stated = read_preprocessing(name, config)
     trained_for = side_of(getattr(config, "image_size", None))
@@ -217,16 +218,9 @@ def build_image_model(
     # The size of the table of positions is not that of the images which the processor makes.
     if not fixed_size and stated.size and accepts(trial, stated.size):
         trained_for = stated.size
-    model = (
-        _load(name, config, auto_class, trial)
-        if pretrained
-        else random_model(config, name, auto_class=auto_class)
-    )
-    network = HuggingFaceBackbone(
-        model, pooling, resize_positions=resize, flip_channels=stated.flips_channels
-    )
+    model = _load(name, config, auto_class, trial) if pretrained else build_random()
     return Backbone(
-        network,
+        wrap(model, flip_channels=stated.flips_channels),
         feature_dim,
         stated.mean,
         stated.std,

@@ -1,0 +1,1 @@
+"""Parts of trainings for tests of single steps."""
