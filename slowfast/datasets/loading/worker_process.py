@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import gc
+import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
@@ -37,6 +39,16 @@ class QuarantinedDataset(Protocol):
     def find_same_file(self, video_id: int) -> NDArray[np.int64]: ...
 
     def __getitem__(self, item: Any) -> Any: ...
+
+
+def worker_context() -> Any:
+    """Returns the ``multiprocessing`` context of workers: on Linux they are forked, unless spawn is set.
+
+    A forked worker starts within milliseconds, shares the memory of the lists, and takes data sets that
+    cannot be pickled. From Python 3.14 on the default is a fork server, whose processes import all modules.
+    """
+    forks = sys.platform == "linux" and multiprocessing.get_start_method() != "spawn"
+    return multiprocessing.get_context("fork" if forks else None)
 
 
 def run_worker(

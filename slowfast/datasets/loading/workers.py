@@ -20,8 +20,6 @@ from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
-import torch
-import torch.multiprocessing
 from numpy.typing import NDArray
 
 from slowfast.datasets.loading.quarantine import HUNG, KILLED
@@ -31,6 +29,7 @@ from slowfast.datasets.loading.worker_process import (
     QuarantinedDataset,
     find_shortage,
     run_worker,
+    worker_context,
 )
 from slowfast.errors import DataError
 from slowfast.exit_status import describe_exit
@@ -262,7 +261,7 @@ class WorkerPool:
 
     def _start(self, number: int) -> Worker:
         share_temporary_folder()  # workers are killed at the end of the pool
-        context = torch.multiprocessing.get_context()
+        context = worker_context()
         connection, worker_connection = context.Pipe()
         quarantine = self._dataset.quarantine.for_another_worker()
         process = context.Process(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -17,6 +19,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from slowfast.datasets.loading.worker_process import worker_context
 from tests.support.loading.stand_in import VIDEOS, do_nothing, stand_in_dataset, stand_in_loader
 
 
@@ -88,3 +91,17 @@ def test_a_worker_leaves_the_garbage_of_the_main_process_alone() -> None:
     )
     assert [batch.broken for batch in batches if batch.broken] == []
     assert sum(batch.num_clips for batch in batches) == VIDEOS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not fork workers")
+@pytest.mark.parametrize(
+    ("method", "expected"), [("fork", "fork"), ("forkserver", "fork"), ("spawn", "spawn")]
+)
+def test_workers_are_forked_unless_spawn_is_set(method: str, expected: str) -> None:
+    """``forkserver`` is the default of Python 3.14, which nobody has chosen."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(method, force=True)
+    try:
+        assert worker_context().get_start_method() == expected
+    finally:
+        multiprocessing.set_start_method(before, force=True)

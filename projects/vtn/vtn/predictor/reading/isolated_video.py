@@ -5,7 +5,6 @@ T frames, t of a chunk, H W pixels, N frames of the video.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from slowfast.datasets.loading.worker_process import prepare_process
+from slowfast.datasets.loading.worker_process import prepare_process, worker_context
 from slowfast.errors import DecodeError
 from slowfast.interrupt import when_parent_ends
 from slowfast.video.decoding import OpenVideo
@@ -67,7 +66,7 @@ class IsolatedVideo:
 
     def __init__(self, source: VideoSource, threads: int, time_limit: float) -> None:
         self._name, self._limit = source.name, time_limit
-        context = multiprocessing.get_context()
+        context = worker_context()
         self._connection, end = context.Pipe()
         process = context.Process(target=_serve, args=(end, source, threads), name="decoder", daemon=True)
         process.start()
