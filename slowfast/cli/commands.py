@@ -35,6 +35,11 @@ class _Parser(argparse.ArgumentParser):
         escape_unencodable()
         return super().parse_known_args(*args, **options)
 
+    def parse_known_intermixed_args(self, *args: Any, **options: Any) -> Any:
+        """Does the same for options among arguments; from Python 3.14 on this does not call the other."""
+        escape_unencodable()
+        return super().parse_known_intermixed_args(*args, **options)
+
     def error(self, message: str) -> NoReturn:
         files = [word for word in message.split() if word.startswith("-") and os.path.exists(word)]
         if message.startswith("unrecognized arguments") and files:

@@ -88,7 +88,7 @@ NOT_INDICES = {
     "ssv2, nested": (
         "ssv2",
         TEMPLATES | {"train.json": "[" * 200_000},
-        r"train\.json: is not valid json \(maximum recursion depth",
+        r"train\.json: is not valid json \((maximum recursion depth|Stack overflow)",
     ),
     "ssv2, half a character": (
         "ssv2",
