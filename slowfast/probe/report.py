@@ -109,8 +109,8 @@ class ProbeReport:
         rows: baselines first, then candidates, the best one first.
         comparisons: one per family and set of videos.
         curves: (name, training loss of each epoch) of the best candidates.
-        trainings: trainings of this search, and seconds that they took together.
-        seconds: time of the last start of the search.
+        trainings: number of trainings since the last start of the search.
+        seconds: time since that start.
     """
 
     metric: str

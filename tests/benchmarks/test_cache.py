@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from benchmarks import cache
 from benchmarks.support import token_caches
 from slowfast.datasets.views.view_reader import WholeVideoViews
+from tests.support.code.command_line import parse
 
 SHAPE = (4, 8)
 
@@ -44,9 +44,7 @@ def test_the_part_has_its_columns_only(
     small: token_caches.TokenCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "write_cache", lambda folder, shape, megabytes: small)
-    parser = argparse.ArgumentParser()
-    cache.add_arguments(parser)
-    report = cache.run(parser.parse_args(["--parts", "grids", "--threads", "1"]))
+    report = cache.run(parse(cache, "--parts", "grids", "--threads", "1"))
     assert report.columns == list(cache.READING_COLUMNS)
     for row in report.rows:
         assert row.keys() == set(cache.READING_COLUMNS)

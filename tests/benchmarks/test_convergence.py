@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,7 @@ import pytest
 from benchmarks.learning import convergence
 from slowfast.config import load_config
 from slowfast.config.check import check
-
-
-def arguments(*given: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    convergence.add_arguments(parser)
-    return parser.parse_args(given)
+from tests.support.code.command_line import parse
 
 
 @pytest.mark.parametrize("optimizer", list(convergence.OPTIMIZERS))
@@ -54,7 +48,7 @@ def test_each_training_runs_once_and_the_rows_are_means_over_seeds(
     monkeypatch.setattr(convergence, "run_timed", write_log)
     given = ["--data", str(data), "--output", str(tmp_path / "output"), "--seeds", "1", "3"]
     given += ["--cases", "few", "frames", "--optimizers", "adamw", "sgd-1e-3"]
-    report = convergence.run(arguments(*given, "--plot", str(tmp_path / "plot.png")))
+    report = convergence.run(parse(convergence, *given, "--plot", str(tmp_path / "plot.png")))
     modules = [command["module"] for command in commands]
     assert modules.count("slowfast.cli.extract") == 1
     assert modules.count("slowfast.cli.run") == 2 * 2 * 2
@@ -73,5 +67,5 @@ def test_each_training_runs_once_and_the_rows_are_means_over_seeds(
     frames = [command for command in commands if command.get("DATA.FEATURES") == ""]
     assert len(frames) == 4
 
-    assert convergence.run(arguments(*given)).rows == report.rows
+    assert convergence.run(parse(convergence, *given)).rows == report.rows
     assert len(commands) == len(modules)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 import torch
 
@@ -13,6 +11,7 @@ from benchmarks.support.paper_models import CANDIDATES, OURS, THEIRS, Candidate,
 from slowfast.analysis.flops import views_of_test
 from slowfast.models import build_model
 from slowfast.models.complexity import clip_complexity, count_parameters
+from tests.support.code.command_line import parse
 
 SMALL = {
     OURS: Candidate(
@@ -27,12 +26,6 @@ SMALL = {
         ),
     ),
 }  # fmt: skip
-
-
-def arguments(*given: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    paper.add_arguments(parser)
-    return parser.parse_args(["--threads", "1", *given])
 
 
 @pytest.mark.parametrize("name", ["ViT-B-VTN", "ViT-B-VTN-1", "SlowFast-R101-NL"])
@@ -59,7 +52,7 @@ def test_views_of_the_test_are_the_published_ones(name: str) -> None:
 
 def test_a_complete_run_reports_all_columns_and_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper, "CANDIDATES", SMALL)
-    report = paper.run(arguments("--models", *SMALL, "--rounds", "1", "--steps", "1"))
+    report = paper.run(parse(paper, "--threads", "1", "--models", *SMALL, "--rounds", "1", "--steps", "1"))
     ours, theirs = report.rows
     assert (ours["views"], theirs["views"]) == (1, 4)
     assert theirs["total GMACs"] == pytest.approx(4 * theirs["with attention"])
@@ -78,7 +71,7 @@ def test_the_time_of_a_long_view_is_scaled_from_the_timed_frames(monkeypatch: py
     model = build_model(cfg, fetch_weights=False)
     encoder = {"": Timing((1.0,))}
     monkeypatch.setattr(paper, "time_interleaved", lambda calls: encoder)
-    args = arguments()
+    args = parse(paper, "--threads", "1")
     assert paper.video_seconds(Timing((5.0,)), model, cfg, args).seconds == (7.0,)
     args.all_frames = True
     assert paper.video_seconds(Timing((5.0,)), model, cfg, args).seconds == (5.0,)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.learning import probe
-
-
-def arguments(*given: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    probe.add_arguments(parser)
-    return parser.parse_args(given)
-
+from tests.support.code.command_line import parse
 
 SMALL = [
     "--videos", "24", "--rows", "6", "--width", "8", "--classes", "2", "--candidates", "2", "--folds", "2",
@@ -33,7 +26,7 @@ def test_both_ways_are_measured_on_the_same_number_of_trainings(monkeypatch: pyt
         return 0.0
 
     monkeypatch.setattr(probe, "run_timed", run_here)
-    report = probe.run(arguments(*SMALL))
+    report = probe.run(parse(probe, *SMALL))
     assert calls == ["slowfast.cli.probe", "slowfast.cli.run"]
     one_by_one, search = report.rows
     assert one_by_one["trainings"] == search["trainings"] == 4  # VTN and FrameAverage on two folds
@@ -43,7 +36,7 @@ def test_both_ways_are_measured_on_the_same_number_of_trainings(monkeypatch: pyt
 
 
 def test_the_features_have_classes(tmp_path: Path) -> None:
-    probe.write_features(arguments(*SMALL), tmp_path)
+    probe.write_features(parse(probe, *SMALL), tmp_path)
     lines = (tmp_path / "train.csv").read_text().splitlines()
     assert [line.rsplit(" ", 1)[1] for line in lines] == ["0", "1"] * 12
     assert len(list(tmp_path.glob("*.npy"))) == 24

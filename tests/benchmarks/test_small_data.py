@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,9 @@ from slowfast.config.check import check
 from slowfast.errors import DataError
 from slowfast.probe.candidate import changed
 from slowfast.probe.tasks import Runner
+from tests.support.code.command_line import parse
 
 CLASSES, ROWS, WIDTH = 2, 12, 10
-
-
-def arguments(*given: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    small_data.add_arguments(parser)
-    return parser.parse_args(given)
 
 
 def values_of(setting: str, cfg: Any) -> Any:
@@ -96,7 +90,7 @@ def test_a_complete_run_continues_and_compares_on_the_same_videos(
 ) -> None:
     short = ["SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0"]
     given = ["--draws", "2", "--workers", "1", "--output", str(features), "--kinds"]
-    args = arguments(*given, "--opts", *short)
+    args = parse(small_data, *given, "--opts", *short)
     args.sets = ["steps"]
     report = small_data.run(args)
     rows = {row["setting"]: row for row in report.rows}

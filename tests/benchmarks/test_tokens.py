@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,13 @@ from benchmarks import tokens
 from benchmarks.support.recorded_steps import CommandFailedError, StepRecord, run_timed
 from slowfast.errors import DataError
 from slowfast.features.cache import Manifest
+from tests.support.code.command_line import parse
 from vtn.backbones.efficientnet_lite0 import PACKAGE
 from vtn.quickstart.dataset import DatasetSettings, generate_dataset
 
 # Widths of the recipe: encoder, feed-forward layer, head, classes, and those of the last and the fourth map.
 D, INNER, HEAD, CLASSES, LAST, FOURTH = 128, 512, 128, 8, 1280, 112
 QUERIES = 4
-
-
-def arguments(*given: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    tokens.add_arguments(parser)
-    return parser.parse_args(given)
 
 
 def linear(inputs: int, outputs: int) -> int:
@@ -51,7 +45,7 @@ def encoder_and_head() -> int:
     ],
 )
 def test_rows_have_the_parameters_of_their_forms(row: str, before: int, per_frame: int) -> None:
-    size = tokens.measure_size(tokens.ROWS[row], arguments("--opts", "VTN.BACKBONE.PRETRAINED", "False"))
+    size = tokens.measure_size(tokens.ROWS[row], parse(tokens, "--opts", "VTN.BACKBONE.PRETRAINED", "False"))
     assert size["encoder tokens per frame"] == per_frame
     # Where the width is D already, as in 2x2, no projection is needed.
     projection = linear(4 * 32, D) if row == "2x2" else 0
@@ -89,7 +83,7 @@ def test_a_complete_run_extracts_once_per_choice_of_tokens(
     generate_dataset(tmp_path / "data", DatasetSettings(train=32, val=8, test=8), workers=1)
     output = tmp_path / "output"
     given = ("--data", str(tmp_path / "data"), "--output", str(output), "--epochs", "1", "--seeds", "1", "2")
-    args = arguments(*given, "--rows", "3x3", "sequence", "--opts", "DATA_LOADER.NUM_WORKERS", "0")
+    args = parse(tokens, *given, "--rows", "3x3", "sequence", "--opts", "DATA_LOADER.NUM_WORKERS", "0")
     modules: list[str] = []
     timed = run_timed
 

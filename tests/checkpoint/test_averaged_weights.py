@@ -13,7 +13,7 @@ from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
 from slowfast.solver.ema import WeightAverage
 from tests.support.processes import run_forked
-from tests.support.run_results import assert_same_end, log_of, metrics_of, train_nodes
+from tests.support.run_results import assert_same_end, log_of, metrics_of, run_nodes
 from tests.support.tiny import tiny_config
 
 AVERAGE = ("MODEL_EMA.ENABLE", True, "MODEL_EMA.DECAY", 0.9)
@@ -22,10 +22,10 @@ AVERAGE = ("MODEL_EMA.ENABLE", True, "MODEL_EMA.DECAY", 0.9)
 @pytest.mark.parametrize("size", [1, 2])
 def test_averaged_weights_are_resumed_bit_by_bit(colour_videos: Path, tmp_path: Path, size: int) -> None:
     options = (*AVERAGE, "TEST.ENABLE", False, "TRAIN.BATCH_SIZE", 4 // size)
-    assert train_nodes(size, colour_videos, tmp_path / "unbroken", *options) == [0] * size
+    assert run_nodes(size, colour_videos, tmp_path / "unbroken", *options) == [0] * size
     for steps in (8, 0):
         stop = ("TRAIN.MAX_STEPS", steps)
-        assert train_nodes(size, colour_videos, tmp_path / "stopped", *options, *stop) == [0] * size
+        assert run_nodes(size, colour_videos, tmp_path / "stopped", *options, *stop) == [0] * size
     assert_same_end(tmp_path / "unbroken", tmp_path / "stopped")
     end = read_checkpoint(tmp_path / "stopped" / "checkpoints" / "checkpoint_epoch_00003.pyth")
     assert end["ema_state"]["updates"] == 18

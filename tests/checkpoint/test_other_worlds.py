@@ -10,7 +10,7 @@ from slowfast.checkpoint.resume import choose_global_batch
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.distributed.world import World
 from slowfast.errors import CheckpointError
-from tests.support.run_results import NO_DROPOUT, assert_same_end, log_of, metrics_of, train_nodes
+from tests.support.run_results import NO_DROPOUT, assert_same_end, log_of, metrics_of, run_nodes
 from tests.support.tiny import tiny_config
 
 
@@ -18,10 +18,10 @@ def test_a_run_resumed_in_two_and_then_four_processes_sees_the_same_samples(
     colour_videos: Path, tmp_path: Path
 ) -> None:
     """The batch stays that of the first start, although the configuration has 4 clips per node."""
-    assert train_nodes(1, colour_videos, tmp_path / "one", *NO_DROPOUT) == [0]
+    assert run_nodes(1, colour_videos, tmp_path / "one", *NO_DROPOUT) == [0]
     for size, steps in ((1, 4), (2, 9), (4, 0)):
         assert (
-            train_nodes(size, colour_videos, tmp_path / "more", *NO_DROPOUT, "TRAIN.MAX_STEPS", steps)
+            run_nodes(size, colour_videos, tmp_path / "more", *NO_DROPOUT, "TRAIN.MAX_STEPS", steps)
             == [0] * size
         )
     one, more = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "more"))
@@ -36,10 +36,10 @@ def test_a_run_resumed_in_two_and_then_four_processes_sees_the_same_samples(
 def test_three_processes_are_resumed_bit_by_bit(colour_videos: Path, tmp_path: Path) -> None:
     """With more than two, the order in which gradients are summed changes the last bits."""
     options = ("TRAIN.BATCH_SIZE", 1, "SOLVER.MAX_EPOCH", 2, "TEST.ENABLE", False)
-    assert train_nodes(3, colour_videos, tmp_path / "unbroken", *options) == [0] * 3
+    assert run_nodes(3, colour_videos, tmp_path / "unbroken", *options) == [0] * 3
     for steps in (5, 0):
         stop = ("TRAIN.MAX_STEPS", steps)
-        assert train_nodes(3, colour_videos, tmp_path / "stopped", *options, *stop) == [0] * 3
+        assert run_nodes(3, colour_videos, tmp_path / "stopped", *options, *stop) == [0] * 3
     assert_same_end(tmp_path / "unbroken", tmp_path / "stopped", "checkpoint_epoch_00002.pyth")
 
 
@@ -47,8 +47,8 @@ def test_learning_rates_scaled_by_nodes_stay_those_of_the_first_start(
     colour_videos: Path, tmp_path: Path
 ) -> None:
     options = (*NO_DROPOUT, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", True)
-    assert train_nodes(2, colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 1) == [0, 0]
-    assert train_nodes(1, colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 2) == [0]
+    assert run_nodes(2, colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 1) == [0, 0]
+    assert run_nodes(1, colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 2) == [0]
     rates = [line["lr"] for line in metrics_of(tmp_path, "train_iter")]
     assert rates[0] == 0.1
     assert rates[1] > 0.09
@@ -57,7 +57,7 @@ def test_learning_rates_scaled_by_nodes_stay_those_of_the_first_start(
     for scaled, lowest, highest in ((False, 0.04, 0.05), (True, 0.05, 0.1)):
         steps = len(rates) + 1
         options = (*NO_DROPOUT, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", scaled, "TRAIN.MAX_STEPS", steps)
-        assert train_nodes(1, colour_videos, tmp_path, *options) == [0]
+        assert run_nodes(1, colour_videos, tmp_path, *options) == [0]
         rates = [line["lr"] for line in metrics_of(tmp_path, "train_iter")]
         assert lowest < rates[-1] < highest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,10 @@ from torch import Tensor
 
 from slowfast.checkpoint import resume
 from slowfast.checkpoint.state import TrainingState
-from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError, ConfigError
-from tests.support.processes import run_all, run_forked
-from tests.support.run_results import log_of, metrics_of, run_with_signal
+from tests.support.processes import run_forked
+from tests.support.run_results import log_of, metrics_of, run_nodes, run_with_signal
 from tests.support.tiny import Tiny, tiny_config
 
 NO_TEST = ("TEST.ENABLE", False)
@@ -32,6 +32,15 @@ def saved(output: Path) -> list[str]:
     return sorted(path.name for path in (output / "checkpoints").glob("*.pyth"))
 
 
+def signal_nodes(data: Path, output: Path, signum: int, step: int) -> list[int]:
+    """Runs two nodes that both get a signal in training step ``step``, 0: none; returns the exit codes."""
+
+    def work(cfg: CfgNode, address: str) -> int:
+        return run_with_signal(cfg, signum, step, address)
+
+    return run_nodes(2, data, output, "TRAIN.BATCH_SIZE", 2, *SELDOM, work=work)
+
+
 # ---------------------------------------------------------------------------------- checkpoints
 
 
@@ -39,12 +48,7 @@ def test_a_run_of_several_ranks_keeps_the_checkpoint_it_resumed_from(
     colour_videos: Path, tmp_path: Path
 ) -> None:
     """It was stopped before a validation at which no checkpoint is due."""
-
-    def signalled(signum: int, step: int) -> list[int]:
-        address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *SELDOM)
-        configs = [tiny_config(colour_videos, tmp_path, *half, "SHARD_ID", shard) for shard in (0, 1)]
-        return run_all(run_with_signal, [(cfg, signum, step, address) for cfg in configs])
-
+    signalled = partial(signal_nodes, colour_videos, tmp_path)
     assert signalled(signal.SIGTERM, 6) == [143, 143]
     assert saved(tmp_path) == [FIRST]
     assert signalled(signal.SIGKILL, 3) == [-signal.SIGKILL] * 2
@@ -59,9 +63,7 @@ def test_the_checkpoint_of_a_validation_is_deleted_also_after_a_kill(
 ) -> None:
     """Several ranks save before each validation; one file more would stay after each kill."""
     for signum, step in ((signal.SIGKILL, 3 + 6), (signal.SIGTERM, 0)):
-        address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *SELDOM)
-        configs = [tiny_config(colour_videos, tmp_path, *half, "SHARD_ID", shard) for shard in (0, 1)]
-        codes = run_all(run_with_signal, [(cfg, signum, step, address) for cfg in configs], seconds=120)
+        codes = signal_nodes(colour_videos, tmp_path, signum, step)
         assert codes == ([-signal.SIGKILL] * 2 if step else [0, 0])
     assert saved(tmp_path) == ["checkpoint_epoch_00002.pyth", "checkpoint_epoch_00003.pyth"]
 

@@ -8,6 +8,7 @@ import pytest
 
 from slowfast.config import defaults, get_cfg, get_default_config, load_config
 from slowfast.errors import ConfigError
+from tests.support.configs import problems_of
 
 WriteConfig = Callable[..., Path]
 
@@ -31,12 +32,6 @@ def write(tmp_path: Path) -> WriteConfig:
         return path
 
     return write_file
-
-
-def problems_of(path: Path | str, *overrides: str, for_run: bool = False) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load_config(path, overrides, for_run=for_run)
-    return caught.value.problems
 
 
 class TestInheritance:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from slowfast.config import load_config, obsolete
-from slowfast.errors import ConfigError
 from slowfast.models.pytorchvideo.config import FIXED_KEYS, OBSOLETE
+from tests.support.configs import problems_of
 
 # The parts of PySlowFast's Kinetics/MVITv2_S_16x4.yaml that make it version 2.
 MVIT_V2 = """
@@ -51,12 +51,6 @@ def write(folder: Path, content: str) -> Path:
     path = folder / "config.yaml"
     path.write_text(content)
     return path
-
-
-def problems_of(path: Path | str, *overrides: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load_config(path, overrides)
-    return caught.value.problems
 
 
 def test_keys_that_are_not_read_are_listed_in_one_warning(

@@ -40,7 +40,7 @@ from tests.support.run_results import (
 )
 from tests.support.tiny import Tiny, tiny_config
 from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
-from tests.support.training.steps import random_clips, step_of
+from tests.support.training.steps import random_batch, step_of
 
 FSDP = ("PARALLEL.MODE", "fsdp")
 EXACT = (*SMALL_VTN, *NO_DROPOUT, "TRAIN.MAX_STEPS", 3)
@@ -169,7 +169,7 @@ def take_step(
 
 def _clips_as_the_whole(world: World, sharded: bool, clip: dict[str, float]) -> int:
     torch.manual_seed(0)
-    batch, models = random_clips(4), [Tiny(), Tiny(), Tiny()]
+    batch, models = random_batch(4), [Tiny(), Tiny(), Tiny()]
     for model in models[1:]:
         model.load_state_dict(models[0].state_dict())
     (one,) = take_step(models[0], World(), batch, Parallelism(), **clip)
@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_skips_one_step_with_gradient_scaling() -> Non
         loss=lambda logits, labels: cross_entropy(logits, labels) * next(losses),
         precision=Precision("cpu", torch.float16),
     )
-    batch = random_clips(2)
+    batch = random_batch(2)
     assert [step(batch, 0.1).updated for _ in range(3)] == [False, True, True]
 
 
@@ -209,7 +209,7 @@ def _is_skipped(world: World, sharded: bool) -> int:
     torch.manual_seed(0)
     model = Exploding() if world.rank == 1 else Tiny()
     before = [p.detach().clone() for p in model.parameters()]
-    (result,) = take_step(model, world, random_clips(2), Parallelism(sharded=sharded), micro_batches=2)
+    (result,) = take_step(model, world, random_batch(2), Parallelism(sharded=sharded), micro_batches=2)
     after = [p.full_tensor() if sharded else p for p in model.parameters()]
     return int(result.updated or not all(map(torch.equal, before, after)))
 
@@ -221,8 +221,8 @@ def test_a_loss_that_is_not_finite_on_one_rank_skips_the_step_on_all(sharded: bo
 
 def _explains_unused(world: World) -> int:
     with pytest.raises(TrainingError, match=r"PARALLEL\.FIND_UNUSED_PARAMETERS True"):
-        take_step(Spare(), world, random_clips(2), Parallelism(), count=2)
-    results = take_step(Spare(), world, random_clips(2), Parallelism(find_unused=True), count=2)
+        take_step(Spare(), world, random_batch(2), Parallelism(), count=2)
+    results = take_step(Spare(), world, random_batch(2), Parallelism(find_unused=True), count=2)
     return 0 if all(result.updated for result in results) else 1
 
 
@@ -232,7 +232,7 @@ def test_parameters_without_gradient_are_reported_or_searched_for() -> None:
 
 @pytest.mark.parametrize(("count", "micro_batches"), [(5, 2), (4, 4), (3, 5)])
 def test_micro_batches_give_the_step_of_the_full_batch(count: int, micro_batches: int) -> None:
-    batch, ends = random_clips(count), []
+    batch, ends = random_batch(count), []
     for number in (1, micro_batches):
         torch.manual_seed(0)
         model = Tiny()

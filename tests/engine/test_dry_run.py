@@ -12,10 +12,10 @@ import pytest
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError
-from tests.support.processes import run_all, run_forked
+from tests.support.processes import run_forked
+from tests.support.run_results import run_nodes
 from tests.support.tiny import Tiny, tiny_config
 
 
@@ -26,10 +26,8 @@ def run_dry(cfg: CfgNode, address: str = "") -> int:
 def test_time_and_memory_of_a_step_are_logged_for_each_rank(
     colour_videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    output, half = tmp_path / "out", ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, "TENSORBOARD.ENABLE", True)
-    configs = [tiny_config(colour_videos, output, *half, "SHARD_ID", shard) for shard in (0, 1)]
-    address = free_local_address()
-    assert run_all(run_dry, [(cfg, address) for cfg in configs]) == [0, 0]
+    output, options = tmp_path / "out", ("TRAIN.BATCH_SIZE", 2, "TENSORBOARD.ENABLE", True)
+    assert run_nodes(2, colour_videos, output, *options, work=run_dry) == [0, 0]
     log = capfd.readouterr().out
     assert "dry run: 835 parameters, 835 of them trained" in log
     assert "6 steps per epoch, 18 in total" in log

@@ -6,11 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slowfast.distributed.world import free_local_address
-from slowfast.engine.run import run
-from tests.support.processes import run_all, run_forked
-from tests.support.run_results import metrics_of
-from tests.support.tiny import tiny_config
+from tests.support.run_results import metrics_of, train_distributed
 
 MIXED = (
     *("MODEL.DROPOUT_RATE", 0.0, "MIXUP.ENABLE", True),
@@ -21,10 +17,8 @@ MIXED = (
 @pytest.mark.parametrize("loss", ["soft_cross_entropy", "bce_logit"])
 def test_two_processes_mix_and_augment_like_one(colour_videos: Path, tmp_path: Path, loss: str) -> None:
     mixed = (*MIXED, "MODEL.LOSS_FUNC", loss)
-    assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *mixed)) == 0
-    address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *mixed)
-    configs = [tiny_config(colour_videos, tmp_path / "two", *half, "SHARD_ID", shard) for shard in (0, 1)]
-    assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
+    train_distributed(1, colour_videos, tmp_path / "one", *mixed)
+    train_distributed(2, colour_videos, tmp_path / "two", *mixed)
     one, two = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "two"))
     assert len(one) == 12
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)

@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from slowfast.models.build import MODEL_REGISTRY
-from tests.support.processes import run_all, run_forked
-from tests.support.run_results import assert_same_end, metrics_of
+from tests.support.processes import run_forked
+from tests.support.run_results import assert_same_end, metrics_of, train_distributed
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import NO_DROPOUT, SMALL_VTN
 from vtn import VTN
@@ -25,10 +24,8 @@ pytestmark = pytest.mark.usefixtures("projects_imported")
 def test_two_processes_give_the_losses_of_one(colour_videos: Path, tmp_path: Path, frozen: bool) -> None:
     """Also with frozen weights, and weights of the last layer without influence on the output."""
     options: tuple[Any, ...] = (*SMALL_VTN, *NO_DROPOUT, "VTN.BACKBONE.FROZEN", frozen, "SOLVER.MAX_EPOCH", 1)
-    assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *options)) == 0
-    address, half = free_local_address(), (*options, "TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2)
-    configs = [tiny_config(colour_videos, tmp_path / "two", *half, "SHARD_ID", shard) for shard in (0, 1)]
-    assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
+    train_distributed(1, colour_videos, tmp_path / "one", *options)
+    train_distributed(2, colour_videos, tmp_path / "two", *options)
     one, two = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "two"))
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
     assert one[-1]["loss"] != pytest.approx(one[0]["loss"], rel=0.01)

@@ -26,7 +26,7 @@ from slowfast.models.precision import Precision, choose_precision
 from tests.support.run_results import assert_same_end, losses_of, metrics_of
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import NO_DROPOUT, SIZE, SMALL_VTN, tiny
-from tests.support.training.steps import full_step_of, random_clips, step_of
+from tests.support.training.steps import full_step_of, random_batch, step_of
 
 # In float32 throughout: TensorFloat32, the default, changes losses by some thousandths within few steps.
 GPU = ("NUM_GPUS", 1, "MODEL.DROPOUT_RATE", 0.0, "MATMUL_PRECISION", "highest")
@@ -40,7 +40,7 @@ def train(data: Path, output: Path, *options: Any) -> Path:
 
 
 def clips(count: int = 4, *, masked: bool = False) -> ClipBatch:
-    return random_clips(count, num_frames=6, size=SIZE, num_classes=5, masked=masked).pin_memory()
+    return random_batch(count, num_frames=6, size=SIZE, num_classes=5, masked=masked).pin_memory()
 
 
 def step_on(device: torch.device, **options: Any) -> TrainStep:
@@ -176,7 +176,7 @@ def test_time_and_memory_of_a_step_of_vit_b(
 
     model = VTN(pretrained=False).to(device).train()
     optimizer = torch.optim.AdamW([*model.named_parameters()], fused=True)
-    batch = random_clips(8, num_frames=16, size=224, num_classes=8).pin_memory()
+    batch = random_batch(8, num_frames=16, size=224, num_classes=8).pin_memory()
     step = step_of(model, optimizer, precision=choose_precision(precision, device))
     torch.cuda.reset_peak_memory_stats() if device.type == "cuda" else None
     seconds: list[float] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,19 @@ def metrics_of(output: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["_type"] == kind]
 
 
-def train_nodes(size: int, data: Path, output: Path, *options: Any) -> list[int]:
-    """Runs ``size`` nodes of one process each; returns the exit codes."""
+def run_nodes(
+    size: int, data: Path, output: Path, *options: Any, work: Callable[[CfgNode, str], Any] = run
+) -> list[int]:
+    """Runs ``work(cfg, address)`` on ``size`` nodes of one process each; returns the exit codes."""
     address = free_local_address()
     shared = ("NUM_SHARDS", size, *options)
     configs = [tiny_config(data, output, *shared, "SHARD_ID", shard) for shard in range(size)]
-    return run_all(run, [(cfg, address) for cfg in configs], seconds=120)
+    return run_all(work, [(cfg, address) for cfg in configs], seconds=120)
 
 
 def train_distributed(size: int, data: Path, output: Path, *options: Any) -> None:
     """Runs ``size`` nodes of one process each, with four clips per step over all of them."""
-    assert train_nodes(size, data, output, "TRAIN.BATCH_SIZE", 4 // size, *options) == [0] * size
+    assert run_nodes(size, data, output, "TRAIN.BATCH_SIZE", 4 // size, *options) == [0] * size
 
 
 def losses_of(output: Path) -> list[float]:

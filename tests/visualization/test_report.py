@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 from slowfast.visualization.report import Report, Result, render_report, write_report
 from slowfast.visualization.run_log import read_run_log
 from slowfast.visualization.sections.mistakes import top_confusions
+from tests.support.reading.html_page import HtmlPage
 
 NAMES = ["walk", "run <fast>", "jump"]
 
@@ -66,28 +66,8 @@ def page(run_folder: Path, stamped_video: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-class _Page(HTMLParser):
-    """Collects the addresses that a page loads, and elements without a description."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.unnamed: list[str] = []
-        self.tags: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self.tags.append(tag)
-        self.loads += [str(values[name]) for name in ("src", "href", "srcset", "data") if name in values]
-        if (tag == "img" and not values.get("alt")) or (tag == "svg" and not values.get("aria-label")):
-            self.unnamed.append(tag)
-        if tag == "th" and "scope" not in values:
-            self.unnamed.append(tag)
-
-
 def test_the_page_loads_no_other_files(page: str) -> None:
-    parsed = _Page(page)
+    parsed = HtmlPage(page)
     assert parsed.loads
     assert all(address.startswith("data:") for address in parsed.loads)
     assert not re.search(r"https?://|@import|url\(", page)
@@ -96,7 +76,7 @@ def test_the_page_loads_no_other_files(page: str) -> None:
 
 
 def test_images_charts_and_tables_have_descriptions(page: str) -> None:
-    parsed = _Page(page)
+    parsed = HtmlPage(page)
     assert parsed.unnamed == []
     assert parsed.tags.count("table") == parsed.tags.count("caption")
     assert 'lang="en"' in page

@@ -180,10 +180,10 @@ class TrainStep:
             batch = batch.to(self._world.device)
             if self._needs_rehearsal:
                 with rehearsal(self.model, self._world.device):
-                    self._accumulate_or_give_up(batch)
+                    self._accumulate_compiled(batch)
                 self.optimizer.zero_grad()
                 self._needs_rehearsal = False
-            logits, loss = self._accumulate_or_give_up(batch)  # (B, K)
+            logits, loss = self._accumulate_compiled(batch)  # (B, K)
         except RuntimeError as error:
             if (known := as_user_error(error)) is not None:
                 raise known from error
@@ -202,8 +202,8 @@ class TrainStep:
         self.scaler.update()
         return result
 
-    def _accumulate_or_give_up(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Accumulates as :meth:`_accumulate`; without compilation from then on where compilation fails."""
+    def _accumulate_compiled(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Accumulates as :meth:`_accumulate`; where compilation fails, without it from then on."""
         try:
             return self._accumulate(batch)
         except Exception as error:  # torch.compile raises errors of many libraries

@@ -15,7 +15,7 @@ from torch import Tensor
 from slowfast.datasets.loading import copy_stream
 from slowfast.datasets.loading.copy_stream import copy_batch_tensor, start_upload
 from slowfast.distributed import device
-from tests.support.training.steps import random_clips
+from tests.support.training.steps import random_batch
 
 DEVICE = torch.device("meta")
 
@@ -115,7 +115,7 @@ def test_a_pinned_batch_is_copied_on_a_stream_of_its_own(
 ) -> None:
     """Else the copy would begin only when the device has computed the step before."""
     monkeypatch.setattr(Tensor, "is_pinned", lambda tensor: tensor.device.type == "cpu")
-    batch = random_clips(1)
+    batch = random_batch(1)
 
     copied = batch.to(DEVICE)
 

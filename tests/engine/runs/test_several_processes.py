@@ -14,17 +14,15 @@ from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError, DistributedError
 from slowfast.exit_status import exit_status_of
-from tests.support.processes import run_all, run_forked
-from tests.support.run_results import metrics_of, run_with_signal
+from tests.support.processes import run_all
+from tests.support.run_results import metrics_of, run_nodes, run_with_signal, train_distributed
 from tests.support.tiny import tiny_config
 
 
 def test_two_processes_give_the_metrics_of_one(colour_videos: Path, tmp_path: Path) -> None:
     options = ("MODEL.DROPOUT_RATE", 0.0)
-    assert run_forked(run, tiny_config(colour_videos, tmp_path / "one", *options)) == 0
-    address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *options)
-    configs = [tiny_config(colour_videos, tmp_path / "two", *half, "SHARD_ID", shard) for shard in (0, 1)]
-    assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
+    train_distributed(1, colour_videos, tmp_path / "one", *options)
+    train_distributed(2, colour_videos, tmp_path / "two", *options)
     one, two = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "two"))
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
     assert [line["top1_err"] for line in two] == [line["top1_err"] for line in one]
@@ -37,29 +35,22 @@ def test_two_processes_give_the_metrics_of_one(colour_videos: Path, tmp_path: Pa
 
 
 def test_a_signal_to_one_of_two_processes_stops_both(colour_videos: Path, tmp_path: Path) -> None:
-    address = free_local_address()
-    configs = [
-        tiny_config(colour_videos, tmp_path, "TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, "SHARD_ID", shard)
-        for shard in (0, 1)
-    ]
-    given = [(cfg, signal.SIGTERM, step, address) for cfg, step in zip(configs, (0, 9), strict=True)]
-    assert run_all(run_with_signal, given) == [143, 143]
+    def work(cfg: CfgNode, address: str) -> int:
+        return run_with_signal(cfg, signal.SIGTERM, (0, 9)[cfg.SHARD_ID], address)
+
+    assert run_nodes(2, colour_videos, tmp_path, "TRAIN.BATCH_SIZE", 2, work=work) == [143, 143]
     assert (tmp_path / "checkpoints" / "checkpoint_epoch_00001_step_000003.pyth").exists()
 
 
 def test_processes_with_different_configurations_stop_at_the_start(
     colour_videos: Path, tmp_path: Path
 ) -> None:
-    address = free_local_address()
-    learning_rates = ((0, 0.1), (1, 0.2))
-    given = [
-        (tiny_config(colour_videos, tmp_path, "NUM_SHARDS", 2, "SHARD_ID", n, "SOLVER.BASE_LR", lr), address)
-        for n, lr in learning_rates
-    ]
-    assert run_all(_is_refused_as_different, given) == [0, 0]
+    assert run_nodes(2, colour_videos, tmp_path, work=_is_refused_as_different) == [0, 0]
 
 
 def _is_refused_as_different(cfg: CfgNode, address: str) -> int:
+    cfg.defrost()
+    cfg.SOLVER.BASE_LR = (0.1, 0.2)[cfg.SHARD_ID]
     try:
         run(cfg, address)
     except DistributedError as error:

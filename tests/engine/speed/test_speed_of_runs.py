@@ -12,7 +12,7 @@ import pytest
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from slowfast.distributed.world import World, free_local_address
+from slowfast.distributed.world import World
 from slowfast.engine import dry_run
 from slowfast.engine.run import run
 from slowfast.engine.speed import measurement
@@ -20,8 +20,8 @@ from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.interrupt import Interrupt
 from slowfast.timing import stage_times
 from slowfast.video.pyav_video import PyAVVideo
-from tests.support.processes import run_all, run_forked
-from tests.support.run_results import assert_same_end, metrics_of
+from tests.support.processes import run_forked
+from tests.support.run_results import assert_same_end, metrics_of, run_nodes
 from tests.support.tiny import Tiny, tiny_config
 from tests.support.tiny_features import feature_config
 
@@ -153,10 +153,7 @@ def test_the_slowest_rank_is_named(
     colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     slow_decoding(monkeypatch, 0.01)
-    half = ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2)
-    configs = [tiny_config(colour_videos, tmp_path / "out", *half, "SHARD_ID", shard) for shard in (0, 1)]
-    address = free_local_address()
-    assert run_all(run_dry, [(cfg, address) for cfg in configs]) == [0, 0]
+    assert run_nodes(2, colour_videos, tmp_path, "TRAIN.BATCH_SIZE", 2, work=run_dry) == [0, 0]
     log = capfd.readouterr().out
     assert log.count(", the slowest: compute ") == 1
     assert log.count('"_type": "headroom"') == 1

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from slowfast.checkpoint.storage import list_checkpoints, read_training_state
-from slowfast.distributed.world import free_local_address
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
-from tests.support.processes import run_all, run_forked
-from tests.support.run_results import assert_same_end, metrics_of, run_with_signal
+from tests.support.processes import run_forked
+from tests.support.run_results import assert_same_end, metrics_of, run_with_signal, train_distributed
 from tests.support.tiny import tiny_config
 
 # At this learning rate nothing changes: the second and third validation improve nothing.
@@ -62,9 +61,7 @@ def test_an_interrupted_run_ends_where_the_unbroken_one_does(
 
 
 def test_several_processes_end_together(colour_videos: Path, tmp_path: Path) -> None:
-    address, half = free_local_address(), ("TRAIN.BATCH_SIZE", 2, "NUM_SHARDS", 2, *STUCK)
-    configs = [tiny_config(colour_videos, tmp_path, *half, "SHARD_ID", shard) for shard in (0, 1)]
-    assert run_all(run, [(cfg, address) for cfg in configs]) == [0, 0]
+    train_distributed(2, colour_videos, tmp_path, *STUCK)
     assert len(metrics_of(tmp_path, "val_epoch")) == 3
     assert saved(tmp_path) == [1, 3]
 

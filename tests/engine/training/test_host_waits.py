@@ -21,7 +21,7 @@ from slowfast.datasets.views.mixing import BatchMixer
 from slowfast.errors import InputError
 from slowfast.models.losses import soft_cross_entropy
 from tests.support.tiny_models import FEATURE_DIM, SIZE, tiny, tiny_average, tiny_probe
-from tests.support.training.steps import full_step_of, random_clips
+from tests.support.training.steps import full_step_of, random_batch
 
 aten = torch.ops.aten
 READS = {aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default, aten.is_nonzero.default}
@@ -75,7 +75,7 @@ def test_the_counter_sees_what_waits() -> None:
 
 @pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 def test_a_step_waits_once(build: Any) -> None:
-    step, batch = full_step_of(build(num_classes=5).train()), random_clips(4, **CLIPS)
+    step, batch = full_step_of(build(num_classes=5).train()), random_batch(4, **CLIPS)
     step(batch, 0.1)  # the optimiser's first step makes its state
     with counting_waits() as waits:
         assert step(batch, 0.1).updated
@@ -83,7 +83,7 @@ def test_a_step_waits_once(build: Any) -> None:
 
 
 def test_a_step_in_micro_batches_waits_once() -> None:
-    step, batch = full_step_of(tiny().train(), micro_batches=2), random_clips(4, **CLIPS)
+    step, batch = full_step_of(tiny().train(), micro_batches=2), random_batch(4, **CLIPS)
     step(batch, 0.1)
     with counting_waits() as waits:
         step(batch, 0.1)
@@ -92,7 +92,7 @@ def test_a_step_in_micro_batches_waits_once() -> None:
 
 def test_a_step_with_a_mask_also_waits_for_the_number_of_real_frames() -> None:
     """Only real frames pass the backbone; their number decides the shapes that follow."""
-    step, batch = full_step_of(tiny().train()), random_clips(4, **CLIPS, masked=True)
+    step, batch = full_step_of(tiny().train()), random_batch(4, **CLIPS, masked=True)
     step(batch, 0.1)
     with counting_waits() as waits:
         step(batch, 0.1)
@@ -135,7 +135,7 @@ def test_mixing_waits_for_nothing_on_the_device() -> None:
         label_smoothing=0.1,
         seed=3,
     )
-    batch = random_clips(8, **CLIPS, masked=True)
+    batch = random_batch(8, **CLIPS, masked=True)
     with counting_waits() as waits:
         mixed = mixer(batch, epoch=0, step=0)
     # The masks of the four pairs are compared in host memory; one_hot checks its labels there.
@@ -146,5 +146,5 @@ def test_mixing_waits_for_nothing_on_the_device() -> None:
 
 def test_normalisation_waits_for_nothing() -> None:
     with counting_waits() as waits:
-        normalize(random_clips(4, **CLIPS).frames, (0.5,) * 3, (0.5,) * 3)
+        normalize(random_batch(4, **CLIPS).frames, (0.5,) * 3, (0.5,) * 3)
     assert waits == []

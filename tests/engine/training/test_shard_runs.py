@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slowfast.distributed.world import World, free_local_address
+from slowfast.distributed.world import World
 from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.engine.run import run
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.interrupt import Interrupt
 from slowfast.visualization.filmstrip import cut_filmstrip
-from tests.support.processes import run_all
-from tests.support.run_results import assert_same_end, losses_of, metrics_of
+from tests.support.run_results import assert_same_end, losses_of, metrics_of, train_distributed
 from tests.support.sharding.shards import shard_splits
 from tests.support.tiny import tiny_config
 from tests.support.tiny_features import feature_config
@@ -78,14 +77,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(colour_videos: Path, tmp_path: P
 def test_two_processes_train_as_one(in_order: Path, tmp_path: Path) -> None:
     options = (*SHARDS, *ONE_EPOCH, "DATA.SHUFFLE_SHARDS", 2, "MODEL.DROPOUT_RATE", 0.0)
     assert run(tiny_config(in_order, tmp_path / "one", *options)) == 0
-    address = free_local_address()
-    configs = [
-        tiny_config(
-            in_order, tmp_path / "two", *options, "NUM_SHARDS", 2, "SHARD_ID", rank, "TRAIN.BATCH_SIZE", 2
-        )
-        for rank in range(2)
-    ]
-    assert run_all(run, [(cfg, address) for cfg in configs], seconds=120) == [0, 0]
+    train_distributed(2, in_order, tmp_path / "two", *options)
     one, two = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "two"))
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
     np.testing.assert_allclose(

@@ -24,7 +24,7 @@ from slowfast.models.losses import LOSS_REGISTRY, cross_entropy
 from slowfast.models.precision import Precision
 from slowfast.solver.ema import WeightAverage
 from tests.support.tiny import CLASSES, Tiny, tiny_config
-from tests.support.training.steps import random_clips, step_of
+from tests.support.training.steps import random_batch, step_of
 
 
 def float16_step(model: nn.Module, scale: float) -> TrainStep:
@@ -40,19 +40,19 @@ def budget() -> FailureBudget:
 
 def take_steps(step: TrainStep, failures: FailureBudget, count: int) -> None:
     for _ in range(count):
-        failures.check(TrainingProgress(), random_clips(2), step(random_clips(2), 0.1))
+        failures.check(TrainingProgress(), random_batch(2), step(random_batch(2), 0.1))
 
 
 def test_a_loss_of_each_clip_is_refused_with_the_remedy() -> None:
     step = step_of(Tiny(), loss=LOSS_REGISTRY.forms_of("cross_entropy").each)
     with pytest.raises(ConfigError, match=r"MODEL.LOSS_FUNC: must return one value.*\(2,\).*losses.mean\(\)"):
-        step(random_clips(2), 0.1)
+        step(random_batch(2), 0.1)
 
 
 @pytest.mark.parametrize("micro_batches", [2, 3, 7])
 def test_micro_batches_count_each_clip_once_also_where_they_are_more_than_clips(micro_batches: int) -> None:
     torch.manual_seed(0)
-    model, batch = Tiny(), random_clips(3)
+    model, batch = Tiny(), random_batch(3)
     whole = step_of(copy.deepcopy(model))(batch, 0.1)
     parts = step_of(copy.deepcopy(model), micro_batches=micro_batches)(batch, 0.1)
     assert (parts.clips, parts.correct) == (3, whole.correct)
@@ -66,7 +66,7 @@ def test_a_norm_or_a_loss_that_is_infinite_changes_no_weight(factor: float) -> N
     model = Tiny()
     before = copy.deepcopy(model.state_dict())
     step = step_of(model, loss=lambda logits, labels: 1e3 * factor * cross_entropy(logits, labels))
-    result = step(random_clips(2), 0.1)
+    result = step(random_batch(2), 0.1)
     assert not math.isfinite(result.grad_norm)
     assert math.isinf(result.loss) == (factor > 1e30)
     assert not result.updated
@@ -103,7 +103,7 @@ def test_attention_in_16_bits_has_fast_gradients_also_in_recomputed_layers() -> 
     for recompute in (False, True):
         torch.manual_seed(0)
         model = Attending(recompute=recompute)
-        step_of(model, precision=Precision("cpu", torch.bfloat16))(random_clips(2), 0.1)
+        step_of(model, precision=Precision("cpu", torch.bfloat16))(random_batch(2), 0.1)
         assert model.ways == ["_ProductsBackward"]  # recomputation stops before the name is noted again
         weights.append(list(model.parameters()))
     for one, other in zip(*weights, strict=True):
@@ -132,7 +132,7 @@ def test_micro_batches_of_batch_norms_are_a_warning(
 ) -> None:
     """They change the loss, except where the norms have fixed statistics."""
     torch.manual_seed(0)
-    model, batch = Normalized(is_fixed=is_fixed).train(), random_clips(4)
+    model, batch = Normalized(is_fixed=is_fixed).train(), random_batch(4)
     whole = step_of(model)(batch, 0.0)
     step = step_of(model, micro_batches=micro_batches)
     results = [step(batch, 0.0) for _ in range(2)]
@@ -146,12 +146,12 @@ def test_an_overflow_of_float16_changes_neither_weights_nor_their_average() -> N
     model = Tiny()
     before = [weight.detach().clone() for weight in model.parameters()]
     step = float16_step(model, scale=2.0**30)
-    result = step(random_clips(2), 0.1)
+    result = step(random_batch(2), 0.1)
     assert (result.updated, result.overflow_scale) == (False, 2.0**30)
     assert all(map(torch.equal, before, model.parameters()))
     assert step.average is not None
     assert step.average.updates == 0
-    while not (result := step(random_clips(2), 0.1)).updated:  # the scaler halves its scale each time
+    while not (result := step(random_batch(2), 0.1)).updated:  # the scaler halves its scale each time
         assert step.scaler.get_scale() > 1
     assert result.overflow_scale is None
     assert step.average.updates == 1
@@ -159,9 +159,9 @@ def test_an_overflow_of_float16_changes_neither_weights_nor_their_average() -> N
 
 def test_an_overflow_is_not_counted_among_skipped_steps() -> None:
     step, failures = float16_step(Tiny(), scale=2.0**30), budget()
-    while not (result := step(random_clips(2), 0.1)).updated:
-        failures.check(TrainingProgress(), random_clips(2), result)  # max_skipped is 0
-    failures.check(TrainingProgress(), random_clips(2), result)
+    while not (result := step(random_batch(2), 0.1)).updated:
+        failures.check(TrainingProgress(), random_batch(2), result)  # max_skipped is 0
+    failures.check(TrainingProgress(), random_batch(2), result)
     assert (failures.num_skipped, failures.num_overflows) == (0, 0)
 
 
@@ -224,7 +224,7 @@ def test_a_step_without_memory_names_the_keys_that_need_less(
         monkeypatch.setattr(step.optimizer, "step", allocate)
     keys = r"GRAD_ACCUM_STEPS; OWN.KEY 1; TRAIN.PRECISION mixed; a smaller TRAIN.BATCH_SIZE"
     with pytest.raises(DeviceError, match=f"memory of the node is full; any of these needs less: .*{keys}"):
-        step(random_clips(2), 0.1)
+        step(random_batch(2), 0.1)
 
 
 def test_an_evaluation_without_memory_names_the_keys_that_need_less(
@@ -261,13 +261,13 @@ def test_a_skipped_step_leaves_the_statistics_of_batch_norms() -> None:
     model = _Normed()
     average = WeightAverage(model, decay=0.5)
     step = step_of(model, average=average)
-    assert step(random_clips(2), 0.1).updated
+    assert step(random_batch(2), 0.1).updated
     before = {name: value.clone() for name, value in model.norm.state_dict().items() if "running" in name}
     model.overflows = True
-    assert not step(random_clips(2), 0.1).updated
+    assert not step(random_batch(2), 0.1).updated
     for name, value in before.items():
         assert torch.equal(value, model.norm.state_dict()[name])
     model.overflows = False
-    assert step(random_clips(2), 0.1).updated
+    assert step(random_batch(2), 0.1).updated
     assert not torch.equal(before["running_mean"], model.norm.running_mean)
     assert all(weight.isfinite().all() for weight in average.state_dict()["weights"].values())

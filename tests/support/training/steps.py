@@ -17,7 +17,7 @@ from slowfast.solver.ema import WeightAverage
 from tests.support.tiny import CLASSES
 
 
-def random_clips(
+def random_batch(
     count: int, *, num_frames: int = 2, size: int = 8, num_classes: int = CLASSES, masked: bool = False
 ) -> ClipBatch:
     """Returns clips of random pixels; ``masked`` leaves out the last third of the first clip."""

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from PIL import Image
 
 from slowfast.errors import InputError
 from slowfast.tracking.figure_text import as_figure_text
+from tests.support.reading.html_page import HtmlPage
 from vtn import Predictor
 from vtn.explaining.explanation import Explanation, MergedCrops
 from vtn.explaining.page.content import page_content
@@ -119,27 +119,9 @@ def test_clips_are_not_one_sequence(published: Path, videos: Path) -> None:
         predictor.explain(videos / "13.mp4")
 
 
-class _Page(HTMLParser):
-    """Collects the addresses that a page loads, and images and tables without a description."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.tags: list[str] = []
-        self.unnamed: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self.tags.append(tag)
-        self.loads += [str(values[name]) for name in ("src", "href", "srcset", "data") if values.get(name)]
-        if (tag == "img" and "alt" not in values) or (tag == "th" and "scope" not in values):
-            self.unnamed.append(tag)
-
-
 def test_the_page_loads_no_other_file(explanation: Explanation) -> None:
     page = render_page(explanation)
-    parsed = _Page(page)
+    parsed = HtmlPage(page)
     assert parsed.loads
     assert all(address.startswith("data:") for address in parsed.loads)
     script = page.replace("http://www.w3.org/2000/svg", "")  # the name of a kind of element

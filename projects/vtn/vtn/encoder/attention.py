@@ -163,8 +163,8 @@ def band_weights(
     cls_key: Tensor,
     *,
     half_window: int,
-    key_mask: Tensor | None = None,
-    tokens_per_frame: int = 1,
+    key_mask: Tensor | None,
+    tokens_per_frame: int,
 ) -> Tensor:
     """Returns the weights of :func:`band_attention`, which does not keep them: (B, N, S, 1 + C).
 

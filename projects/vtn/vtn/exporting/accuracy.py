@@ -31,7 +31,7 @@ class Accuracy:
 
 
 def measure_accuracies(
-    predictors: Mapping[str, Predictor], videos: Annotations, *, show_progress: bool = False
+    predictors: Mapping[str, Predictor], videos: Annotations, *, show_progress: bool
 ) -> list[Accuracy]:
     """Returns the accuracy of each form of a model.
 

@@ -23,7 +23,7 @@ class StatisticsSkip(nn.Module):
         takes_zeros: whether masked features are 0 already, so that they need not be set to 0.
     """
 
-    def __init__(self, feature_dim: int, num_classes: int, *, takes_zeros: bool = False) -> None:
+    def __init__(self, feature_dim: int, num_classes: int, *, takes_zeros: bool) -> None:
         super().__init__()
         self._takes_zeros = takes_zeros
         self.linear = nn.Linear((2 + len(LAGS)) * feature_dim, num_classes)

@@ -185,7 +185,7 @@ class Prediction:
     def describe_in_a_line(self, top: int = TOP) -> str:
         """Returns the video with its ``top`` classes, or with the error, as one line.
 
-        That only one frame was scored is said, too: the file may be an image by mistake.
+        A single scored frame is stated, since the file may be an image by mistake.
         """
         found = ", ".join(f"{best.text} {best.score:.3f}" for best in self.top(top))
         if self.num_frames == 1:

@@ -100,7 +100,9 @@ class EncodingNetwork:
         if self._compiled is None:
             return self._compute(images)
         # Each number of images is compiled anew: all passes get the same one.
-        count = self.images_per_pass(images)
+        pixels = images.shape[2:].numel()  # of all frames of a clip
+        bits = 32 if self.dtype is None else 16
+        count = images_per_pass(self._kind, pixels, images.device, bits=bits)
         if not is_cpu(images.device):  # takes more than callers have, which would be filled up in vain
             count = self._most_images = min(count, max(self._most_images, len(images)))
         parts = []
@@ -109,11 +111,6 @@ class EncodingNetwork:
             filled = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
             parts.append(self._compiled(filled.contiguous())[: len(part)])
         return torch.cat(parts)
-
-    def images_per_pass(self, images: Tensor) -> int:
-        """Returns how many of the images (N, 3, H, W), or clips, should be encoded at once."""
-        pixels = images.shape[2:].numel()  # of all frames of a clip
-        return images_per_pass(self._kind, pixels, images.device, bits=32 if self.dtype is None else 16)
 
     def _compile(self) -> Callable[[Tensor], Tensor] | None:
         return torch.compile(self._compute, dynamic=False) if self.setup.compile else None

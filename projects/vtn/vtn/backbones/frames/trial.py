@@ -81,7 +81,7 @@ def runs(network: nn.Module, compute: ReadFeatures, size: Sequence[int]) -> bool
 
 
 def unused_parameters(
-    network: nn.Module, compute: ReadFeatures, size: Sequence[int], *, may_run: bool = False
+    network: nn.Module, compute: ReadFeatures, size: Sequence[int], *, may_run: bool
 ) -> set[str]:
     """Returns the names of the parameters, frozen ones included, that have no influence on the features.
 

@@ -217,7 +217,7 @@ def _constructor_options(config: BackboneConfig) -> dict[str, Any]:
 
 
 def _describe_backbone(
-    config: BackboneConfig, options: Mapping[str, Any], clip_grid: ClipGrid | None, reading: int = 1
+    config: BackboneConfig, options: Mapping[str, Any], clip_grid: ClipGrid | None, reading: int
 ) -> dict[str, str]:
     """Returns what determines the backbone's features besides its weights, as written to feature files.
 
