@@ -79,6 +79,8 @@ class FeatureFile:
         description: plain values that identify the features; existing ones are kept only where their
             description is equal.
         dtype: a key of ``STORED``.
+        durable: flush the rows to the disk, so that they survive a crash of the computer; not needed in a
+            folder of temporary files.
 
     Attributes:
         count: number of rows in the file.
@@ -94,9 +96,11 @@ class FeatureFile:
         row_shape: int | Sequence[int],
         description: Mapping[str, Any],
         dtype: str = "float32",
+        *,
+        durable: bool = True,
     ) -> None:
         self.path, self._json = feature_paths(path)
-        self.dtype = dtype
+        self.dtype, self._durable = dtype, durable
         self._row_shape = (row_shape,) if isinstance(row_shape, int) else tuple(row_shape)
         self._stored = STORED[dtype][1]
         self._row_bytes = math.prod(self._row_shape) * self._stored.itemsize
@@ -141,8 +145,9 @@ class FeatureFile:
 
     def keep(self, count: int) -> None:
         """Drops all rows after the first ``count``, which must exist."""
-        self._write_header(count)
-        self.count = count
+        if count != self.count:
+            self._write_header(count)
+            self.count = count
 
     def finish(self, path: Path, description: Mapping[str, Any]) -> None:
         """Renames the array to ``path`` and describes it there; nothing can be appended afterwards.
@@ -201,7 +206,8 @@ class FeatureFile:
             with atomic_write(os.path.realpath(self.path)) as temporary:
                 temporary.touch()
         self.path.touch()
-        write_text(self._json, json.dumps(description, indent=2) + "\n")
+        text = json.dumps(description, indent=2) + "\n"
+        write_text(self._json, text) if self._durable else self._json.write_text(text, encoding="utf-8")
 
     def _count_rows(self) -> int:
         """Returns the rows that are on the disk and counted by the header; 0 for a file of another form."""
@@ -228,7 +234,8 @@ class FeatureFile:
 
     def _flush(self) -> None:
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if self._durable:
+            os.fsync(self._file.fileno())
 
 
 def feature_paths(path: str | Path) -> tuple[Path, Path]:

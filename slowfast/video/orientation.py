@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 
 from slowfast.log import get_logger, log_once
 
@@ -74,8 +74,10 @@ def orientation_of(frame: Any) -> Orientation:
 
     It is the nearest of the eight to the frame's display matrix (which FFmpeg also makes from Exif data).
     """
+    # Not `frame.side_data`, which PyAV 18 keeps in the frame: only a garbage collection would free the frame.
+    found = SideDataContainer(frame)
     # The length first: looking up what is missing takes longer.
-    data = frame.side_data.get(Type.DISPLAYMATRIX) if len(frame.side_data) else None
+    data = found.get(Type.DISPLAYMATRIX) if len(found) else None
     if data is None:
         return UPRIGHT
     # Nine numbers of 32 bits: a b u, c d v, x y w (ISO/IEC 14496-12, 8.3.2.3).

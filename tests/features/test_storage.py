@@ -263,3 +263,19 @@ def test_the_lock_is_released_where_closing_fails(tmp_path: Path) -> None:
         file.__exit__(None, None, None)
     with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION) as again:
         assert again.count == 0
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_rows_are_flushed_to_the_disk_where_they_are_to_last(
+    durable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION, durable=durable) as file:
+        opened = len(flushed)
+        file.keep(0)
+        assert len(flushed) == opened  # nothing was dropped
+        file.append(rows(0, 3))
+    assert len(flushed) - opened == (2 if durable else 0)
+    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION, durable=durable) as file:
+        assert torch.equal(file.features(), rows(0, 3))

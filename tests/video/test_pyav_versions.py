@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from av.sidedata.sidedata import Type
 
 from slowfast.video import frame_scaler
+from slowfast.video.decoding import open_video
 from slowfast.video.orientation import UPRIGHT, orientation_of
 from tests.support.processes import run_all
 from tests.support.videos import write_video
@@ -29,13 +30,29 @@ ONE = 1 << 16  # fixed-point numbers with 16 bits after the point
     ],
     ids=["upright", "rotated", "mirrored"],
 )
-def test_the_display_matrix_is_read_by_key(matrix: tuple[int, ...], expected: tuple[int, ...]) -> None:
+def test_the_display_matrix_is_read_by_key(
+    matrix: tuple[int, ...], expected: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Side data is a mapping: iteration yields keys from PyAV 19 on, and values in earlier versions."""
     a, b, c, d = matrix
     numbers = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], np.int32)
-    frame = SimpleNamespace(side_data={Type.DISPLAYMATRIX: numbers.tobytes()})
-    assert orientation_of(frame).matrix == expected
-    assert orientation_of(SimpleNamespace(side_data={})) == UPRIGHT
+    monkeypatch.setattr("slowfast.video.orientation.SideDataContainer", lambda frame: frame)
+    assert orientation_of({Type.DISPLAYMATRIX: numbers.tobytes()}).matrix == expected
+    assert orientation_of({}) == UPRIGHT
+
+
+def test_frames_are_freed_once_they_are_converted(tmp_path: Path) -> None:
+    """PyAV 18 keeps the side data that a frame is asked for in the frame, which it refers to."""
+    path = write_video(tmp_path / "a.mp4", 20)
+    gc.collect()
+    gc.disable()
+    try:
+        with open_video(path) as video:
+            video.read(np.arange(20))
+        alive = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+        assert alive <= 2  # the decoder keeps one for its next frame
+    finally:
+        gc.enable()
 
 
 def test_a_process_that_is_forked_from_another_thread_has_no_scaler_to_wait_for() -> None:

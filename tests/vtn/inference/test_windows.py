@@ -159,6 +159,12 @@ def test_lengths_of_windows_must_be_finite_and_above_0(lengths: tuple[float, flo
         score_windows(tiny(), video_features(4), seconds=seconds, stride=stride)
 
 
+@pytest.mark.parametrize(("duration", "stride"), [(2.0, 1e-9), (1e12, 60.0), (2.0, 1e-320)])
+def test_windows_without_number_are_refused(duration: float, stride: float) -> None:
+    with pytest.raises(InputError, match="must be at most 1,000,000 windows"):
+        window_spans(duration, stride, stride)
+
+
 @pytest.mark.parametrize(
     ("stride", "expected"),
     [

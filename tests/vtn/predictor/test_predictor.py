@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import pickle
 import tempfile
 import threading
@@ -136,10 +137,13 @@ def test_every_form_of_a_video_gives_the_same_scores(published: Path, videos: Pa
     path = write_video(videos.parent / "square.mp4", 12, size=(32, 32), fps=10)
     expected = predictor(path).scores
     frames = decode(path)
-    for video in (str(path), io.BytesIO(path.read_bytes()), frames, torch.from_numpy(frames)):
+    (entry,) = (entry for entry in os.scandir(os.fsencode(path.parent)) if entry.name == b"square.mp4")
+    for video in (str(path), entry, io.BytesIO(path.read_bytes()), frames, torch.from_numpy(frames)):
         assert np.array_equal(predictor(video).scores, expected)
     with path.open("rb") as file:
         assert np.array_equal(predictor(file).scores, expected)
+    with pytest.raises(InputError, match="must be open"):
+        predictor(file)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +151,11 @@ def test_every_form_of_a_video_gives_the_same_scores(published: Path, videos: Pa
     [
         (np.zeros((4, 32, 32, 3), np.float32), "must be uint8 RGB"),
         (np.zeros((0, 32, 32, 3), np.uint8), "at least one frame"),
+        (np.zeros((4, 0, 32, 3), np.uint8), "at least one frame of one pixel"),
         (np.zeros((32, 32, 3), np.uint8), "must be uint8 RGB"),
         (torch.zeros(4, 32, 32, 3, dtype=torch.bfloat16), "dtype torch.bfloat16: must be uint8 RGB"),
-        (io.StringIO("text"), "must be binary and seekable"),
+        (io.StringIO("text"), "must be open, binary and seekable"),
+        ("s3://me:geheim@bucket/a.mp4", "does not exist; an address begins with http"),
         (7, "a video is a int: must be a path"),
         ("rtsp://127.0.0.1/stream", "has no end; follow it by `vtn predict --live`"),
     ],
@@ -160,6 +166,11 @@ def test_unsuitable_videos_are_refused(published: Path, video: Any, message: str
         predictor(video)
     (result,) = predictor.stream([video])
     assert message in result.error
+
+
+def test_many_videos_are_not_one_path(published: Path) -> None:
+    with pytest.raises(InputError, match=r"not one path; give \[path\]"):
+        next(Predictor(published, device="cpu").stream("video.mp4"))
 
 
 def test_a_broken_video_is_an_exception_of_a_call_and_a_result_of_a_stream(

@@ -249,3 +249,13 @@ def test_the_guide_names_the_reasons_of_the_code() -> None:
     used = set(re.findall(r"DecodeError\(\s*[^,]+,\s*\"([a-z ]+)\"", code))
     # A segment is of a list of training, and a closed video is a mistake of a program.
     assert used - {"segment outside", "closed"} <= documented
+
+
+def test_temporary_features_are_not_flushed_to_the_disk(
+    published: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    (result,) = Predictor(published, device="cpu").stream([videos / "70.mp4"], window_seconds=2)
+    assert result.timeline is not None
+    assert flushed == []

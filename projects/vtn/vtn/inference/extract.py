@@ -182,6 +182,7 @@ def extract_crops(
     indices: NDArray[np.int64],
     show_progress: bool = False,
     interrupt: Interrupt | None = None,
+    durable: bool = True,
 ) -> list[VideoFeatures]:
     """Encodes frames of an open video in one or several crops, decoded once; returns the features per crop.
 
@@ -194,6 +195,7 @@ def extract_crops(
         source: plain values that identify the video and the backbone; features of another source in the file
             are replaced. ``frames`` may describe the choice of frames; it is by default their number.
         indices: (T,) int64, ascending, the frames to encode.
+        durable: see :class:`slowfast.features.storage.FeatureFile`.
     """
     model, grid = cast(FrameModel, encoder.model), encoder.clip_grid
     rows = VideoRows.of(indices, grid)
@@ -202,7 +204,9 @@ def extract_crops(
     with ExitStack() as stack:
         files = {
             view.variant: stack.enter_context(
-                FeatureFile(path, model.feature_shape, {**description, "view": view.as_dict()})
+                FeatureFile(
+                    path, model.feature_shape, {**description, "view": view.as_dict()}, durable=durable
+                )
             )
             for view, path in paths.items()
         }

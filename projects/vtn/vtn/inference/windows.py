@@ -26,6 +26,7 @@ BATCH_FRAMES = 4096
 WINDOWS_PER_VIDEO = 10
 """Windows that a video is divided into where the user names no length."""
 _MIN_FRAMES = 4  # of such a window
+_MOST_WINDOWS = 1_000_000  # a damaged file may claim any duration
 
 # Seconds, so that 10 s in windows of 2 s are five windows whatever the rounding.
 _TOLERANCE = 1e-6
@@ -82,7 +83,8 @@ def score_windows(
         on_batch: called after each batch with the number of its windows.
 
     Raises:
-        InputError: for lengths that are not above 0 or not finite, and for an unknown ``head_act``.
+        InputError: for lengths that are not above 0 or not finite, for more than a million windows, and for
+            an unknown ``head_act``.
 
     >>> import numpy as np, torch
     >>> from slowfast.video.frame_times import FrameTimes
@@ -167,10 +169,18 @@ def window_spans(duration: float, seconds: float, stride: float) -> tuple[np.nda
     be shorter than half of ``seconds`` has too few frames to be scored: it becomes a part of the window
     before it, or is left out where ``stride`` leaves gaps between windows.
 
+    Raises:
+        InputError: for more than a million windows.
+
     >>> starts, ends = window_spans(9.04, 4.0, 4.0)
     >>> starts.tolist(), ends.tolist()
     ([0.0, 4.0], [4.0, 9.04])
     """
+    if duration / stride > _MOST_WINDOWS:
+        raise InputError(
+            f"{duration:g} s in windows every {stride:g} s: must be at most {_MOST_WINDOWS:,} windows; "
+            "choose longer windows (--window), or a longer time from one to the next (--stride)"
+        )
     count = max(0, math.ceil((duration - seconds - _TOLERANCE) / stride)) + 1
     starts = np.arange(count) * stride
     starts = starts[starts < duration]

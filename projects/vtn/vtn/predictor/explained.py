@@ -170,7 +170,7 @@ class ExplainsVideos:
         except InputError as error:
             name = f"<{type(video).__name__}>"
             if isinstance(video, str | os.PathLike):
-                name = without_secrets(os.fspath(video))
+                name = without_secrets(os.fsdecode(video))
             return MissingSource(name, describe_failure(error, name))
 
     def _merged_scores(self, features: CropFeatures) -> np.ndarray:

@@ -5,6 +5,7 @@ T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -171,9 +172,11 @@ class Predictor(ExplainsVideos):
                 paths or addresses, and have an end. None: threads, without a limit.
 
         Raises:
-            InputError: for lengths and a limit that are not above 0, and for a limit with other videos than
-                paths and addresses.
+            InputError: for lengths and a limit that are not above 0, for a limit with other videos than paths
+                and addresses, and for a single path in place of many.
         """
+        if isinstance(videos, str | bytes | os.PathLike):
+            raise InputError("videos: must be a list or another iterable, not one path; give [path]")
         windows = window_lengths(window_seconds, stride_seconds)
         if time_limit is not None:
             videos = check_isolated([*videos], time_limit)

@@ -196,18 +196,20 @@ def as_source(
     if frames_per_second is not None and not 0 < frames_per_second < float("inf"):
         raise InputError(f"frames_per_second = {frames_per_second}: must be above 0")
     if isinstance(video, str | os.PathLike):
-        path = os.fspath(video)
+        path = os.fsdecode(video)
         if is_endless(path):
             name = without_secrets(path)
             raise InputError(f"{name}: has no end; follow it by `vtn predict --live`, or vtn.VideoStream")
+        if is_unknown_address(path):
+            raise InputError(f"{without_secrets(path)}: does not exist; {ADDRESS_HINT}")
         return _address(path) if is_address(path) else FileSource(path, path)
     if isinstance(video, np.ndarray | Tensor):
         # Checked before a tensor becomes an array: NumPy has no bfloat16.
         uint8 = torch.uint8 if isinstance(video, Tensor) else np.uint8
-        if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != uint8 or len(video) == 0:
+        if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != uint8 or 0 in video.shape:
             raise InputError(
                 f"frames have shape {tuple(video.shape)} and dtype {video.dtype}: must be uint8 RGB (frames, "
-                "height, width, 3), at least one frame"
+                "height, width, 3), at least one frame of one pixel"
             )
         frames = video.detach().cpu().numpy() if isinstance(video, Tensor) else video
         return ArraySource(frames, frames_per_second or fps)
@@ -223,8 +225,8 @@ def as_source(
 
 
 def _seekable(file: Any) -> BinaryIO:
-    if isinstance(file, io.TextIOBase) or not file.seekable():
-        raise InputError("an open file must be binary and seekable; open it by open(path, 'rb')")
+    if isinstance(file, io.TextIOBase) or getattr(file, "closed", False) or not file.seekable():
+        raise InputError("a file must be open, binary and seekable; open it by open(path, 'rb')")
     return cast(BinaryIO, file)
 
 

@@ -109,6 +109,7 @@ class FeaturePass:
                     name=source.name,
                     source={"video": source.name},
                     indices=frames(video.times),
+                    durable=False,
                     **shown,
                 )
             yield video, features
