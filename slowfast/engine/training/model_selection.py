@@ -128,10 +128,10 @@ class ModelSelection:
         two states of one run agree in part, which makes the formula cautious.
         """
         videos = int(metrics.get("videos", 0))
-        name = _ACCURACIES.get(self.metric)
+        name = _ACCURACIES.get(self.metric, "")
         if not self.saves_best or self._seen > TrainingProgress():
             return ""
-        if name is None or name not in metrics or videos == 0:
+        if name not in metrics:
             return ""
         value = metrics[name] / 100.0
         # Laplace's estimate, since a validation without any error is uncertain, too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -20,6 +21,10 @@ def observe(selection: ModelSelection, errors: list[float], first: int = 1) -> l
         selection.observe(TrainingProgress(epoch), {"top1_err": error, "macro_f1": 100 - error, "videos": 50})
         for epoch, error in enumerate(errors, first)
     ]
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
 def test_training_ends_after_validations_without_improvement() -> None:
@@ -86,15 +91,19 @@ def test_the_formula_covers_95_percent_of_chance_differences() -> None:
     assert (np.abs(hits[0] - hits[1]) <= bound).mean() == pytest.approx(0.95, abs=0.015)
 
 
-def test_a_run_resumed_with_another_metric_compares_by_it_from_then_on() -> None:
+def test_a_run_resumed_with_another_metric_compares_by_it_from_then_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Otherwise a loss would be compared with an accuracy, of which larger values are better."""
     first = ModelSelection("macro_f1", patience=2)
     observe(first, [50.0])
     resumed = ModelSelection("loss", patience=2)
     resumed.load_state_dict(first.state_dict())
+    assert not caplog.records
     for epoch, loss in enumerate([0.3, 0.2, 0.1], 2):
         assert resumed.observe(TrainingProgress(epoch), {"loss": loss, "macro_f1": 50.0, "videos": 50})
     assert not resumed.is_exhausted
+    assert warnings_of(caplog) == ["validations are compared by loss from here on, and before by macro_f1"]
 
 
 def test_a_validation_without_a_video_is_not_compared() -> None:
@@ -104,7 +113,9 @@ def test_a_validation_without_a_video_is_not_compared() -> None:
     assert observe(selection, [90.0], first=2) == [True]
 
 
-def test_a_validation_of_a_disk_that_was_lost_for_a_while_is_not_the_best() -> None:
+def test_a_validation_of_a_disk_that_was_lost_for_a_while_is_not_the_best(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def metrics(error: float, videos: int) -> dict[str, float]:
         return {"top1_err": error, "videos": videos, "broken_videos": 40 - videos}
 
@@ -112,14 +123,20 @@ def test_a_validation_of_a_disk_that_was_lost_for_a_while_is_not_the_best() -> N
     assert selection.observe(TrainingProgress(1), metrics(0.0, 4))
     assert selection.observe(TrainingProgress(2), metrics(50.0, 39))  # those before had scored few
     assert selection.lowest == {"top1_err": 50.0}
+    assert not caplog.records
     assert not selection.observe(TrainingProgress(3), metrics(0.0, 20))
+    assert warnings_of(caplog) == [
+        "validation at the end of epoch 3: 50 % of its videos have scores, so it is not compared with others"
+    ]
     assert selection.lowest == {"top1_err": 50.0}
     resumed = ModelSelection(patience=2)
     resumed.load_state_dict(selection.state_dict())
     assert not resumed.observe(TrainingProgress(4), metrics(0.0, 35))
     assert resumed.observe(TrainingProgress(5), metrics(45.0, 36))
+    # All are compared with the most complete one, so that small losses do not add up.
+    assert not resumed.observe(TrainingProgress(6), metrics(0.0, 34))
     # A shorter list is another matter.
-    assert resumed.observe(TrainingProgress(6), {"top1_err": 40.0, "videos": 10, "broken_videos": 0})
+    assert resumed.observe(TrainingProgress(7), {"top1_err": 40.0, "videos": 10, "broken_videos": 0})
     assert not resumed.is_exhausted
 
 
