@@ -62,7 +62,7 @@ class ModelSelection:
                 self.lowest[name] = min(metrics[name], self.lowest.get(name, math.inf))
         self._compare_by(compared_metric(metrics, self.metric))
         value = badness(metrics, self.metric)
-        if value < self._best - self.min_improvement or (math.isinf(self._best) and math.isfinite(value)):
+        if value < self._best - self.min_improvement:
             self._best, self._since, self.best_progress = value, 0, progress
             return True
         self._since += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from slowfast.checkpoint.best import best_of
 from slowfast.checkpoint.state import TrainingProgress
 from slowfast.checkpoint.storage import SavedCheckpoint, checkpoint_path, record_validation
-from slowfast.engine.training.model_selection import ModelSelection
+from slowfast.engine.training.model_selection import ModelSelection, build_model_selection
+from tests.support.configs import make_config
 
 
 def observe(selection: ModelSelection, errors: list[float], first: int = 1) -> list[bool]:
@@ -37,6 +39,13 @@ def test_training_ends_after_validations_without_improvement() -> None:
     assert "40 at the end of epoch 2" in selection.describe()
 
 
+@pytest.mark.parametrize(
+    "option", [("TRAIN.PATIENCE", 2), ("TRAIN.BEST_METRIC", "loss"), ("TEST.WEIGHTS", "best"), ()]
+)
+def test_a_run_that_chooses_by_validations_keeps_the_best_one(option: tuple[str, Any]) -> None:
+    assert build_model_selection(make_config({}, *option)).saves_best == bool(option)
+
+
 def test_without_patience_training_never_ends() -> None:
     selection = ModelSelection()
     observe(selection, [10.0] * 50)
@@ -52,7 +61,11 @@ def test_small_differences_do_not_count() -> None:
 def test_a_metric_that_grows_and_one_that_is_missing() -> None:
     selection = ModelSelection("macro_f1", patience=1)
     assert observe(selection, [50.0, 40.0]) == [True, True]
+    assert selection.describe() == "best validation: macro_f1 60 at the end of epoch 2"
     assert not selection.observe(TrainingProgress(3), {"macro_f1": math.nan})
+    only_missing = ModelSelection("auroc")
+    assert observe(only_missing, [50.0]) == [False]
+    assert only_missing.describe() == "no validation has a value of auroc"
     assert selection.is_exhausted
 
 
@@ -66,7 +79,7 @@ def test_a_restored_selection_goes_on_exactly(stop: int) -> None:
     before = observe(first, errors[:stop])
     second = ModelSelection(patience=2)
     second.load_state_dict(first.state_dict())
-    observe(second, [errors[stop - 1]], first=stop)
+    assert observe(second, [errors[stop - 1]], first=stop) == before[-1:]
     assert before + observe(second, errors[stop:], first=stop + 1) == expected
     assert second.state_dict() == unbroken.state_dict()
 
@@ -82,6 +95,19 @@ def test_a_small_validation_is_warned_about_with_its_formula_once() -> None:
     assert ModelSelection().describe_uncertainty(metrics) == ""
     assert ModelSelection(saves_best=True).describe_uncertainty({"top1_err": 50.0, "videos": 800}) == ""
     assert ModelSelection("loss", saves_best=True).describe_uncertainty(metrics) == ""
+    balanced = ModelSelection("balanced_acc", saves_best=True)
+    assert balanced.describe_uncertainty({"balanced_acc": 50.0, "videos": 50}) == warning
+
+
+def test_the_warning_is_for_the_difference_that_is_asked_for() -> None:
+    selection = ModelSelection(saves_best=True, min_improvement=10.0)
+    assert "10 points need 193 videos" in selection.describe_uncertainty({"top1_err": 50.0, "videos": 50})
+    assert selection.describe_uncertainty({"top1_err": 50.0, "videos": 400}) == ""
+
+
+def test_a_small_validation_without_mistakes_is_uncertain_too() -> None:
+    selection = ModelSelection(saves_best=True)
+    assert "differences below 51.7 points" in selection.describe_uncertainty({"top1_err": 0.0, "videos": 4})
 
 
 def test_the_formula_covers_95_percent_of_chance_differences() -> None:
