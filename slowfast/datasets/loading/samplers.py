@@ -120,8 +120,8 @@ class TrainSampler:
             )
         if num_samples < global_batch:
             raise DataError(
-                f"the training set has {num_samples} videos, fewer than one batch of {global_batch}; "
-                "make TRAIN.BATCH_SIZE smaller"
+                f"the training set has {counted(num_samples, 'video')}, fewer than one batch of "
+                f"{global_batch}; make TRAIN.BATCH_SIZE smaller"
             )
         self._num_samples = num_samples
         self.global_batch = global_batch

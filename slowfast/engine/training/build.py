@@ -43,6 +43,7 @@ from slowfast.log import get_logger
 from slowfast.models.capabilities import clip_grid_of, feature_shape_of
 from slowfast.models.feature_head import measured_network, network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
+from slowfast.models.objective.class_weights import count_classes
 from slowfast.models.objective.training_loss import build_training_loss
 from slowfast.models.precision import Precision, build_precision
 from slowfast.solver import build_lr_policy, build_optimizer, lr_scale
@@ -214,12 +215,22 @@ def _log_setup(
         precision,
     )
     if steps < _FEW_STEPS and not schedule.max_steps:
+        size = cfg.TRAIN.BATCH_SIZE
         logger.warning(
-            "%s in total are few: most models need some hundred to learn; use a smaller TRAIN.BATCH_SIZE "
-            "(%d) or a larger SOLVER.MAX_EPOCH (%d)",
+            "%s in total are few: most models need some hundred to learn; use a %slarger SOLVER.MAX_EPOCH "
+            "(%d)",
             counted(steps, "step"),
-            cfg.TRAIN.BATCH_SIZE,
+            f"smaller TRAIN.BATCH_SIZE ({size}) or a " if size > 1 else "",
             schedule.max_epoch,
+        )
+    videos = count_classes(loader.dataset.labels, cfg.MODEL.NUM_CLASSES, independent=False)  # (K,)
+    if not videos.all():
+        logger.warning(
+            "%d of %d classes have no training video, such as class %d: check the labels, and "
+            "MODEL.NUM_CLASSES",
+            (videos == 0).sum(),
+            len(videos),
+            videos.argmin(),
         )
     if scale != 1:
         logger.info("learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", scale)

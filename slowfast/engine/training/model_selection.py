@@ -62,7 +62,7 @@ class ModelSelection:
                 self.lowest[name] = min(metrics[name], self.lowest.get(name, math.inf))
         self._compare_by(compared_metric(metrics, self.metric))
         value = badness(metrics, self.metric)
-        if value < self._best - self.min_improvement or (math.isinf(self._best) and math.isfinite(value)):
+        if value < self._best - self.min_improvement:
             self._best, self._since, self.best_progress = value, 0, progress
             return True
         self._since += 1
@@ -128,10 +128,10 @@ class ModelSelection:
         two states of one run agree in part, which makes the formula cautious.
         """
         videos = int(metrics.get("videos", 0))
-        name = _ACCURACIES.get(self.metric)
+        name = _ACCURACIES.get(self.metric, "")
         if not self.saves_best or self._seen > TrainingProgress():
             return ""
-        if name is None or name not in metrics or videos == 0:
+        if name not in metrics:
             return ""
         value = metrics[name] / 100.0
         # Laplace's estimate, since a validation without any error is uncertain, too.

@@ -54,7 +54,8 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, trackers: Trackers) 
     if resumed_from is not None and is_unchanged:
         _make_up_validation(run, resumed_from, start)
         if start >= run.schedule.end:
-            logger.info("training is complete")
+            later = f": the checkpoint is of {start}, and the run ends at {run.schedule.end}"
+            logger.info("training is complete%s", later if start > run.schedule.end else "")
     try:
         end = start if run.selection.is_exhausted else run_epochs(run, start)
         if run.selection.is_exhausted:

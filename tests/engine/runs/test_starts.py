@@ -9,7 +9,7 @@ import torch
 
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
-from tests.support.run_results import metrics_of
+from tests.support.run_results import log_of, metrics_of
 from tests.support.tiny import tiny_config
 
 LAST = "checkpoints/checkpoint_epoch_00003.pyth"
@@ -29,6 +29,39 @@ def test_a_run_with_a_changed_list_of_videos_is_not_resumed(
         (data / "train.csv").write_text("\n".join(changed) + "\n")
         with pytest.raises(CheckpointError, match="another list of training videos"):
             run(tiny_config(data, tmp_path / "out"))
+
+
+def test_classes_without_a_training_video_are_reported(colour_videos: Path, tmp_path: Path) -> None:
+    """The accuracy of a list of one class is 100 %."""
+    lines = (colour_videos / "train.csv").read_text().splitlines()
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text("\n".join(line for line in lines if line.endswith(" 1")))
+    options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False, "TRAIN.BATCH_SIZE", 1)
+    assert run(tiny_config(tmp_path, tmp_path / "few", *options)) == 0
+    text = "2 of 3 classes have no training video, such as class 0: check the labels, and MODEL.NUM_CLASSES"
+    assert text in log_of(tmp_path / "few")
+    assert run(tiny_config(colour_videos, tmp_path / "all", *options)) == 0
+    assert "no training video" not in log_of(tmp_path / "all")
+
+
+def test_a_smaller_batch_than_one_clip_is_not_advised(colour_videos: Path, tmp_path: Path) -> None:
+    options = ("TEST.ENABLE", False, "SOLVER.MAX_EPOCH", 1, "TRAIN.BATCH_SIZE")
+    for size, advice in ((1, "use a larger"), (2, "use a smaller TRAIN.BATCH_SIZE (2) or a larger")):
+        assert run(tiny_config(colour_videos, tmp_path / str(size), *options, size)) == 0
+        assert f"some hundred to learn; {advice} SOLVER.MAX_EPOCH (1)" in log_of(tmp_path / str(size))
+
+
+def test_a_checkpoint_that_is_later_than_the_end_of_the_run_is_reported(
+    colour_videos: Path, tmp_path: Path
+) -> None:
+    options = ("TEST.ENABLE", False, "SOLVER.MAX_EPOCH")
+    for epochs in (2, 2, 1):
+        assert run(tiny_config(colour_videos, tmp_path, *options, epochs)) == 0
+    complete = [line for line in log_of(tmp_path).splitlines() if "training is complete" in line]
+    assert complete[0].endswith("training is complete")
+    assert complete[1].endswith(
+        ": the checkpoint is of the end of epoch 2, and the run ends at the end of epoch 1"
+    )
 
 
 def test_a_run_starts_from_the_weights_or_the_state_in_a_file(

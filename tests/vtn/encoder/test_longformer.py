@@ -86,11 +86,18 @@ def test_the_encoder_starts_from_a_text_longformer(tmp_path: Path) -> None:
 
 
 def test_the_encoder_starts_from_a_vtn_with_fewer_positions(tmp_path: Path) -> None:
-    """The table grows from 286 to 500 positions; the window differs; [CLS] keeps its row."""
+    """The table grows from 286 to 500 positions; the window differs; [CLS] keeps its row.
+
+    The projection is that of the source's backbone, whose features are wider, and is not copied.
+    """
     source = tiny()
-    torch.save({"model_state": source.state_dict()}, tmp_path / "vtn.pyth")
+    projection = "temporal_encoder.feature_projection.weight"
+    state = {**source.state_dict(), projection: torch.zeros(WIDTH, FEATURE_DIM + 8)}
+    torch.save({"model_state": state}, tmp_path / "vtn.pyth")
     model = VTN("shallow_conv", **{**TINY, "attention_window": 16, "max_position_embeddings": 502})
+    before = model.state_dict()[projection].clone()
     start_from_longformer(model.temporal_encoder, tmp_path / "vtn.pyth")
+    assert torch.equal(model.state_dict()[projection], before)
     new, old = (m.temporal_encoder.embeddings.position_embeddings.weight for m in (model, source))
     assert torch.equal(new[:286], old[:286])
     assert torch.equal(new[286:500], old[:214])

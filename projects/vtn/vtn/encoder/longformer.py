@@ -12,7 +12,8 @@ Layers have the same names and shapes in both models and are copied. The other d
   table of a text model, whose row 1 is padding and whose positions start at row 2, it is the first position;
   frames get the positions from the second on.
 * token types: if the source has one type, frames and [CLS] both get it.
-* word embeddings, the pooler and the weights of other heads are not copied.
+* word embeddings, the pooler, the weights of other heads, and those of a VTN that make tokens of features are
+  not copied.
 
 Shapes: P rows of a position table, D width.
 """
@@ -64,7 +65,7 @@ def start_from_longformer(encoder: TemporalEncoder, source: str | Path) -> None:
 def adapt_longformer(weights: Mapping[str, Tensor], encoder: TemporalEncoder) -> dict[str, Tensor]:
     """Returns a state dict for ``encoder`` from the state dict of a Longformer, by the rules of this module.
 
-    The projection of features to the encoder's width is not part of a Longformer and stays unchanged.
+    The weights that make tokens of features are not part of a Longformer and stay unchanged.
 
     Raises:
         CheckpointError: if the Longformer has fewer layers than the encoder.
@@ -80,9 +81,9 @@ def adapt_longformer(weights: Mapping[str, Tensor], encoder: TemporalEncoder) ->
     if isinstance(encoder.embeddings.position_embeddings, LearnedPositions):
         adapted[TABLE] = adapt_positions(weights[TABLE], own[TABLE].shape[0])
     types = weights[TYPES]
-    adapted[TYPES] = types if len(types) == 2 else types[:1].expand(2, -1)
-    projection = {name: value for name, value in own.items() if name.startswith(_BEFORE)}
-    return {**projection, **adapted}
+    adapted[TYPES] = types if len(types) > 1 else types.expand(2, -1)
+    kept = {name: value for name, value in own.items() if name.startswith(_BEFORE)}
+    return {**adapted, **kept}
 
 
 def adapt_positions(table: Tensor, num_rows: int) -> Tensor:
@@ -90,7 +91,7 @@ def adapt_positions(table: Tensor, num_rows: int) -> Tensor:
 
     The zero row for padding shows which of the two it is: row 1 in a text model, the last row in a VTN.
     """
-    if (table[1] == 0).all() and not (table[-1] == 0).all():
+    if (table[1] == 0).all():
         cls, frames = table[2], table[3:]
     else:
         cls, frames = table[-2], table[:-2]
