@@ -75,11 +75,13 @@ class ViewDataset(Dataset[Item]):
         paths: as given.
         groups: the group of each video, see :mod:`slowfast.datasets.groups`; None where the list names none.
         shards: the tar archives that contain the videos; None for files.
+        class_names: K names, where the data set itself names all classes; else empty.
         quarantine: the video being read, and the banned videos.
     """
 
     groups: Sequence[str] | None = None
     shards: ShardOrder | None = None
+    class_names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -210,6 +212,7 @@ class VideoDataset(ViewDataset):
         )
         self._annotations = annotations
         self.groups, self.shards = annotations.groups, annotations.shards
+        self.class_names = annotations.class_names
         self.reader = reader
         self._num_crops = num_crops
         self._reverse_channels = reverse_channels

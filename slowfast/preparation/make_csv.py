@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> CommandReport:
     classes_file = os.path.join(os.path.dirname(args.out), CLASSES_FILE)
     indices: dict[str, int] = {}
     if args.dataset:
-        rows, columns = _official_rows(args, separator)
+        rows, columns, indices = _official_rows(args, separator)
+        _refuse_other_classes(classes_file, indices)
     else:
         rows, others, indices = _folder_rows(args.folder, classes_file)
     found = [row for row in rows if not args.existing_only or os.path.exists(row[0])]
@@ -143,8 +144,21 @@ def _read_classes(path: str) -> dict[str, int]:
     return indices
 
 
-def _official_rows(args: argparse.Namespace, separator: str) -> tuple[list[list[str]], list[str]]:
-    """Returns the rows, and their columns: path, label, start and end of segments, group."""
+def _refuse_other_classes(path: str, indices: dict[str, int]) -> None:
+    """Raises ``AnnotationError`` where the file of an earlier list gives the classes other indices."""
+    if indices and os.path.exists(path) and _read_classes(path) != indices:
+        raise AnnotationError(
+            f"{path}: gives the classes other names or indices than the data set; write --out into another "
+            "folder, or delete the file, which belongs to an earlier list"
+        )
+
+
+def _official_rows(
+    args: argparse.Namespace, separator: str
+) -> tuple[list[list[str]], list[str], dict[str, int]]:
+    """Returns the rows, their columns (path, label, start and end of segments, group), and the class indices,
+    where the data set names all classes.
+    """
     annotations = _read_official(args, separator)
     if annotations.shards is not None:
         raise UsageError(
@@ -163,7 +177,8 @@ def _official_rows(args: argparse.Namespace, separator: str) -> tuple[list[list[
         segment = annotations.segment(i) or ()
         rows.append([path, joint.join(map(str, labels)), *map(repr, segment), *groups[i : i + 1]])
     segments = [START, END] if annotations.segments is not None else []
-    return rows, [PATH, LABEL, *segments, *([GROUP] if groups else [])]
+    indices = {name: index for index, name in enumerate(annotations.class_names)}
+    return rows, [PATH, LABEL, *segments, *([GROUP] if groups else [])], indices
 
 
 def _read_official(args: argparse.Namespace, separator: str) -> Annotations:

@@ -86,7 +86,7 @@ def build_training_run(
     val_loader = build_evaluation_loader(cfg, "val", model, world)
     if cfg.TEST.ENABLE:
         check_test_data(cfg, model, world, interrupt)
-    class_names = find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES)
+    named = find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES)
     schedule = build_schedule(cfg, steps_per_epoch=len(loader))
     scale = _choose_lr_scale(cfg, global_batch, saved)
     precision = build_precision(cfg, "train", world.device)
@@ -116,7 +116,7 @@ def build_training_run(
             cfg, model, dataset, world, schedule, is_sharded=parallelism.sharded, starts_new=saved is None
         ),
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
-        class_names=class_names,
+        class_names=named or dataset.class_names,
         world=world,
         interrupt=interrupt,
     )
