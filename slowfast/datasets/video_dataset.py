@@ -10,6 +10,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -32,6 +33,8 @@ from slowfast.video.archive.member import TarMember
 
 # Videos tried in place of a broken one before a training sample is reported as broken.
 _MAX_SUBSTITUTES = 10
+# Videos of a training list that are looked for in another list.
+_MOST_COMPARED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,17 @@ class ViewDataset(Dataset[Item]):
             return BrokenVideo(video_id, path, error.reason, detail)
         except (OSError, MemoryError) as error:
             return BrokenVideo(video_id, self.paths[video_id], "unreadable", repr(error))
+
+
+def count_shared_videos(training: ViewDataset, evaluated: ViewDataset) -> int:
+    """Returns how many videos of an evaluated list are in a training list, too; 0 for lists of segments.
+
+    Of longer training lists the first million videos are compared, which takes two seconds.
+    """
+    datasets = (training, evaluated)
+    if not all(isinstance(dataset, VideoDataset) and dataset.segments is None for dataset in datasets):
+        return 0
+    return len(set(evaluated.names).intersection(islice(training.names, _MOST_COMPARED)))
 
 
 class VideoDataset(ViewDataset):
