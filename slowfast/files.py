@@ -9,6 +9,7 @@ import logging
 import multiprocessing.util
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,8 +48,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     The temporary file has the suffix of ``path``, since some writers choose the format by it. The file is
     flushed to the disk before it is renamed, and the folder afterwards, so that after a power failure
     ``path`` is either the old file or the new one. When the block raises, the temporary file is deleted and
-    ``path`` is unchanged. Of a symbolic link the target is replaced, and the link stays. A device or a pipe,
-    such as ``/dev/stdout``, is not replaced but written to: for it the yielded path is ``path`` itself.
+    ``path`` is unchanged. A file that is replaced keeps its permissions, such as those of a group. Of a
+    symbolic link the target is replaced, and the link stays. A device or a pipe, such as ``/dev/stdout``, is
+    not replaced but written to: for it the yielded path is ``path`` itself.
 
     Args:
         path: the file to write; its folder is created where it is missing.
@@ -64,6 +66,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         with naming_file(path):
             yield temporary
             _flush_to_disk(temporary, os.O_RDWR)
+            with suppress(OSError):  # where the file is new, or the file system has no permissions
+                shutil.copymode(path, temporary)
             os.replace(temporary, path)
             _flush_to_disk(path.parent, os.O_RDONLY)
     finally:

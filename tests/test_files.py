@@ -22,6 +22,21 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    """Members of a group can go on with a file that one of them writes with a stricter umask."""
+    path = tmp_path / "manifest.json"
+    write_text(path, "old")
+    path.chmod(0o664)
+    before = os.umask(0o077)
+    try:
+        write_text(path, "new")
+        write_text(tmp_path / "other.json", "new")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o664
+    assert (tmp_path / "other.json").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_file_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     write_text(path, os.fsdecode(b"caf\xe9.mp4") + " 1\n")

@@ -144,6 +144,7 @@ class Annotations:
         image_template: name of the images, such as ``img_{:05d}.jpg``; empty: all images of a folder.
         groups: N names of groups, such as a column of the list; None without one.
         shards: the tar archives that contain the videos; None for files.
+        class_names: K names, where the annotations name all classes; else empty.
     """
 
     paths: PathTable
@@ -156,6 +157,7 @@ class Annotations:
     image_template: str = ""
     groups: PathTable | None = None
     shards: ShardOrder | None = None
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def from_lists(cls, paths: Sequence[str], labels: Sequence[int], num_classes: int) -> Self:

@@ -30,7 +30,10 @@ from slowfast.video.image_folder import ImageFolder, check_template
 
 _logger = get_logger(__name__)
 
-_CHARADES = "use kinetics with DATA.MULTI_LABEL True, and lists with all labels of a video in its line"
+_CHARADES = (
+    "use kinetics with DATA.MULTI_LABEL True, and lists with all labels of a video in its line, which "
+    "`slowfast prepare make-csv` makes of Charades' own csv files"
+)
 _FOREIGN = {
     "ava": "detection (AVA) is not supported",
     "charades": _CHARADES,

@@ -10,6 +10,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -32,6 +33,8 @@ from slowfast.video.archive.member import TarMember
 
 # Videos tried in place of a broken one before a training sample is reported as broken.
 _MAX_SUBSTITUTES = 10
+# Videos of a training list that are looked for in another list.
+_MOST_COMPARED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,13 @@ class ViewDataset(Dataset[Item]):
         paths: as given.
         groups: the group of each video, see :mod:`slowfast.datasets.groups`; None where the list names none.
         shards: the tar archives that contain the videos; None for files.
+        class_names: K names, where the data set itself names all classes; else empty.
         quarantine: the video being read, and the banned videos.
     """
 
     groups: Sequence[str] | None = None
     shards: ShardOrder | None = None
+    class_names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -170,6 +175,17 @@ class ViewDataset(Dataset[Item]):
             return BrokenVideo(video_id, self.paths[video_id], "unreadable", repr(error))
 
 
+def count_shared_videos(training: ViewDataset, evaluated: ViewDataset) -> int:
+    """Returns how many videos of an evaluated list are in a training list, too; 0 for lists of segments.
+
+    Of longer training lists the first million videos are compared, which takes two seconds.
+    """
+    datasets = (training, evaluated)
+    if not all(isinstance(dataset, VideoDataset) and dataset.segments is None for dataset in datasets):
+        return 0
+    return len(set(evaluated.names).intersection(islice(training.names, _MOST_COMPARED)))
+
+
 class VideoDataset(ViewDataset):
     """The views of annotated videos, read by a :class:`Reader`.
 
@@ -210,6 +226,7 @@ class VideoDataset(ViewDataset):
         )
         self._annotations = annotations
         self.groups, self.shards = annotations.groups, annotations.shards
+        self.class_names = annotations.class_names
         self.reader = reader
         self._num_crops = num_crops
         self._reverse_channels = reverse_channels

@@ -32,8 +32,8 @@ _NAMES = {
     UNUSED: "total_frames num_frames n_frames frames frame_count length duration fps split subset width "
     "height unused index id class_name label_name category_name",
 }
-# Name in a header -> column.
-_COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names.split()}
+# Name in a header, in lower case -> column.
+COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names.split()}
 _SEPARATOR_NAMES = {" ": "a space", ",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _ALIGNED_TABS = re.compile(r"\t\s*", re.ASCII)
 _SHOWN_CHARACTERS = 200
@@ -102,7 +102,7 @@ class ListFormat:
         cells = first_line.lstrip("#").strip(BLANK).split(None if separator == " " else separator)
         names = [cell.strip(BLANK).strip('"').lower() for cell in cells]
         names = [name for name in names if name or separator != "\t"]
-        columns = [_COLUMN_OF.get(name, UNUSED if not name else None) for name in names]
+        columns = [COLUMN_OF.get(name, UNUSED if not name else None) for name in names]
         # A path may contain the name of a column, but a header contains no number.
         if PATH not in columns or LABEL not in columns or any(name.isdecimal() for name in names):
             return plain

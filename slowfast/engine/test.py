@@ -35,8 +35,11 @@ logger = get_logger(__name__)
 _NEEDED_LATER = "(needed for the test after the training; TEST.ENABLE False trains without it)"
 
 
-def check_test_data(cfg: CfgNode, model: Any, world: World, interrupt: Interrupt) -> None:
-    """Builds the evaluation of a later test and discards it, so that its errors appear before the training.
+def check_test_data(cfg: CfgNode, model: Any, world: World, interrupt: Interrupt) -> ViewDataset:
+    """Builds the evaluation of a later test, so that its errors appear before the training.
+
+    Returns:
+        Its data set, to be discarded.
 
     The list is not kept for the test, which reads it again: for ten million rows, each rank would hold 0.8 GB
     during the training to save 20 seconds.
@@ -48,11 +51,13 @@ def check_test_data(cfg: CfgNode, model: Any, world: World, interrupt: Interrupt
         SlowFastError: as the test would; no video is decoded.
     """
     try:
-        find_groups(cfg, build_evaluator(cfg, "test", model, world, interrupt).dataset)
+        dataset = build_evaluator(cfg, "test", model, world, interrupt).dataset
+        find_groups(cfg, dataset)
     except ConfigError as error:
         raise ConfigError(*(f"{problem} {_NEEDED_LATER}" for problem in error.problems)) from error
     except (AnnotationError, DataError) as error:
         raise type(error)(f"{error} {_NEEDED_LATER}") from error
+    return dataset
 
 
 def run_test(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -188,14 +189,20 @@ class ExtractionWork:
             broken = BrokenVideo(row, path, "missing", "the file does not exist")
         except (OSError, MemoryError) as error:
             # Of the disk that is written to, not of the video that is read.
-            if isinstance(error, OSError) and error.errno in UNWRITABLE_DISK:
+            if isinstance(error, OSError) and self._is_of_cache(error):
                 raise DataError(
-                    f"features cannot be written: {error}; make room, then the same command continues"
+                    f"features cannot be written: {error}; make room or change the permissions, then the "
+                    "same command continues"
                 ) from error
             broken = BrokenVideo(row, path, "unreadable", repr(error))
         with self._lock:
             self.broken[name] = broken
         return 0
+
+    def _is_of_cache(self, error: OSError) -> bool:
+        """Returns whether an error is of the disk or the folder that the features are written to."""
+        folder = os.path.join(self._extractor.folder, "")
+        return error.errno in UNWRITABLE_DISK or str(error.filename).startswith(folder)
 
     @contextmanager
     def _exclusive(self, name: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
@@ -171,7 +172,8 @@ def _present_variants(
     present = [
         variant
         for variant in cached
-        if any(features_path(folder, variant, names(video)).is_file() for video in videos)
+        # Not ``Path.is_file``, which may raise ``PermissionError``.
+        if any(os.path.isfile(features_path(folder, variant, names(video))) for video in videos)
     ]
     return present or cached
 

@@ -156,7 +156,11 @@ class Manifest:
                 f"{folder}: must be a feature cache, with a file {MANIFEST}; extract one with "
                 "`slowfast extract`, or read features of other programs with the data set 'features'"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be read ({error.strerror}); change its permissions, or choose another folder"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"{path} cannot be read ({type(error).__name__}: {error}); extract the features again"
             ) from error

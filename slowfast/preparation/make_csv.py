@@ -1,4 +1,4 @@
-"""List of 'path label' lines, made from a folder of classes or from official annotations."""
+"""List of 'path label' lines, made from a folder of classes, a table, or official annotations."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, format_
 from slowfast.errors import AnnotationError, UsageError, counted
 from slowfast.files import output_file, write_text
 from slowfast.preparation.report import CommandReport
+from slowfast.preparation.table import add_table_arguments, read_labels
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.datasets.annotations import Annotations
@@ -34,6 +35,8 @@ examples:
   the second official training list of UCF101
     slowfast prepare make-csv data/ucf101 --dataset ucf101 --split train --fold 2 \\
         --num-classes 101 --out data/ucf101/train.csv
+  a table with class names, whose columns are id, action and others
+    slowfast prepare make-csv annotations.csv --path 'clips/{id}.mp4' --label action --out data/all.csv
 """
 
 # The options in place of the configuration's keys that errors of the readers name.
@@ -48,7 +51,7 @@ _OPTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", help="folder of the data set")
+    parser.add_argument("folder", help="folder of the data set, or a table")
     parser.add_argument("--out", type=output_file(), required=True, metavar="CSV", help="the list to write")
     parser.add_argument(
         "--separator", default=" ", metavar="C", help="character between path and label; default: a space"
@@ -57,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--relative-to", metavar="FOLDER", help="write paths relative to this folder, for DATA.PATH_PREFIX"
     )
     parser.add_argument("--existing-only", action="store_true", help="leave out videos whose file is missing")
+    add_table_arguments(parser)
     official = parser.add_argument_group("official annotations")
     official.add_argument("--dataset", metavar="NAME", help="kinetics, moments, ssv2, ucf101, hmdb51 …")
     official.add_argument("--split", default="train", choices=("train", "val", "test"))
@@ -68,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder of the videos, if they are not in the folder of the annotations",
     )
-    official.add_argument("--multi-label", action="store_true", help="videos have several labels")
+    official.add_argument(
+        "--multi-label", action="store_true", help="videos have several labels; also of a table"
+    )
 
 
 def run(args: argparse.Namespace) -> CommandReport:
@@ -81,7 +87,10 @@ def run(args: argparse.Namespace) -> CommandReport:
     classes_file = os.path.join(os.path.dirname(args.out), CLASSES_FILE)
     indices: dict[str, int] = {}
     if args.dataset:
-        rows, columns = _official_rows(args, separator)
+        rows, columns, indices = _official_rows(args, separator)
+        _refuse_other_classes(classes_file, indices)
+    elif os.path.isfile(args.folder):
+        rows, others, indices = _table_rows(args, classes_file)
     else:
         rows, others, indices = _folder_rows(args.folder, classes_file)
     found = [row for row in rows if not args.existing_only or os.path.exists(row[0])]
@@ -125,13 +134,7 @@ def _folder_rows(folder: str, classes_file: str) -> tuple[list[list[str]], list[
         raise AnnotationError(
             f"{folder}: cannot be read ({error.strerror}); name a folder of classes"
         ) from error
-    is_numbered = os.path.exists(classes_file)
-    indices = _read_classes(classes_file) if is_numbered else {name: i for i, name in enumerate(names)}
-    if unknown := [name for name in names if name not in indices]:
-        raise AnnotationError(
-            f"{folder}: class {unknown[0]!r} is not in {classes_file}; write --out into another folder, or "
-            f"delete {CLASSES_FILE} to assign new indices (then write the lists beside it again, too)"
-        )
+    indices = _number_classes(names, folder, classes_file)
     rows: list[list[str]] = []
     for name in names:
         contents = scan_class_folder(os.path.join(folder, name))
@@ -140,6 +143,40 @@ def _folder_rows(folder: str, classes_file: str) -> tuple[list[list[str]], list[
     if not rows:
         raise AnnotationError(f"{folder}: contains no class folder with videos in it")
     return rows, others, indices
+
+
+def _table_rows(
+    args: argparse.Namespace, classes_file: str
+) -> tuple[list[list[str]], list[str], dict[str, int]]:
+    """Returns the rows of a table, the videos without a label, and the indices, where labels are names."""
+    labels = read_labels(args)
+    names = sorted({name for found in labels.values() for name in found})
+    is_numbered = all(name.isdecimal() for name in names)
+    indices = {} if is_numbered else _number_classes(names, args.folder, classes_file)
+    joint = ";" if args.separator == "," else ","
+    rows = [
+        [path, joint.join(name if is_numbered else str(indices[name]) for name in found)]
+        for path, found in labels.items()
+        if found
+    ]
+    return rows, [path for path, found in labels.items() if not found], indices
+
+
+def _number_classes(names: list[str], source: str, classes_file: str) -> dict[str, int]:
+    """Returns the indices of classes: those of an earlier list, or the order of the names.
+
+    Raises:
+        AnnotationError: for a class that the earlier list has not.
+    """
+    if not os.path.exists(classes_file):
+        return {name: i for i, name in enumerate(names)}
+    indices = _read_classes(classes_file)
+    if unknown := [name for name in names if name not in indices]:
+        raise AnnotationError(
+            f"{source}: class {unknown[0]!r} is not in {classes_file}; write --out into another folder, or "
+            f"delete {CLASSES_FILE} to assign new indices (then write the lists beside it again, too)"
+        )
+    return indices
 
 
 def _read_classes(path: str) -> dict[str, int]:
@@ -153,8 +190,21 @@ def _read_classes(path: str) -> dict[str, int]:
     return indices
 
 
-def _official_rows(args: argparse.Namespace, separator: str) -> tuple[list[list[str]], list[str]]:
-    """Returns the rows, and their columns: path, label, start and end of segments, group."""
+def _refuse_other_classes(path: str, indices: dict[str, int]) -> None:
+    """Raises ``AnnotationError`` where the file of an earlier list gives the classes other indices."""
+    if indices and os.path.exists(path) and _read_classes(path) != indices:
+        raise AnnotationError(
+            f"{path}: gives the classes other names or indices than the data set; write --out into another "
+            "folder, or delete the file, which belongs to an earlier list"
+        )
+
+
+def _official_rows(
+    args: argparse.Namespace, separator: str
+) -> tuple[list[list[str]], list[str], dict[str, int]]:
+    """Returns the rows, their columns (path, label, start and end of segments, group), and the class indices,
+    where the data set names all classes.
+    """
     annotations = _read_official(args, separator)
     if annotations.shards is not None:
         raise UsageError(
@@ -173,7 +223,8 @@ def _official_rows(args: argparse.Namespace, separator: str) -> tuple[list[list[
         segment = annotations.segment(i) or ()
         rows.append([path, joint.join(map(str, labels)), *map(repr, segment), *groups[i : i + 1]])
     segments = [START, END] if annotations.segments is not None else []
-    return rows, [PATH, LABEL, *segments, *([GROUP] if groups else [])]
+    indices = {name: index for index, name in enumerate(annotations.class_names)}
+    return rows, [PATH, LABEL, *segments, *([GROUP] if groups else [])], indices
 
 
 def _read_official(args: argparse.Namespace, separator: str) -> Annotations:

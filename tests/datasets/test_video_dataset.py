@@ -12,6 +12,7 @@ from slowfast.config.defaults import get_default_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.loading.samplers import SampleRef
+from slowfast.datasets.video_dataset import count_shared_videos
 from slowfast.errors import ConfigError
 from tests.support.reading.data_sets import stamps_of
 from tests.support.videos import write_csv, write_video
@@ -45,6 +46,15 @@ def test_a_training_clip(cfg: CfgNode) -> None:
     assert (clip.label, clip.video_id, clip.view_id, clip.broken) == (1, 3, 0, ())
     assert dataset.labels.tolist() == [0, 1] * 4
     assert dataset.paths[3].endswith("3.mp4")
+
+
+def test_videos_of_two_lists_are_counted_but_not_segments(cfg: CfgNode, tmp_path: Path) -> None:
+    datasets = build_dataset(cfg, "train"), build_dataset(cfg, "val")
+    assert count_shared_videos(*datasets) == 8
+    for split, row in (("train", "0 1"), ("val", "1 2")):
+        (tmp_path / f"{split}.csv").write_text(f"path label start end\n{datasets[0].paths[0]} 0 {row}\n")
+    cfg.DATA.PATH_TO_DATA_DIR = str(tmp_path)
+    assert count_shared_videos(build_dataset(cfg, "train"), build_dataset(cfg, "val")) == 0
 
 
 def test_positions_name_the_frames_stamps_of(cfg: CfgNode) -> None:

@@ -249,3 +249,19 @@ def test_make_csv_from_official_annotations(tmp_path: Path) -> None:
     report = prepare("make-csv", tmp_path, "--out", tmp_path / "test.csv", "--separator", ",", *options)
     assert (tmp_path / "test.csv").read_text() == f"{tmp_path}/Wave/a.avi,1\n"
     assert report["missing"] == 1
+    assert json.loads((tmp_path / "classes.json").read_text()) == {"Bow": 0, "Wave": 1}
+
+
+def test_make_csv_of_official_annotations_keeps_the_indices_of_an_earlier_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "classInd.txt").write_text("1 Bow\n2 Wave\n")
+    (tmp_path / "trainlist01.txt").write_text("Wave/a.avi 2\n")
+    (tmp_path / "Wave").mkdir()
+    (tmp_path / "Wave/a.avi").touch()
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/classes.json").write_text('{"Wave": 0, "Bow": 1}')
+    options = ("--dataset", "ucf101", "--num-classes", "2", "--out", str(tmp_path / "lists/train.csv"))
+    assert main(["make-csv", str(tmp_path), *options]) == 1
+    assert "lists/classes.json: gives the classes other names or indices" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "lists").iterdir()] == ["classes.json"]

@@ -15,7 +15,8 @@ KEYS.DATA.PATH_LABEL_SEPARATOR = " "
 KEYS.DATA.PATH_PREFIX = ""
 # (new) File of class names for tests, predictions and TensorBoard: JSON (name -> index, index -> name, or a
 # list), or text with one name per line; PySlowFast's name is TENSORBOARD.CLASS_NAMES_PATH. Empty: the names
-# saved in the checkpoint, else those of classes.json in PATH_TO_DATA_DIR.
+# saved in the checkpoint, else those of classes.json in PATH_TO_DATA_DIR, else, in training, those of the
+# data set's annotations or folders.
 KEYS.DATA.CLASS_NAMES = ""
 # (new) For the data set "shards" with DATA_LOADER.TRAIN_SAMPLER shuffle: number of shards that are read at a
 # time, in a new order per epoch, and whose videos are shuffled together; 0: all of them.

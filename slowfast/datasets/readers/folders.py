@@ -44,7 +44,7 @@ def read_videofolder(source: AnnotationSource) -> Annotations:
     classes = ClassIndex.from_names(all_names, source, f"{source.folder} ({', '.join(splits)})")
     # Paths are relative to the data set's folder: a feature cache names its files by them, and two splits
     # may contain videos of one name.
-    rows = Rows(dataclasses.replace(source, prefix=""))
+    rows = Rows(dataclasses.replace(source, prefix=""), classes)
     others = _list_folder(find_loose_files, folder)
     for name in names:
         contents = scan_class_folder(os.path.join(folder, name))

@@ -48,7 +48,7 @@ def read_kinetics(source: AnnotationSource) -> Annotations:
     classes = ClassIndex.from_names(_class_names(source), source, path)
     videos = (_layout_values(source.split, label, name) for _, label, name in listed)
     layout = choose_layout(source.root, _LAYOUTS, videos) if listed else ""
-    rows = Rows(source)
+    rows = Rows(source, classes)
     for line, label, name in listed:
         video = layout.format(**_layout_values(source.split, label, name))
         rows.add(video, classes.index(label, f"{path}, line {line}"))

@@ -29,7 +29,7 @@ def read_moments(source: AnnotationSource) -> Annotations:
     classes = ClassIndex(read_class_list(categories, _category), categories, source.num_classes)
     name = _LISTS[source.split]
     path = source.find(f"{name}.csv", f"{name}.txt")
-    rows = Rows(source)
+    rows = Rows(source, classes)
     for line, cells in read_table(path):
         if len(cells) < 2:
             raise AnnotationError(f"{path}, line {line}: {cells[0]!r} has no label")

@@ -38,7 +38,7 @@ def read_ssv2(source: AnnotationSource) -> Annotations:
     indices = {name: _index(name, text, labels) for name, text in read_json(labels, dict).items()}
     classes = ClassIndex(indices, labels, source.num_classes)
     path, entries = _entries(source)
-    rows = Rows(source)
+    rows = Rows(source, classes)
     for place, name, template in entries:
         rows.add(name, classes.index(template.replace("[", "").replace("]", ""), place))
     rows.apply_layout(_LAYOUTS)

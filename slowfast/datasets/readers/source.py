@@ -76,11 +76,13 @@ class Rows:
 
     Attributes:
         source: of the annotations.
+        classes: of the data set.
         paths: relative to the root, or absolute.
         labels: at least one class index per video.
     """
 
     source: AnnotationSource
+    classes: ClassIndex
     paths: list[str] = field(default_factory=list)
     labels: list[Sequence[int]] = field(default_factory=list)
 
@@ -110,7 +112,10 @@ class Rows:
             counts = [len(labels) for labels in self.labels]
             starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
         table = PathTable.from_strings(self.paths, self.source.root)
-        return Annotations(table, torch.from_numpy(values), starts, self.source.num_classes)
+        labels = torch.from_numpy(values)
+        return Annotations(
+            table, labels, starts, self.source.num_classes, class_names=self.classes.ordered_names()
+        )
 
 
 class ClassIndex:
@@ -129,6 +134,7 @@ class ClassIndex:
         self._indices = dict(indices)
         self._numbers = set(self._indices.values())
         self._path = path
+        self._num_classes = num_classes
         wrong = [f"{name!r} = {i!r}" for name, i in self._indices.items() if not _is_index(i, num_classes)]
         if wrong:
             raise AnnotationError(
@@ -172,6 +178,12 @@ class ClassIndex:
         if name not in self._indices:
             raise AnnotationError(f"{place}: class {name!r} is not in {self._path}")
         return self._indices[name]
+
+    def ordered_names(self) -> tuple[str, ...]:
+        """Returns the K names in the order of their indices; empty where an index has no name, or several."""
+        names = sorted(self._indices, key=self._indices.__getitem__)
+        has_all = [self._indices[name] for name in names] == list(range(self._num_classes))
+        return tuple(names) if has_all else ()
 
     def checked(self, index: str, place: str) -> int:
         """Returns the index that is written at ``place``; raises where it is not that of a class."""

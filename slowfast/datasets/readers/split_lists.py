@@ -33,7 +33,7 @@ def read_ucf101(source: AnnotationSource) -> Annotations:
     classes = ClassIndex(read_class_list(class_list, _ucf_class), class_list, source.num_classes)
     kind = "train" if source.split == "train" else "test"
     path = source.find(*(os.path.join(folder, f"{kind}list{source.fold:02d}.txt") for folder in _UCF_FOLDERS))
-    rows = Rows(source)
+    rows = Rows(source, classes)
     for line, text in read_lines(path):
         # Training lists add the number of the class, which the folder already determines.
         video = text.split(" ")[0]
@@ -61,7 +61,7 @@ def read_hmdb51(source: AnnotationSource) -> Annotations:
     folder = os.path.dirname(lists[0])
     classes = ClassIndex.from_names(names, source, folder)
     wanted = _HMDB_TRAIN if source.split == "train" else _HMDB_TEST
-    rows = Rows(source)
+    rows = Rows(source, classes)
     for path, name in zip(lists, names, strict=True):
         for line, text in read_lines(path):
             video, _, usage = text.rpartition(" ")

@@ -16,7 +16,7 @@ from slowfast.datasets.class_names import find_class_names
 from slowfast.datasets.clip import Normalization
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.loading.samplers import describe_left_out
-from slowfast.datasets.video_dataset import ViewDataset
+from slowfast.datasets.video_dataset import ViewDataset, count_shared_videos
 from slowfast.datasets.views.mixing import BatchMixer, build_mixer
 from slowfast.distributed.device import uses_pinned_memory
 from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
@@ -85,9 +85,10 @@ def build_training_run(
     dataset, loader = _build_data(cfg, model, world, batch_size)
     # All lists are checked before the statistics of the training features, which may take long.
     val_loader = build_evaluation_loader(cfg, "val", model, world)
+    _warn_of_shared_videos("validation", dataset, val_loader.dataset, world)
     if cfg.TEST.ENABLE:
-        check_test_data(cfg, model, world, interrupt)
-    class_names = find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES)
+        _warn_of_shared_videos("test", dataset, check_test_data(cfg, model, world, interrupt), world)
+    named = find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES)
     schedule = build_schedule(cfg, steps_per_epoch=len(loader))
     scale = _choose_lr_scale(cfg, global_batch, saved)
     precision = build_precision(cfg, "train", world.device)
@@ -117,7 +118,7 @@ def build_training_run(
             cfg, model, dataset, world, schedule, is_sharded=parallelism.sharded, starts_new=saved is None
         ),
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
-        class_names=class_names,
+        class_names=named or dataset.class_names,
         world=world,
         interrupt=interrupt,
     )
@@ -158,6 +159,17 @@ def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tupl
     if world.is_main and cfg.LOG_MODEL_INFO:
         log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
     return dataset, loader
+
+
+def _warn_of_shared_videos(name: str, training: ViewDataset, evaluated: ViewDataset, world: World) -> None:
+    if world.is_main and (count := count_shared_videos(training, evaluated)):
+        logger.warning(
+            "%s: %d of %d videos are in the training list, too, so that its accuracy is not that of new "
+            "videos; use lists without common videos",
+            name,
+            count,
+            evaluated.num_videos,
+        )
 
 
 def _choose_lr_scale(cfg: CfgNode, global_batch: int, saved: TrainingState | None) -> float:

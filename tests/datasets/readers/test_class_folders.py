@@ -10,7 +10,7 @@ import pytest
 from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.errors import AnnotationError
 from slowfast.features.build import build_feature_names
-from tests.support.reading.data_sets import SPLITS, lay_out, read, reader_config
+from tests.support.reading.data_sets import SPLITS, lay_out, read, read_class_names, reader_config
 from tests.support.videos import write_video
 
 
@@ -21,6 +21,9 @@ def test_videofolder(tmp_path: Path) -> None:
         ["train/wave/deep/a.mp4", "train/bow/b.MP4"],
     )
     assert read("videofolder", tmp_path) == [("train/bow/b.MP4", 0), ("train/wave/deep/a.mp4", 1)]
+    assert read_class_names("videofolder", tmp_path) == ("bow", "wave")
+    lay_out(tmp_path, {"classes.json": '{"wave": 0, "bow": 2}'}, [])
+    assert read_class_names("videofolder", tmp_path, num_classes=3) == (), "one class has no name"
 
 
 def test_videofolder_names_the_fault(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slowfast.errors import AnnotationError
-from tests.support.reading.data_sets import lay_out, read
+from tests.support.reading.data_sets import lay_out, read, read_class_names
 
 
 def test_ucf101(tmp_path: Path) -> None:
@@ -20,6 +20,9 @@ def test_ucf101(tmp_path: Path) -> None:
     lay_out(tmp_path, texts, [f"UCF-101/{video}" for video in videos])
     assert read("ucf101", tmp_path, fold=2) == [(f"UCF-101/{videos[0]}", 1)]
     assert read("ucf101", tmp_path, "test", fold=2) == [(f"UCF-101/{videos[1]}", 0)]
+    (tmp_path / "ucfTrainTestlist/trainlist02.txt").rename(tmp_path / "ucfTrainTestlist/trainlist01.txt")
+    assert read_class_names("ucf101", tmp_path) == ("ApplyEyeMakeup", "YoYo")
+    (tmp_path / "ucfTrainTestlist/trainlist01.txt").unlink()
     with pytest.raises(AnnotationError, match=r"has no trainlist01.txt or ucfTrainTestlist/trainlist01.txt"):
         read("ucf101", tmp_path)
 

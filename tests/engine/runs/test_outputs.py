@@ -13,6 +13,7 @@ import torch
 from fvcore.common.config import CfgNode
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
 from slowfast.engine.run_lock import FolderInUseError, lock_folder
@@ -38,6 +39,40 @@ def test_a_run_learns_and_writes_all_its_files(unbroken: Path) -> None:
     assert "MODEL_NAME: Tiny" in (unbroken / "config.yaml").read_text()
     assert load_predictions(unbroken / "predictions.npz").num_views.tolist() == [2] * 7
     assert "test: top-1 100.00 % over 7 of 7 videos, 2 views each" in (unbroken / "stdout.log").read_text()
+
+
+def test_videos_of_the_training_in_other_lists_are_counted(colour_videos: Path, tmp_path: Path) -> None:
+    """One list for all splits is accepted, but its accuracy looks like a result."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for split, others in (("train", ["val", "test"]), ("val", []), ("test", [])):
+        lines = (colour_videos / f"{split}.csv").read_text().splitlines()
+        for other in others:
+            lines += (colour_videos / f"{other}.csv").read_text().splitlines()[:2]
+        (data / f"{split}.csv").write_text("\n".join(lines))
+    logs = {}
+    for name, source in (("apart", colour_videos), ("mixed", data), ("one", data / "val.csv")):
+        options = ("TRAIN.MAX_STEPS", 1, "DATA.PATH_TO_DATA_DIR", str(source), "TRAIN.BATCH_SIZE", 2)
+        assert run(tiny_config(colour_videos, tmp_path / name, *options)) == 0
+        logs[name] = (tmp_path / name / "stdout.log").read_text()
+    assert "in the training list" not in logs["apart"]
+    for name, count in (("mixed", "2 of 7"), ("one", "7 of 7")):
+        for split in ("validation", "test"):
+            assert f"{split}: {count} videos are in the training list, too" in logs[name]
+
+
+def test_checkpoints_have_the_class_names_of_the_data_set(colour_videos: Path, tmp_path: Path) -> None:
+    names = ("red", "green", "blue")
+    for split in ("train", "val"):
+        for line in (colour_videos / f"{split}.csv").read_text().splitlines():
+            path, label = line.split()
+            folder = tmp_path / "data" / split / f"{label} {names[int(label)]}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / Path(path).name).symlink_to(colour_videos / path)
+    options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False, "TRAIN.DATASET", "videofolder")
+    assert run(tiny_config(tmp_path / "data", tmp_path / "run", *options)) == 0
+    (checkpoint,) = (tmp_path / "run/checkpoints").glob("*.pyth")
+    assert tuple(read_checkpoint(checkpoint)["class_names"]) == ("0 red", "1 green", "2 blue")
 
 
 @pytest.mark.parametrize(("num_gpus", "level"), [(1, "INFO"), (4, "WARNING")])

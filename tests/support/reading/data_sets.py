@@ -37,6 +37,10 @@ def read(
     return list(zip(paths, found.labels().tolist(), strict=True))
 
 
+def read_class_names(name: str, folder: Path, split: str = "train", num_classes: int = 2) -> tuple[str, ...]:
+    return READERS[name](AnnotationSource(str(folder), split, num_classes)).class_names
+
+
 def reader_config(folder: Path, dataset: str) -> CfgNode:
     """Returns a configuration for full videos of ``dataset`` below ``folder``."""
     values = {
