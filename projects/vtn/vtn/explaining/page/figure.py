@@ -77,10 +77,10 @@ def _draw_scores(axes: Axes, explanation: Explanation) -> None:
     axes.set_title("scores of the video up to here", loc="left")
     axes.set_ylim(bottom=min(0.0, float(growing.scores.min())))
     lengths = [len(str(line.get_label())) + 8 for line in axes.lines]
-    columns, location, anchor = 5, "upper right", (1.0, 1.22)
+    place: Any = {"ncols": 5, "loc": "upper right", "bbox_to_anchor": (1, 1.22)}
     if sum(lengths) > 100:  # would cover the title
-        columns, location, anchor = min(5, 150 // max(lengths) or 1), "upper left", (0.0, -0.14)
-    axes.legend(fontsize=8, ncols=columns, frameon=False, loc=location, bbox_to_anchor=anchor)
+        place = {"ncols": min(5, 150 // max(lengths) or 1), "loc": "upper left", "bbox_to_anchor": (0, -0.14)}
+    axes.legend(fontsize=8, frameon=False, **place)
     _limit(axes, explanation)
 
 
