@@ -15,7 +15,9 @@ import argparse
 import ast
 import importlib.util
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +27,26 @@ from slowfast.errors import did_you_mean
 from slowfast.log import escape_unencodable
 
 EXAMPLES = "\nexamples:\n"
+_TEXT_COLUMNS = 108  # longer lines are hard to read
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help whose paragraphs and lists fit the terminal; other indented lines are commands to copy."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = re.sub(r"(?<=\S)\n(?=\S)(?!Exit status)", " ", text)
+        return "\n".join(_wrap(line, min(width, _TEXT_COLUMNS)) for line in paragraphs.splitlines())
+
+
+def _wrap(line: str, width: int) -> str:
+    """Returns a line of help in several lines; the text of a list's line stays behind its name."""
+    name = re.match(r"  \S+ {2,}", line)
+    if line.startswith(" ") and not name:
+        return line
+    hanging = " " * (name.end() if name else 0)
+    return textwrap.fill(
+        line, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,7 +84,7 @@ def make_parser(doc: str | None, program: str, command: str = "", **options: Any
         prog=program,
         description=description,
         epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         **options,
     )
 
@@ -125,7 +147,7 @@ def choose_command(
         usage=f"{program} COMMAND [ARGUMENTS]",
         description="\n".join([description, "", "commands:", *lines]),
         epilog=f"{examples}\n\n{program} COMMAND --help shows the options and examples of a command.".strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     if version:
         parser.add_argument("--version", action="version", version=version)

@@ -91,12 +91,11 @@ def test_a_help_is_printed_where_the_encoding_lacks_its_characters(monkeypatch: 
 def test_the_list_names_every_command_with_its_summary(
     program: str, helps: dict[str, tuple[int, str, list[str]]]
 ) -> None:
-    _, listed, _ = helps[program]
+    listed = " ".join(helps[program][1].split())
     own = {command: module for command, module in COMMANDS.items() if command.startswith(f"{program} ")}
     assert own
     for command, module in own.items():
-        assert f"  {command.split()[1]:<9}" in listed
-        assert summary(module) in listed
+        assert f" {command.split()[1]} {summary(module)}" in listed
 
 
 @pytest.mark.parametrize("module", COMMANDS.values())
@@ -186,9 +185,9 @@ class TestProjects:
         assert "VIT_B_VTN" in capsys.readouterr().out
         with pytest.raises(SystemExit):
             slowfast.cli.main.main(["--help"])
-        listed = capsys.readouterr().out
-        assert f"  run        {summary('slowfast.cli.run')}" in listed
-        assert f"  models     {summary('vtn.cli.zoo')}" in listed
+        listed = " ".join(capsys.readouterr().out.split())
+        assert f" run {summary('slowfast.cli.run')}" in listed
+        assert f" models {summary('vtn.cli.zoo')}" in listed
 
 
 class TestBenchmark:
@@ -203,3 +202,30 @@ class TestBenchmark:
         assert "clone the repository and run this command in its folder" in capsys.readouterr().err
         assert benchmark(["--help"]) == 0
         assert "clone the repository" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [50, 80, 300])
+def test_texts_of_the_help_fit_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    sentence = "one two three four five six seven eight nine ten eleven twelve"
+    command = f"    program {'ARGUMENT ' * 20}"
+    doc = f"Summary.\n\n{sentence}\n{sentence}\nExit status: 0 done.\n\nexamples:\n  title\n{command}\n"
+    lines = make_parser(doc, "program").format_help().splitlines()
+    assert command.rstrip() in [line.rstrip() for line in lines], "it can be copied"
+    paragraph = lines[lines.index("Summary.") + 2 : lines.index("Exit status: 0 done.")]
+    assert " ".join(paragraph) == f"{sentence} {sentence}"
+    longest = min(columns - 2, 108)
+    assert longest - len(" twelve") < max(map(len, paragraph)) <= longest
+
+
+def test_texts_in_the_list_of_commands_stay_beside_the_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        slowfast.cli.main.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    listed = lines[lines.index("commands:") + 1 : lines.index("options:") - 1]
+    assert max(map(len, listed)) < 60
+    texts = {len(line) - len(line.lstrip()) for line in listed if line.startswith("   ")}
+    assert len(texts) == 1, "one column"

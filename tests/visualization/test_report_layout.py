@@ -40,14 +40,52 @@ def test_long_names_stay_in_their_places(tmp_path: Path) -> None:
         meta={},
     )
     report = Report("r_" * 80, "", [Result("test", predictions)], confusions=top_confusions(predictions))
-    file = tmp_path / "report.html"
-    file.write_text(render_report(report).replace("</body>", MEASURE))
+    assert re.findall(r'data-wide="([^"]*)"', measure(report, MEASURE, tmp_path)) == ["false"]
+
+
+# The side of the last character of each name: a Hebrew name ends on the left.
+MEASURE_ENDS = """<script>
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), ends = [];
+for (let node; node = walker.nextNode();) {
+  if (!/^[\u05d0-\u05ea].*!$/.test(node.data.trim())) continue;
+  const places = [node.data.search(/\\S/), node.data.indexOf("!")].map(k => {
+    const range = document.createRange();
+    range.setStart(node, k); range.setEnd(node, k + 1);
+    return range.getBoundingClientRect().left;
+  });
+  ends.push(places[1] < places[0] ? "left" : node.parentElement.outerHTML);
+}
+document.body.dataset.ends = ends;
+</script></body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_names_from_right_to_left_end_on_the_left(tmp_path: Path) -> None:
+    predictions = Predictions(
+        video_ids=np.arange(4),
+        paths=[f"{k}.mp4" for k in range(4)],
+        labels=np.array([0, 0, 1, 1]),
+        scores=np.eye(2, dtype=np.float32)[[0, 1, 0, 1]],
+        num_views=np.ones(4, dtype=np.int64),
+        class_names=["\u05d0\u05d1 (\u05d2)!", "\u05d3\u05d4!"],
+        broken=(),
+        meta={},
+    )
+    report = Report("report", "", [Result("test", predictions)], confusions=top_confusions(predictions))
+    (found,) = re.findall(r'data-ends="([^"]*)"', measure(report, MEASURE_ENDS, tmp_path))
+    assert set(found.split(",")) == {"left"}
+    assert len(found.split(",")) > 6
+
+
+def measure(report: Report, script: str, folder: Path) -> str:
+    """Returns the elements of a report in a browser, after a script."""
+    file = folder / "report.html"
+    file.write_text(render_report(report).replace("</body>", script), encoding="utf-8")
     assert BROWSER is not None
-    dump = subprocess.run(
+    return subprocess.run(
         [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
             "--window-size=800,900", "--dump-dom", file.as_uri(),
         ],
         capture_output=True, text=True, timeout=120, check=True,
     ).stdout  # fmt: skip
-    assert re.findall(r'data-wide="([^"]*)"', dump) == ["false"]

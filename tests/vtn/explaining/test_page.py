@@ -113,6 +113,25 @@ def test_names_of_classes_are_text_in_the_figure(explanation: Explanation, tmp_p
     assert labels == {as_figure_text(name) for name in names}
 
 
+@pytest.mark.parametrize("length", [3, 20, 60, 120])
+def test_the_legend_of_the_figure_covers_no_title(explanation: Explanation, length: int) -> None:
+    names = [f"{k} {'Moving something across a surface ' * 4}"[:length] for k in range(5)]
+    scores = np.array([0.5, 0.2, 0.1, 0.1, 0.1], np.float32)
+    growing = replace(explanation.growing, scores=np.tile(scores, (len(explanation.growing.rows), 1)))
+    prediction = replace(explanation.prediction, class_names=names, scores=scores)
+    figure = draw_explanation(replace(explanation, prediction=prediction, growing=growing, label=0))
+    figure.canvas.draw()
+    axes = next(one for one in figure.axes if one.get_title(loc="left").startswith("scores"))
+    legend = axes.get_legend()
+    assert legend is not None
+    assert {label.get_text()[0] for label in legend.get_texts()} == set("01234")
+    box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
+    assert not box.overlaps(axes._left_title.get_window_extent())  # type: ignore[attr-defined]
+    assert axes.get_xticklabels()[1].get_text().endswith(" s")
+
+
 def test_clips_are_not_one_sequence(published: Path, videos: Path) -> None:
     predictor = Predictor(published, device="cpu", views=(2, 1))
     with pytest.raises(InputError, match="views: must be None for explanations"):

@@ -76,7 +76,11 @@ def _draw_scores(axes: Axes, explanation: Explanation) -> None:
         axes.plot(explanation.seconds[growing.rows], growing.scores[:, k], label=name, linewidth=width)
     axes.set_title("scores of the video up to here", loc="left")
     axes.set_ylim(bottom=min(0.0, float(growing.scores.min())))
-    axes.legend(fontsize=8, ncols=5, frameon=False, loc="upper right", bbox_to_anchor=(1, 1.22))
+    lengths = [len(str(line.get_label())) + 8 for line in axes.lines]
+    place: Any = {"ncols": 5, "loc": "upper right", "bbox_to_anchor": (1, 1.22)}
+    if sum(lengths) > 100:  # would cover the title
+        place = {"ncols": min(5, 150 // max(lengths) or 1), "loc": "upper left", "bbox_to_anchor": (0, -0.14)}
+    axes.legend(fontsize=8, frameon=False, **place)
     _limit(axes, explanation)
 
 
@@ -128,4 +132,4 @@ def _limit(axes: Axes, explanation: Explanation) -> None:
     """Gives the rows of the figure the same axis of time."""
     half = explanation.prediction.seconds / len(explanation.seconds) / 2
     axes.set_xlim(-half, explanation.prediction.seconds - half)
-    axes.set_xlabel("seconds" if axes.get_subplotspec() is None else "")
+    axes.xaxis.set_major_formatter("{x:g} s")
