@@ -86,7 +86,7 @@ def test_results_times_and_versions_are_shown(page: str) -> None:
     assert "83.3 %" in page
     assert "33.3 %" in page
     assert "250.0 ms" in page
-    assert "predicted as jump" in page
+    assert "predicted as <bdi>jump</bdi>" in page
     assert "1 min 15 s" in page
     assert pytest.__version__ in page
     assert "not-installed" not in page
