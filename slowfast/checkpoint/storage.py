@@ -35,6 +35,7 @@ and timm ``state_dict``."""
 _AVERAGE_KEYS = ("state_dict_ema", "model_ema")  # timm's train script, DeiT
 # Dictionaries around the weights of a file; characters of an entry's name in a message.
 _MOST_NESTED, _SHOWN = 8, 60
+_ARCHIVE = b"PK\x03\x04"  # the first bytes by which torch tells an archive from other files
 
 
 class SavedCheckpoint(NamedTuple):
@@ -133,8 +134,12 @@ def _check_archive(path: Path) -> None:
 
     torch unpacks a compressed one without a limit. Files of other kinds pass.
     """
-    if not zipfile.is_zipfile(path):
-        return
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_ARCHIVE)) != _ARCHIVE:
+                return
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())

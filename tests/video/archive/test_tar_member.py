@@ -248,7 +248,11 @@ def test_negative_sizes_are_refused(tmp_path: Path, size: int) -> None:
         hidden = tarfile.TarInfo(".b")
         hidden.pax_headers = {"size": str(size)}
         archive.addfile(hidden)
-    with pytest.raises(TarError, match=rf"is damaged at \.b, whose size is {size} bytes"):
+        archive.addfile(tarfile.TarInfo("c.mp4"))
+    # Python 3.14 reads no member from there on.
+    with pytest.raises(
+        TarError, match=rf"is damaged at \.b, whose size is {size} bytes|damaged at byte 2048"
+    ):
         list(islice(scan_tar(str(tmp_path / "a.tar")), 100))
 
 

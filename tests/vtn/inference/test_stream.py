@@ -69,7 +69,7 @@ def test_features_can_be_pushed_in_place_of_frames() -> None:
     video = video_features(30)
     stream = VideoStream(tiny())
     stream.push_features(video.features[:29], video.times.seconds[:29], video.indices[:29])
-    stream.push_features(video.features[29], video.times.seconds[29], video.indices[29:])
+    stream.push_features(video.features[29].numpy(), video.times.seconds[29], video.indices[29:])
     assert torch.equal(stream.video().features, video.features)
     np.testing.assert_array_equal(stream.video().indices, video.indices)
     assert stream.video().duration == pytest.approx(video.duration)
@@ -167,13 +167,17 @@ def test_wrong_arguments_are_refused_and_change_nothing(frames: np.ndarray) -> N
         stream.push(frames.astype(np.float32), times(0, 40))
     with pytest.raises(InputError, match=r"seconds have shape \(3,\): must be \(40,\) for 40 frames"):
         stream.push(frames, times(0, 3))
+    for seconds in (float("nan"), float("inf")):
+        with pytest.raises(InputError, match="must be finite and ascend"):
+            stream.push(frames[0], seconds)
     stream.push(frames[:2], times(0, 2))
-    with pytest.raises(InputError, match="must ascend, also after earlier ones"):
+    with pytest.raises(InputError, match="ascend, also after earlier ones"):
         stream.push(frames[2], 0.2)
-    with pytest.raises(InputError, match=r"indices .*: must ascend, also after earlier ones"):
+    with pytest.raises(InputError, match=r"indices .*: must be finite and ascend, also after earlier ones"):
         stream.push(frames[2], 0.4, [1])
-    with pytest.raises(InputError, match=rf"must be .frames, {FEATURE_DIM}."):
-        stream.push_features(torch.zeros(1, 3), 0.4)
+    for features in (torch.zeros(1, 3), torch.zeros(1, FEATURE_DIM, dtype=torch.int64)):
+        with pytest.raises(InputError, match=rf"must be .frames, {FEATURE_DIM}. of a float dtype"):
+            stream.push_features(features, 0.4)
     for wrong in (0.0, float("nan")):
         with pytest.raises(InputError, match=f"last = {wrong}"):
             stream.scores(last=wrong)

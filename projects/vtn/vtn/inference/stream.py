@@ -128,14 +128,17 @@ class VideoStream:
             self._add(rows)
 
     def push_features(
-        self, features: Tensor, seconds: Times, indices: Sequence[int] | np.ndarray | None = None
+        self, features: np.ndarray | Tensor, seconds: Times, indices: Sequence[int] | np.ndarray | None = None
     ) -> None:
         """Adds rows of features (R, F) or (R, M, F), or one row (F,) or (M, F); see :meth:`push`."""
-        shape = self.model.feature_shape
+        shape, features = self.model.feature_shape, as_tensor(features)
         features = features[None] if features.shape == shape else features
-        if features.ndim != 1 + len(shape) or features.shape[1:] != shape:
+        if features.ndim != 1 + len(shape) or features.shape[1:] != shape or not features.is_floating_point():
             expected = ", ".join(map(str, shape))
-            raise InputError(f"features have shape {tuple(features.shape)}: must be (frames, {expected})")
+            raise InputError(
+                f"features have shape {tuple(features.shape)} and dtype {features.dtype}: must be (frames, "
+                f"{expected}) of a float dtype"
+            )
         times, numbers = self._check_times(len(features), seconds, indices)
         self._note_times(times, numbers)
         features = features.detach().to(device_of(self.model))  # beside those of pushed frames
@@ -229,8 +232,10 @@ class VideoStream:
             if values.shape != (count,):
                 raise InputError(f"{name} have shape {values.shape}: must be ({count},) for {count} frames")
             before = last if self._count else values[:0]
-            if not (np.diff(np.concatenate([before, values])) > 0).all():
-                raise InputError(f"{name} = {values.tolist()[:5]} …: must ascend, also after earlier ones")
+            if not (np.isfinite(values).all() and (np.diff(np.concatenate([before, values])) > 0).all()):
+                raise InputError(
+                    f"{name} = {values.tolist()[:5]} …: must be finite and ascend, also after earlier ones"
+                )
         return torch.from_numpy(times), torch.from_numpy(numbers.astype(np.int64))
 
     def _note_times(self, times: Tensor, numbers: Tensor) -> None:

@@ -29,7 +29,7 @@ from vtn.predictor.live.frames import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
 from vtn.predictor.prepared import prepare_model
 from vtn.predictor.reading.isolated import check_isolated, read_in_processes
-from vtn.predictor.reading.isolated_video import IsolatedSource
+from vtn.predictor.reading.isolated_video import Decoders, IsolatedSource
 from vtn.predictor.reading.reader import read_in_threads
 from vtn.predictor.scoring import FAILURES, merge_views
 from vtn.predictor.source import adopt_config, load_source
@@ -239,15 +239,17 @@ class Predictor(ExplainsVideos):
         time_limit: float | None = None,
     ) -> Iterator[tuple[str, Prediction | Exception]]:
         """Yields the name of each video in order, with its prediction or the reason why it has none."""
-        if time_limit is not None:
-            sources = isolated = [IsolatedSource(source, time_limit) for source in sources]
-        if windows is not None:
-            return ((source.name, self._predict_windows(source, windows)) for source in sources)
-        if time_limit is not None:
-            readings = read_in_processes(self._plan, isolated, workers=workers, time_limit=time_limit)
-        else:
-            readings = read_in_threads(self._plan, sources, workers=workers, threads=threads)
-        return ((video.source.name, self._result(video)) for video in self._pipeline.run(readings))
+        with closing(Decoders()) as decoders:
+            if time_limit is not None:
+                sources = isolated = [IsolatedSource(source, time_limit, decoders) for source in sources]
+            if windows is not None:
+                yield from ((source.name, self._predict_windows(source, windows)) for source in sources)
+                return
+            if time_limit is not None:
+                readings = read_in_processes(self._plan, isolated, workers=workers, time_limit=time_limit)
+            else:
+                readings = read_in_threads(self._plan, sources, workers=workers, threads=threads)
+            yield from ((video.source.name, self._result(video)) for video in self._pipeline.run(readings))
 
     def _result(self, video: ScoredVideo) -> Prediction | Exception:
         """Returns the prediction of a video from the scores of its views, or the reason why it has none."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from slowfast.video.pyav_video import PyAVVideo
 from tests.support.videos import overwrite_packets, write_video
 from vtn import Predictor
 from vtn.predictor import videos as videos_module
+from vtn.predictor.reading.isolated_video import Decoders, IsolatedSource
+from vtn.predictor.videos import FileSource
 
 
 def test_processes_give_the_results_of_threads(published: Path, videos: Path, tmp_path: Path) -> None:
@@ -88,6 +92,40 @@ def test_a_decoder_that_hangs_or_crashes_while_the_model_runs_costs_one_video(
     assert results[3].error == "killed its worker (the decoder crashed or took all memory)"
     for result in results[::2]:
         assert np.array_equal(result.scores, good.scores)
+
+
+def test_one_process_decodes_video_after_video(
+    published: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [Path(shutil.copy(videos / "70.mp4", tmp_path / f"{name}.mp4")) for name in "abcde"]
+    paths[2].write_text("not a video")
+    open_video, processes = videos_module.open_naming_truncated, tmp_path / "processes"
+
+    def open_noted(path: Any, **options: Any) -> Any:
+        with processes.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return open_video(path, **options)
+
+    monkeypatch.setattr(videos_module, "open_naming_truncated", open_noted)
+    results = list(Predictor(published, device="cpu").stream(paths, window_seconds=1, time_limit=600))
+    assert [bool(result.error) for result in results] == [False, False, True, False, False]
+    first, second, third, fourth, fifth = map(int, processes.read_text().split())
+    # What has met a broken file decodes no other one.
+    assert first == second == third != fourth == fifth
+    assert os.getpid() not in (first, fourth)
+    assert not [child for child in multiprocessing.active_children() if child.name == "decoder"]
+
+
+def test_a_process_whose_answer_is_not_taken_decodes_no_other_video(videos: Path) -> None:
+    with closing(Decoders()) as decoders:
+        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
+        with source.open() as video:
+            expected = video.read(np.arange(3))
+            chunks = video.read_chunks(np.arange(20), 2)
+            next(chunks)
+        with source.open() as video:
+            assert np.array_equal(video.read(np.arange(3)), expected)
+        chunks.close()
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("inf"), float("nan")])

@@ -1,4 +1,4 @@
-"""A video decoded by a process of its own, so that a decoder that hangs or crashes costs this video alone.
+"""Videos decoded by another process, so that a decoder that hangs or crashes costs one video alone.
 
 T frames, t of a chunk, H W pixels, N frames of the video.
 """
@@ -30,17 +30,65 @@ _JOIN_SECONDS = 5.0
 _POLL_SECONDS = 0.5
 
 
+class Decoder:
+    """A process that decodes videos one after another."""
+
+    def __init__(self) -> None:
+        context = worker_context()
+        self.connection, end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(end,), name="decoder", daemon=True)
+        self.process.start()
+        end.close()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.kill()
+        self.process.join(_JOIN_SECONDS)
+        self.connection.close()
+
+
+class Decoders:
+    """The decoders of many videos: one that has decoded a video without an error decodes the next one."""
+
+    def __init__(self) -> None:
+        self._idle: list[Decoder] = []
+
+    def take(self) -> Decoder:
+        """Returns a decoder without a video."""
+        while self._idle:
+            if (decoder := self._idle.pop()).process.is_alive():
+                return decoder
+            decoder.close()
+        return Decoder()
+
+    def give_back(self, decoder: Decoder) -> None:
+        """Ends the video of a decoder, and keeps it for the next one."""
+        try:
+            decoder.connection.send(None)
+        except OSError:  # it has crashed meanwhile
+            decoder.close()
+        else:
+            self._idle.append(decoder)
+
+    def close(self) -> None:
+        """Ends the decoders without a video."""
+        while self._idle:
+            self._idle.pop().close()
+
+
 @dataclass(frozen=True)
 class IsolatedSource:
-    """A video that each call of :meth:`open` decodes in another process.
+    """A video that another process decodes.
 
     Attributes:
         source: the video; a process can open it.
         time_limit: seconds for opening it, and for each chunk of its frames.
+        decoders: the processes.
     """
 
     source: VideoSource
     time_limit: float
+    decoders: Decoders
 
     @property
     def name(self) -> str:
@@ -48,15 +96,15 @@ class IsolatedSource:
         return self.source.name
 
     def open(self, threads: int = 1) -> OpenVideo:
-        """Opens the video in a new process, see ``vtn.predictor.videos.VideoSource``."""
-        return IsolatedVideo(self.source, threads, self.time_limit)
+        """Opens the video in a process, see ``vtn.predictor.videos.VideoSource``."""
+        return IsolatedVideo(self.source, threads, self.time_limit, self.decoders)
 
 
 class IsolatedVideo:
     """An open video in another process, with the interface of ``slowfast.video.decoding.OpenVideo``.
 
     Args:
-        source, time_limit: see :class:`IsolatedSource`.
+        source, time_limit, decoders: see :class:`IsolatedSource`.
         threads: number of decoding threads.
 
     Raises:
@@ -64,31 +112,26 @@ class IsolatedVideo:
             crashes, or does not answer in time.
     """
 
-    def __init__(self, source: VideoSource, threads: int, time_limit: float) -> None:
-        self._name, self._limit = source.name, time_limit
-        context = worker_context()
-        self._connection, end = context.Pipe()
-        process = context.Process(target=_serve, args=(end, source, threads), name="decoder", daemon=True)
-        process.start()
-        self._process = process
-        end.close()
+    def __init__(self, source: VideoSource, threads: int, time_limit: float, decoders: Decoders) -> None:
+        self._name, self._limit, self._decoders = source.name, time_limit, decoders
+        self._decoder = decoders.take()
+        self._connection = self._decoder.connection
+        self._is_idle = True
         try:
+            self._connection.send((source, threads))
             self._times: FrameTimes = self._receive()
         except BaseException:
-            self.close()
+            self._decoder.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.join(_JOIN_SECONDS)
-        self._connection.close()
+        if self._is_idle:
+            self._decoders.give_back(self._decoder)
+        else:
+            self._decoder.close()
 
     @property
     def times(self) -> FrameTimes:
@@ -117,8 +160,8 @@ class IsolatedVideo:
     def _ask(
         self, indices: np.ndarray, size: int, placer: Placer | None, missing: set[int] | None
     ) -> Iterator[np.ndarray]:
-        """Yields what the process reads; closes the video unless all of it is taken."""
-        ended = False
+        """Yields what the process reads; ends the process unless all of it is taken."""
+        self._is_idle = False
         try:
             self._connection.send((indices, size, placer is not None, missing is not None))
             while not isinstance(answer := self._receive(), _End):
@@ -131,10 +174,10 @@ class IsolatedVideo:
                 if missing is not None:
                     missing.update(lost)
                 yield frames
-            ended = True
+            self._is_idle = True
         finally:
-            if not ended:
-                self.close()
+            if not self._is_idle:
+                self._decoder.close()
 
     def _receive(self) -> Any:
         """Returns the next answer of the process, or raises the error that it is."""
@@ -166,18 +209,24 @@ class _End:
     """The end of the frames that were asked for."""
 
 
-def _serve(connection: Connection, source: VideoSource, threads: int) -> None:
-    """Reads what the other process asks for, until that has ended or closes the video."""
+def _serve(connection: Connection) -> None:
+    """Opens the videos that the other process names, one after another, until that has ended."""
     prepare_process()
     when_parent_ends(lambda: os._exit(1))  # also while the decoder hangs
     with suppress(EOFError, ConnectionError):
-        try:
-            with source.open(threads) as video:
-                connection.send(video.times)
-                while True:
-                    _answer(connection, video, *connection.recv())
-        except FAILURES as error:
-            connection.send(portable(error, source.name))
+        while True:
+            _serve_video(connection, *connection.recv())
+
+
+def _serve_video(connection: Connection, source: VideoSource, threads: int) -> None:
+    """Reads what the other process asks for, until that closes the video."""
+    try:
+        with source.open(threads) as video:
+            connection.send(video.times)
+            while (request := connection.recv()) is not None:
+                _answer(connection, video, *request)
+    except FAILURES as error:
+        connection.send(portable(error, source.name))
 
 
 def _answer(
