@@ -27,7 +27,7 @@ from slowfast.checkpoint.storage import (
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.config.values import differing_values
 from slowfast.distributed.world import World
-from slowfast.errors import CheckpointError
+from slowfast.errors import CheckpointError, counted
 from slowfast.files import delete_unfinished
 from slowfast.log import get_logger
 from slowfast.registry import projects
@@ -175,8 +175,8 @@ def choose_global_batch(cfg: CfgNode, world: World, saved: TrainingState | None)
     if saved.global_batch % world.size:
         fitting = [str(n) for n in range(1, saved.global_batch + 1) if saved.global_batch % n == 0]
         raise CheckpointError(
-            f"{world.size} processes cannot evenly share the {saved.global_batch} clips per step with which "
-            "this run was started; start "
+            f"{world.size} processes cannot evenly share the {counted(saved.global_batch, 'clip')} per step "
+            "with which this run was started; start "
             f"{', '.join(fitting[:-1])}{' or ' if fitting[1:] else ''}{fitting[-1]}"
         )
     logger.info(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slowfast.checkpoint.resume import choose_global_batch
+from slowfast.checkpoint.resume import RunIdentity, check_resumable, choose_global_batch
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.distributed.world import World
 from slowfast.errors import CheckpointError
@@ -74,6 +74,17 @@ def test_a_number_of_processes_that_cannot_share_the_batch_evenly_is_refused(tmp
     assert choose_global_batch(cfg, World(0, 4, 0, 1), state) == 12
     with pytest.raises(CheckpointError, match=r"5 processes .* 12 clips .*; start 1, 2, 3, 4, 6 or 12"):
         choose_global_batch(cfg, World(0, 5, 0, 1), state)
+    with pytest.raises(CheckpointError, match=r"the 1 clip per step .*; start 1$"):
+        choose_global_batch(cfg, World(0, 5, 0, 1), saved(cfg.dump(), 1))
+
+
+def test_a_checkpoint_without_its_batch_and_its_list_is_resumed_by_any_world(tmp_path: Path) -> None:
+    """As one that PySlowFast has written into the folder."""
+    cfg = tiny_config(tmp_path, tmp_path)
+    state = saved(cfg.dump(), 0)
+    assert choose_global_batch(cfg, World(0, 4, 0, 1), state) == 16
+    identity = RunIdentity(cfg.dump(), 0, 16, "hash of the list")
+    assert check_resumable(state, identity, source=tmp_path, forced=False) == state.progress
 
 
 def test_another_batch_size_is_accepted_for_the_same_global_batch_only_unless_forced(tmp_path: Path) -> None:
@@ -86,3 +97,6 @@ def test_another_batch_size_is_accepted_for_the_same_global_batch_only_unless_fo
         choose_global_batch(tiny_config(tmp_path, tmp_path, *half), World(), state)
     forced = tiny_config(tmp_path, tmp_path, *half, "TRAIN.FORCE_RESUME", True)
     assert choose_global_batch(forced, World(), state) == 6
+    # The videos of the steps so far were other ones.
+    identity = RunIdentity(forced.dump(), 0, 6, "")
+    assert check_resumable(state, identity, source=tmp_path, forced=True) == TrainingProgress(1, 0)

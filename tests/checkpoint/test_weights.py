@@ -127,6 +127,55 @@ def test_two_copies_of_the_weights_are_refused(tmp_path: Path) -> None:
         )
     load(target, {**behind("ema.")(one.state_dict()), **behind("model.")(other.state_dict())}, tmp_path)
     assert_equal(target, other)
+    both = {**behind("net.")(one.state_dict()), **behind("model.")(other.state_dict())}
+    with pytest.raises(CheckpointError, match=r"each of the prefixes 'net\.', 'model\.'"):
+        load(target, both, tmp_path)
+    halves = {name: tensor for name, tensor in both.items() if "head" in name}
+    with pytest.raises(CheckpointError, match="each of the prefixes"):
+        load(target, halves, tmp_path)
+    biases = {name: tensor for name, tensor in halves.items() if "bias" in name}
+    with pytest.raises(CheckpointError, match="does not fit the model"):  # they are of another model
+        load(target, biases, tmp_path)
+
+
+def test_two_weights_of_one_name_are_refused(tmp_path: Path) -> None:
+    state = {**Tiny().state_dict(), "module.head.bias": torch.zeros(3)}
+    with pytest.raises(CheckpointError, match=r"several weights have the name head\.bias, one of them as"):
+        load(Tiny(), state, tmp_path)
+
+
+def test_a_prefix_of_half_of_the_names_is_removed(tmp_path: Path) -> None:
+    half = {name: tensor for name, tensor in Tiny().state_dict().items() if "head" in name}
+    with pytest.raises(CheckpointError, match=r"missing \(2\)") as caught:
+        load(Tiny(), behind("a.")(half), tmp_path)
+    assert "unexpected" not in str(caught.value)
+
+
+class Scaled(nn.Module):
+    """A model with a weight without dimensions, of three classes."""
+
+    num_classes = 3
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(scale)
+
+
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [
+        (Tiny(), {"head.weight": torch.zeros(5, 8)}),
+        (Tiny(), {"hidden.bias": torch.zeros(5)}),
+        (Tiny(), {"head.bias": torch.zeros(())}),
+        (Scaled(torch.zeros(())), {"scale": torch.zeros(5)}),
+        (nn.Linear(2, 3), {"weight": torch.zeros(5, 2), "bias": torch.zeros(5)}),  # its classes are unknown
+    ],
+)
+def test_only_a_last_layer_of_other_classes_is_left_out(
+    model: nn.Module, change: State, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="of another shape"):
+        load(model, {**model.state_dict(), **change}, tmp_path, reset_head=True)
 
 
 def test_names_that_fit_by_chance_do_not_hide_the_weights_of_another_model(tmp_path: Path) -> None:

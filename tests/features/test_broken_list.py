@@ -48,6 +48,14 @@ def test_entries_of_handled_videos_are_replaced_and_those_of_others_stay(tmp_pat
     assert [*tmp_path.iterdir()] == []
 
 
+def test_a_cache_that_was_lost_during_training_is_not_one_without_the_video(tmp_path: Path) -> None:
+    """`slowfast extract` would compute all features again, while the disk is only not mounted."""
+    reason, detail = find_failure(tmp_path / "lost", "a.mp4")
+    assert reason == "no features"
+    assert detail.endswith("lost does not exist; mount its disk again, or extract the features")
+    assert "has none of it" in find_failure(tmp_path, "a.mp4")[1]
+
+
 @pytest.mark.parametrize(
     "content",
     [
