@@ -29,7 +29,7 @@ from slowfast.visualization.text_table import align_columns
 if TYPE_CHECKING:
     from slowfast.engine.prediction_file import Predictions
 
-# Name in the log -> (title, decimals).
+# Name in the log -> (title, decimals). Those in percent have it in their title; the others are in 0 … 1.
 METRICS = {
     "top1_acc": ("top-1, %", 1),
     "top5_acc": ("top-5, %", 1),
@@ -113,8 +113,8 @@ def run(args: argparse.Namespace) -> int:
     """Prints the table and writes the requested file; returns the exit status."""
     folds = find_folds(Path(args.folder))
     spreads = {
-        name: spread_of([*values.values()], 1.0 if name in ("auroc", "map") else 100.0)
-        for name in METRICS
+        name: spread_of([*values.values()], 100.0 if title.endswith("%") else 1.0)
+        for name, (title, _) in METRICS.items()
         if (values := _values(folds, name))
     }
     pooled = pool_predictions(folds, args.group_by)

@@ -16,7 +16,7 @@ from slowfast.datasets.annotations import PathTable
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
 from slowfast.models.build import MODEL_REGISTRY
-from tests.support.run_results import NO_DROPOUT, log_of, metrics_of
+from tests.support.run_results import NO_DROPOUT_OR_TEST, log_of, metrics_of
 from tests.support.tiny import CLASSES, Tiny, tiny_config
 
 
@@ -34,7 +34,7 @@ def test_changes_that_make_another_run_are_refused(
     colour_videos: Path, stopped: Path, key: str, value: Any, difference: str
 ) -> None:
     with pytest.raises(CheckpointError, match=r"cannot be resumed with .*TRAIN\.FORCE_RESUME") as caught:
-        run(tiny_config(colour_videos, stopped, *NO_DROPOUT, key, value))
+        run(tiny_config(colour_videos, stopped, *NO_DROPOUT_OR_TEST, key, value))
     assert difference in str(caught.value)
 
 
@@ -60,7 +60,7 @@ def test_optimizer_states_are_restored_by_the_names_of_the_parameters(
     """Biases without weight decay are a second group, which changes the order of the parameters."""
     path = stopped / "checkpoints" / "checkpoint_epoch_00000_step_000002.pyth"
     changes = ("SOLVER.ZERO_WD_1D_PARAM", True, "SOLVER.BASE_LR", 1e-12, "SOLVER.MOMENTUM", 0.999)
-    assert run(tiny_config(colour_videos, stopped, *NO_DROPOUT, *changes, "TRAIN.MAX_STEPS", 3)) == 0
+    assert run(tiny_config(colour_videos, stopped, *NO_DROPOUT_OR_TEST, *changes, "TRAIN.MAX_STEPS", 3)) == 0
     after = path.with_name("checkpoint_epoch_00000_step_000003.pyth")
     one, other = (read_checkpoint(p)["optimizer_state"] for p in (path, after))
     assert [len(state["param_groups"]) for state in (one, other)] == [1, 2]
@@ -78,7 +78,10 @@ def test_optimizer_states_are_restored_by_the_names_of_the_parameters(
 
 def test_a_forced_run_restores_the_fitting_part_and_logs_the_rest(colour_videos: Path, stopped: Path) -> None:
     changes = ("SOLVER.OPTIMIZING_METHOD", "adamw", "RNG_SEED", 2, "SOLVER.MAX_EPOCH", 1)
-    assert run(tiny_config(colour_videos, stopped, *NO_DROPOUT, *changes, "TRAIN.FORCE_RESUME", True)) == 0
+    assert (
+        run(tiny_config(colour_videos, stopped, *NO_DROPOUT_OR_TEST, *changes, "TRAIN.FORCE_RESUME", True))
+        == 0
+    )
     log = log_of(stopped)
     assert "only the fitting part of its optimiser state is loaded (it is not a state of AdamW)" in log
     assert "step 2 of epoch 1 is not valid in the changed run: epoch 1 restarts" in log
@@ -88,7 +91,7 @@ def test_a_forced_run_restores_the_fitting_part_and_logs_the_rest(colour_videos:
 def test_a_forced_run_that_restarted_its_epoch_resumes_from_its_new_checkpoint(
     colour_videos: Path, stopped: Path
 ) -> None:
-    changed = (*NO_DROPOUT, "RNG_SEED", 2)
+    changed = (*NO_DROPOUT_OR_TEST, "RNG_SEED", 2)
     forced = ("TRAIN.FORCE_RESUME", True, "TRAIN.MAX_STEPS", 1)
     assert run(tiny_config(colour_videos, stopped, *changed, *forced)) == 0
     assert run(tiny_config(colour_videos, stopped, *changed, "TRAIN.MAX_STEPS", 3)) == 0
@@ -105,7 +108,7 @@ class WiderTiny(Tiny):
 def test_a_checkpoint_of_another_architecture_is_refused_even_when_forced(
     colour_videos: Path, stopped: Path
 ) -> None:
-    options = (*NO_DROPOUT, "MODEL.MODEL_NAME", "WiderTiny", "TRAIN.FORCE_RESUME", True)
+    options = (*NO_DROPOUT_OR_TEST, "MODEL.MODEL_NAME", "WiderTiny", "TRAIN.FORCE_RESUME", True)
     with pytest.raises(
         CheckpointError, match=r"(?s)hidden.weight is \(16, 48\), .* of another model; restore"
     ):
@@ -126,6 +129,6 @@ def test_a_run_from_the_state_in_a_file_starts_at_the_beginning_of_its_epoch(
     colour_videos: Path, stopped: Path
 ) -> None:
     path, output = last_checkpoint(stopped), stopped / "other"
-    options = (*NO_DROPOUT, "TRAIN.CHECKPOINT_FILE_PATH", str(path), "TRAIN.MAX_STEPS", 1)
+    options = (*NO_DROPOUT_OR_TEST, "TRAIN.CHECKPOINT_FILE_PATH", str(path), "TRAIN.MAX_STEPS", 1)
     assert run(tiny_config(colour_videos, output, *options)) == 0
     assert f"started from {path} (step 2 of epoch 1) at the start of epoch 1" in log_of(output)

@@ -11,12 +11,12 @@ from slowfast.checkpoint.state import TrainingProgress
 from slowfast.checkpoint.storage import checkpoint_path, last_checkpoint, record_validation
 from slowfast.engine.run import run
 from tests.support.processes import run_forked
-from tests.support.run_results import NO_DROPOUT, log_of, metrics_of
+from tests.support.run_results import NO_DROPOUT_OR_TEST, log_of, metrics_of
 from tests.support.tiny import tiny_config
 
 
 def test_checkpoints_are_written_every_few_steps(colour_videos: Path, tmp_path: Path) -> None:
-    options = (*NO_DROPOUT, "TRAIN.CHECKPOINT_STEPS", 4, "TRAIN.MAX_STEPS", 11)
+    options = (*NO_DROPOUT_OR_TEST, "TRAIN.CHECKPOINT_STEPS", 4, "TRAIN.MAX_STEPS", 11)
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
     saved = [
         Path(word).name
@@ -40,9 +40,8 @@ def test_the_lowest_errors_of_a_resumed_run_are_those_of_the_whole_run(
     last = last_checkpoint(stopped)
     assert last is not None
     record_validation(last, {"top1_err": -1.0, "top5_err": -1.0, "videos": 7})
-    options = (*NO_DROPOUT, "TEST.ENABLE", False)
-    assert run(tiny_config(colour_videos, stopped, *options, "TRAIN.MAX_STEPS", 8)) == 0
-    assert run(tiny_config(colour_videos, stopped, *options, "TRAIN.MAX_STEPS", 14)) == 0
+    assert run(tiny_config(colour_videos, stopped, *NO_DROPOUT_OR_TEST, "TRAIN.MAX_STEPS", 8)) == 0
+    assert run(tiny_config(colour_videos, stopped, *NO_DROPOUT_OR_TEST, "TRAIN.MAX_STEPS", 14)) == 0
     validations = metrics_of(stopped, "val_epoch")[1:]
     assert len(validations) > 2
     assert [line["min_top1_err"] for line in validations] == [-1.0] * len(validations)
@@ -67,17 +66,18 @@ def test_the_highest_top_1_is_that_of_comparable_validations(colour_videos: Path
 
 def test_damaged_later_checkpoints_do_not_replace_the_new_ones(colour_videos: Path, tmp_path: Path) -> None:
     """They would be the two latest, which are kept, and each new one would be deleted."""
-    options = (*NO_DROPOUT, "TEST.ENABLE", False)
-    assert run(tiny_config(colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 6)) == 0
+    assert run(tiny_config(colour_videos, tmp_path, *NO_DROPOUT_OR_TEST, "TRAIN.MAX_STEPS", 6)) == 0
     intact = checkpoint_path(tmp_path, TrainingProgress(1)).read_bytes()
     for step in (4, 5):
         checkpoint_path(tmp_path, TrainingProgress(1, step)).write_bytes(intact[:200])
-    assert run(tiny_config(colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 9)) == 0
+    assert run(tiny_config(colour_videos, tmp_path, *NO_DROPOUT_OR_TEST, "TRAIN.MAX_STEPS", 9)) == 0
     assert last_checkpoint(tmp_path) == checkpoint_path(tmp_path, TrainingProgress(1, 3))
 
 
 def test_a_deterministic_run_uses_deterministic_algorithms(colour_videos: Path, tmp_path: Path) -> None:
-    cfg = tiny_config(colour_videos, tmp_path, *NO_DROPOUT, "DETERMINISTIC", True, "TRAIN.MAX_STEPS", 2)
+    cfg = tiny_config(
+        colour_videos, tmp_path, *NO_DROPOUT_OR_TEST, "DETERMINISTIC", True, "TRAIN.MAX_STEPS", 2
+    )
     assert run_forked(_is_deterministic, cfg) == 0
 
 

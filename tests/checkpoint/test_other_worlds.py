@@ -10,7 +10,7 @@ from slowfast.checkpoint.resume import RunIdentity, check_resumable, choose_glob
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.distributed.world import World
 from slowfast.errors import CheckpointError
-from tests.support.run_results import NO_DROPOUT, assert_same_end, log_of, metrics_of, run_nodes
+from tests.support.run_results import NO_DROPOUT_OR_TEST, assert_same_end, log_of, metrics_of, run_nodes
 from tests.support.tiny import tiny_config
 
 
@@ -18,10 +18,10 @@ def test_a_run_resumed_in_two_and_then_four_processes_sees_the_same_samples(
     colour_videos: Path, tmp_path: Path
 ) -> None:
     """The batch stays that of the first start, although the configuration has 4 clips per node."""
-    assert run_nodes(1, colour_videos, tmp_path / "one", *NO_DROPOUT) == [0]
+    assert run_nodes(1, colour_videos, tmp_path / "one", *NO_DROPOUT_OR_TEST) == [0]
     for size, steps in ((1, 4), (2, 9), (4, 0)):
         assert (
-            run_nodes(size, colour_videos, tmp_path / "more", *NO_DROPOUT, "TRAIN.MAX_STEPS", steps)
+            run_nodes(size, colour_videos, tmp_path / "more", *NO_DROPOUT_OR_TEST, "TRAIN.MAX_STEPS", steps)
             == [0] * size
         )
     one, more = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "more"))
@@ -46,7 +46,7 @@ def test_three_processes_are_resumed_bit_by_bit(colour_videos: Path, tmp_path: P
 def test_learning_rates_scaled_by_nodes_stay_those_of_the_first_start(
     colour_videos: Path, tmp_path: Path
 ) -> None:
-    options = (*NO_DROPOUT, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", True)
+    options = (*NO_DROPOUT_OR_TEST, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", True)
     assert run_nodes(2, colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 1) == [0, 0]
     assert run_nodes(1, colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 2) == [0]
     rates = [line["lr"] for line in metrics_of(tmp_path, "train_iter")]
@@ -56,7 +56,7 @@ def test_learning_rates_scaled_by_nodes_stay_those_of_the_first_start(
     # A change of the key takes effect, for the nodes of the first start.
     for scaled, lowest, highest in ((False, 0.04, 0.05), (True, 0.05, 0.1)):
         steps = len(rates) + 1
-        options = (*NO_DROPOUT, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", scaled, "TRAIN.MAX_STEPS", steps)
+        options = (*NO_DROPOUT_OR_TEST, "SOLVER.BASE_LR_SCALE_NUM_SHARDS", scaled, "TRAIN.MAX_STEPS", steps)
         assert run_nodes(1, colour_videos, tmp_path, *options) == [0]
         rates = [line["lr"] for line in metrics_of(tmp_path, "train_iter")]
         assert lowest < rates[-1] < highest

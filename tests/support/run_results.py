@@ -19,7 +19,7 @@ from slowfast.engine.run import run
 from tests.support.processes import run_all
 from tests.support.tiny import Tiny, tiny_config
 
-NO_DROPOUT = ("MODEL.DROPOUT_RATE", 0.0, "TEST.ENABLE", False)
+NO_DROPOUT_OR_TEST = ("MODEL.DROPOUT_RATE", 0.0, "TEST.ENABLE", False)
 
 
 def metrics_of(output: Path, kind: str) -> list[dict[str, Any]]:

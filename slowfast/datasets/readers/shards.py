@@ -17,6 +17,9 @@ from slowfast.datasets.shards.rows import Row
 from slowfast.errors import AnnotationError
 from slowfast.video.archive.member import member_name
 
+Member = tuple[str, Row]
+"""A shard, and one of its rows."""
+
 
 def read_shards(source: AnnotationSource) -> Annotations:
     """Reads the rows of the shards of a split; see :func:`slowfast.datasets.shards.find.find_shards`.
@@ -26,25 +29,24 @@ def read_shards(source: AnnotationSource) -> Annotations:
     """
     shards = find_shards(source.folder, source.split)
     rows = load_rows(shards)
-    for shard, own in zip(shards, rows, strict=True):
-        for row in own:
-            _check_labels(shard, row, source)
-    every = [row for own in rows for row in own]
-    if not every:
+    members = [(shard, row) for shard, own in zip(shards, rows, strict=True) for row in own]
+    for shard, row in members:
+        _check_labels(shard, row, source)
+    if not members:
         raise AnnotationError(f"{source.folder}: the shards of the split {source.split!r} contain no video")
     label_starts = None
     if source.multi_label:
-        counts = [len(row.labels) for row in every]
+        counts = [len(row.labels) for _, row in members]
         label_starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
     starts = np.concatenate([[0], np.cumsum([len(own) for own in rows], dtype=np.int64)])
     return Annotations(
         MemberPaths(shards, rows),
-        torch.tensor([label for row in every for label in row.labels], dtype=torch.int32),
+        torch.tensor([label for _, row in members for label in row.labels], dtype=torch.int32),
         label_starts,
         source.num_classes,
-        _segments(shards, rows),
-        groups=_groups(shards, rows),
-        shards=ShardOrder(starts, source.shuffle_shards, _find_twins(shards, rows)),
+        _segments(members),
+        groups=_groups(members),
+        shards=ShardOrder(starts, source.shuffle_shards, _find_twins(members)),
     )
 
 
@@ -59,39 +61,36 @@ def _check_labels(shard: str, row: Row, source: AnnotationSource) -> None:
         raise AnnotationError(f"{name}: has {len(row.labels)} labels; set DATA.MULTI_LABEL True")
 
 
-def _find_twins(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> tuple[str, str, str] | None:
+def _find_twins(members: Sequence[Member]) -> tuple[str, str, str] | None:
     """Returns two members that are copies of files of one path, and this path; None for different paths."""
     first: dict[str, tuple[str, str]] = {}
-    for shard, own in zip(shards, rows, strict=True):
-        for row in own:
-            other = first.setdefault(row.original, (shard, row.member)) if row.original else None
-            if other is not None and other != (shard, row.member):
-                return member_name(*other), member_name(shard, row.member), row.original
+    for shard, row in members:
+        other = first.setdefault(row.original, (shard, row.member)) if row.original else None
+        if other is not None and other != (shard, row.member):
+            return member_name(*other), member_name(shard, row.member), row.original
     return None
 
 
-def _groups(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> PathTable | None:
+def _groups(members: Sequence[Member]) -> PathTable | None:
     """Returns the group of each row; None where no row has one.
 
     A row without a group is in that of its file, as in lists: one group of all such rows would join videos
     that have nothing in common.
     """
-    every = [(shard, row) for shard, own in zip(shards, rows, strict=True) for row in own]
-    if not any(row.group for _, row in every):
+    if not any(row.group for _, row in members):
         return None
-    names = [row.group or row.original or member_name(shard, row.member) for shard, row in every]
+    names = [row.group or row.original or member_name(shard, row.member) for shard, row in members]
     return PathTable.from_strings(names)
 
 
-def _segments(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> Tensor | None:
+def _segments(members: Sequence[Member]) -> Tensor | None:
     """Returns (N, 2) float64; None where no row has a segment.
 
     Raises:
         AnnotationError: where only some rows have one.
     """
-    every = [(shard, row) for shard, own in zip(shards, rows, strict=True) for row in own]
-    without = [(shard, row) for shard, row in every if row.segment is None]
-    if len(without) == len(every):
+    without = [(shard, row) for shard, row in members if row.segment is None]
+    if len(without) == len(members):
         return None
     if without:
         shard, row = without[0]
@@ -99,4 +98,4 @@ def _segments(shards: Sequence[str], rows: Sequence[Sequence[Row]]) -> Tensor | 
             f"{member_name(shard, row.member)}: has no 'start' and 'end', but other videos have them; give "
             "them to all, or to none"
         )
-    return torch.tensor([row.segment for _, row in every], dtype=torch.float64)
+    return torch.tensor([row.segment for _, row in members], dtype=torch.float64)

@@ -63,8 +63,9 @@ def set_feature_statistics(
     wide = widest_float(world.device)
     count = torch.zeros((), dtype=wide, device=world.device)
     sums = torch.zeros(2, model.feature_dim, dtype=wide, device=world.device)
-    was_training = model.training  # type: ignore[attr-defined]
-    model.eval()  # type: ignore[attr-defined]
+    network: Any = model
+    was_training = network.training
+    network.eval()
     cast(TrainingSampler, loader.batch_sampler).set_position(0, 0)
     for batch in loader:
         if batch.num_clips == 0:
@@ -77,7 +78,7 @@ def set_feature_statistics(
         rows = torch.cat([features.reshape(-1, model.feature_dim).to(wide) for features in clips])
         count += len(rows)
         sums += torch.stack([rows.sum(dim=0), rows.square().sum(dim=0)])
-    model.train(was_training)  # type: ignore[attr-defined]
+    network.train(was_training)
     count, sums = world.all_reduce_sum(count), world.all_reduce_sum(sums)
     if count == 0:
         raise DataError("no training clip could be read, so that features cannot be standardised")
