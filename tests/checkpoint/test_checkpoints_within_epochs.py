@@ -49,7 +49,7 @@ def test_the_lowest_errors_of_a_resumed_run_are_those_of_the_whole_run(
 
 def test_the_highest_top_1_is_that_of_comparable_validations(colour_videos: Path, tmp_path: Path) -> None:
     """A disk that is lost for a minute leaves the scores of a few videos, which may all be right."""
-    options = (*NO_DROPOUT, "TEST.ENABLE", False, "TRAIN.MAX_STEPS")
+    options = (*NO_DROPOUT_OR_TEST, "TRAIN.MAX_STEPS")
     assert run(tiny_config(colour_videos, tmp_path, *options, 6)) == 0
     last = last_checkpoint(tmp_path)
     assert last is not None
