@@ -253,14 +253,16 @@ def test_results_replace_neither_a_video_nor_the_model(
     assert kept == {path: path.read_bytes() for path in kept}
 
 
-def test_lists_of_path_and_label_name_the_way_to_give_them(
+def test_archives_and_lists_of_path_and_label_name_the_way_to_give_them(
     published: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = clips / "test.csv"
     table.write_text(f"{clips}/a.mp4 0\n{clips}/lost.mp4 1\n")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(table.read_bytes())))
-    assert predict_on_cpu([str(published), str(table), "-"]) == 1
+    (archive := clips / "a.ZIP").touch()
+    assert predict_on_cpu([str(published), str(table), str(archive), "-"]) == 1
     shown = capsys.readouterr().err
+    assert f"{archive}: is an archive and not a video; unpack it, and give the folder" in shown
     remedy = "give the paths alone, such as by cut -d' ' -f1 LIST | vtn predict SOURCE -"
     assert f"{table}: is a text and not a video; if it is a list of `path label`, {remedy}" in shown
     assert f"{clips}/a.mp4 0: does not exist, but {clips}/a.mp4 does; for a line `path label`" in shown

@@ -37,6 +37,7 @@ _ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|srt|udp)://\S+", re.IGNORECASE)
 _ENDLESS = ("rtsp", "rtmp", "srt", "udp")
 _PATTERN = frozenset("*?[")
 _LISTS = (".csv", ".tsv", ".txt")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 _PATH_AND_LABEL = re.compile(r"(.*[^\s,])[\s,]+\S+")
 ADDRESS_HINT = "an address begins with http, https, rtsp, rtsps, rtmp, rtmps, srt or udp, and ://"
 _GIVE_PATHS = "give the paths alone, such as by cut -d' ' -f1 LIST | vtn predict SOURCE -"
@@ -276,11 +277,13 @@ def _expand_path(path: str, ignored: list[str]) -> Iterator[VideoSource]:
 
 
 def _find_mistake(path: str) -> str:
-    """Returns what to do with an address, a list of videos or a line of one; empty: the path is neither."""
+    """Returns what to do with an address, an archive, a list of videos or a line of one; empty: neither."""
     if is_unknown_address(path):
         return f"does not exist; {ADDRESS_HINT}"
     if path.lower().endswith(_LISTS) and os.path.isfile(path):
         return f"is a text and not a video; if it is a list of `path label`, {_GIVE_PATHS}"
+    if path.lower().endswith(_ARCHIVES) and os.path.isfile(path):
+        return "is an archive and not a video; unpack it, and give the folder"
     line = _PATH_AND_LABEL.fullmatch(path)
     if line and os.path.exists(line[1]) and not os.path.exists(path):
         return f"does not exist, but {line[1]} does; for a line `path label` of a list, {_GIVE_PATHS}"
