@@ -207,7 +207,10 @@ class FeatureFile:
                 temporary.touch()
         self.path.touch()
         text = json.dumps(description, indent=2) + "\n"
-        write_text(self._json, text) if self._durable else self._json.write_text(text, encoding="utf-8")
+        if self._durable:
+            write_text(self._json, text)
+        else:
+            self._json.write_text(text, encoding="utf-8")
 
     def _count_rows(self) -> int:
         """Returns the rows that are on the disk and counted by the header; 0 for a file of another form."""
