@@ -95,11 +95,15 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
 
     # Imported here, so that --help and wrong arguments are answered at once.
     from slowfast.config import load_config
+    from slowfast.config.check_run import check_output
+    from slowfast.errors import ConfigError
     from slowfast.exit_status import run_command
 
     def work() -> int:
         switched = ["TRAIN.ENABLE", "True", "TEST.ENABLE", str(args.test)]
         cfg = load_config(args.cfg, [*args.overrides, *switched])
+        if problems := [*check_output(cfg)]:
+            raise ConfigError(*problems)
         from slowfast.interrupt import Interrupt, Interrupted
         from slowfast.log import setup_logging
         from slowfast.probe.run import ProbeOptions, probe

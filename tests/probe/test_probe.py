@@ -221,6 +221,14 @@ def test_the_command_prints_table_and_conclusion(
     assert f"best setting: {folder}/chosen.yaml" in printed
 
 
+def test_an_output_folder_that_cannot_be_made_is_refused(
+    videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--cfg", "PRETRAINED_DEMO", *keys(videos, videos / "test.csv/probe")]
+    assert cli.main(arguments) == 2
+    assert "test.csv is not a folder; choose another folder" in capsys.readouterr().err
+
+
 def test_a_model_without_candidates_is_refused(videos: Path, tmp_path: Path) -> None:
     cfg = load_config("SLOW_8x8_R50", ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False"])
     with pytest.raises(ConfigError, match="must be a model that a project has candidates for"):
