@@ -65,8 +65,8 @@ def _claim(folder: Path, wanted: Manifest, stack: ExitStack) -> Manifest:
             stack.enter_context(hold_lock(mark, 0))
     except OSError as error:
         raise DataError(
-            f"DATA.FEATURES = {str(folder)!r}: cannot be written ({error.strerror}); choose another folder, or, "
-            "where its features are complete, leave out the extraction"
+            f"DATA.FEATURES = {str(folder)!r}: cannot be written ({error.strerror}); choose another folder, "
+            "or, where its features are complete, leave out the extraction"
         ) from error
     return manifest
 
