@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slowfast.features.cache import FeatureNames, Manifest, Variant, describe_differences
+from slowfast.features.cache import (
+    FeatureNames,
+    Manifest,
+    Variant,
+    by_scaling,
+    describe_differences,
+    features_path,
+)
+from slowfast.video.archive.member import TarMember
 
 CACHED = Manifest(
     source={"name": "vit"}, feature_dim=8, dtype="float16", fps=5.0, mean=(0.5,) * 3, std=(0.5,) * 3,
@@ -56,3 +65,41 @@ def test_arguments_may_be_in_another_order() -> None:
 def test_a_folder_whose_name_begins_as_the_root_is_outside_of_it() -> None:
     assert FeatureNames(["/data/v"])("/data/v/a.mp4") == "a.mp4"
     assert FeatureNames(["/data/v"])("/data/videos/a.mp4") == "data/videos/a.mp4"
+
+
+def test_an_empty_root_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set without DATA.PATH_PREFIX has an empty one."""
+    monkeypatch.chdir(tmp_path)
+    video = str(tmp_path / "a.mp4")
+    assert FeatureNames([""])(video) == video.removeprefix("/")
+    (tmp_path / "videos").mkdir()
+    assert FeatureNames(["videos"])(str(tmp_path / "videos/a.mp4")) == "a.mp4"
+
+
+def test_a_member_of_an_archive_has_the_name_of_its_file() -> None:
+    names = FeatureNames(["/data"])
+    assert names(TarMember.at("/data/train/0.tar", "7.mp4", 512, 9, original="bow/a.mp4")) == "bow/a.mp4"
+    assert names(TarMember.at("/data/train/0.tar", "7.mp4", 512, 9)) == "train/0/7.mp4"
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_names_up_to_241_bytes_are_kept_and_longer_ones_end_in_a_hash(letter: str) -> None:
+    variant, size = Variant(32, 32), len(letter.encode())
+    longest = letter * (241 // size)
+    assert features_path("cache", variant, longest).stem == longest
+    long = [features_path("cache", variant, letter * (241 // size + more)).stem for more in (1, 2)]
+    assert long[0] != long[1]
+    assert all(name.startswith(letter * 90) and len(name.encode()) <= 241 for name in long)
+
+
+def test_crops_of_one_scaling_are_made_together() -> None:
+    variants = [
+        Variant(40, 32),
+        Variant(32, 32),
+        Variant(40, 32, flip=True),
+        Variant(40, 32, interpolation="bicubic"),
+        Variant(40, 32, picture_multiple=16),
+    ]
+    groups = list(by_scaling(variants))
+    assert [variants[0], variants[2]] in groups
+    assert sorted(map(len, groups)) == [1, 1, 1, 2]
