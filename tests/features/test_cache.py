@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slowfast.errors import DataError
 from slowfast.features.cache import (
     FeatureNames,
     Manifest,
@@ -103,3 +105,53 @@ def test_crops_of_one_scaling_are_made_together() -> None:
     groups = list(by_scaling(variants))
     assert [variants[0], variants[2]] in groups
     assert sorted(map(len, groups)) == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        (Variant(256, 224, 1, 3), "short256-crop224-2of3"),
+        (Variant(256, 224, flip=True, interpolation="bicubic"), "short256-crop224-1of1-flip-bicubic"),
+        (Variant(256, 224, picture_multiple=1), "short256-whole"),
+        (
+            Variant(256, 224, flip=True, interpolation="bicubic", picture_multiple=16),
+            "short256-whole-by16-flip-bicubic",
+        ),
+    ],
+)
+def test_the_folders_of_variants_keep_their_names(variant: Variant, name: str) -> None:
+    """Caches of earlier versions are read by them."""
+    assert variant.name == name
+
+
+def test_a_manifest_without_newer_keys_is_that_of_an_earlier_version(tmp_path: Path) -> None:
+    CACHED.write(tmp_path)
+    text = (tmp_path / "manifest.json").read_text()
+    assert "num_tokens" not in text
+    assert "picture_multiple" not in text
+    assert Manifest.read(tmp_path) == CACHED
+    newer = replace(CACHED, num_tokens=4, variants=(Variant(32, 32, picture_multiple=2),))
+    newer.write(tmp_path)
+    assert Manifest.read(tmp_path) == newer
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace('"format": 1', '"format": 2'), "format = 2: must be 1; extract"),
+        (lambda text: text.replace("float16", "int8"), "dtype = 'int8': must be one of"),
+        (lambda text: text.replace('"format": 1,', ""), "cannot be read .KeyError"),
+        (lambda text: text.replace('"fps"', '"rate"'), "cannot be read .TypeError"),
+        (lambda text: "[" * 100_000, "cannot be read .RecursionError"),
+        (lambda text: '"text"', "cannot be read .AttributeError"),
+        (lambda text: text[:-9], "cannot be read .JSONDecodeError"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_refused(
+    change: Callable[[str], str], message: str, tmp_path: Path
+) -> None:
+    CACHED.write(tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(DataError, match=message):
+        Manifest.read(tmp_path)
