@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -97,9 +97,15 @@ class SplitEvaluator:
                     interrupt=self.interrupt,
                     on_batch=count,
                 )
-        if evaluation is not None:
-            evaluation.check_complete(self.dataset.num_videos)
-        return evaluation
+        if evaluation is None:
+            return None
+        evaluation.check_complete(self.dataset.num_videos)
+        # Scores that are not finite are found without the data set, which knows the paths.
+        named = (
+            replace(video, path=video.path or self.dataset.paths[video.video_id])
+            for video in evaluation.broken
+        )
+        return replace(evaluation, broken=tuple(named))
 
 
 def build_evaluation_loader(

@@ -87,6 +87,26 @@ def test_a_checkpoint_without_its_batch_and_its_list_is_resumed_by_any_world(tmp
     assert check_resumable(state, identity, source=tmp_path, forced=False) == state.progress
 
 
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("TRAIN", "DATASET"),
+        ("AUG", "NUM_SAMPLE"),
+        ("DATA_LOADER", "TRAIN_SAMPLER"),
+        ("DATA", "SHUFFLE_SHARDS"),
+    ],
+)
+def test_a_key_that_changes_the_order_of_samples_restarts_the_epoch_if_forced(
+    section: str, key: str, tmp_path: Path
+) -> None:
+    """The steps of the epoch so far were on other samples than those that would now be left out."""
+    before, after = (f"{section}: {{{key}: {value}}}" for value in (1, 2))
+    state, identity = saved(before, 4), RunIdentity(after, 0, 4, "")
+    with pytest.raises(CheckpointError, match=rf"cannot be resumed with {section}\.{key}: 1 → 2; restore"):
+        check_resumable(state, identity, source=tmp_path, forced=False)
+    assert check_resumable(state, identity, source=tmp_path, forced=True) == TrainingProgress(1, 0)
+
+
 def test_another_batch_size_is_accepted_for_the_same_global_batch_only_unless_forced(tmp_path: Path) -> None:
     state = saved(tiny_config(tmp_path, tmp_path, "TRAIN.BATCH_SIZE", 12).dump(), 12)
     half = ("TRAIN.BATCH_SIZE", 6)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from slowfast.checkpoint.best import best_of
 from slowfast.checkpoint.storage import list_checkpoints
@@ -15,8 +17,8 @@ from slowfast.engine.training.train_step import Correct, StepResult
 from slowfast.engine.training.training_log import _Sums, describe_epoch, describe_validation
 from slowfast.errors import DataError
 from slowfast.log import CountOf
-from tests.support.run_results import metrics_of
-from tests.support.tiny import tiny_config
+from tests.support.run_results import log_of, metrics_of
+from tests.support.tiny import Tiny, tiny_config
 
 
 def test_the_line_of_an_epoch_gives_no_advice() -> None:
@@ -54,6 +56,22 @@ def test_a_validation_without_a_scored_video_has_no_result(colour_videos: Path, 
     assert best_of(list_checkpoints(tmp_path / "out")) is None
     events = EventAccumulator(str(tmp_path / "out" / "runs-kinetics")).Reload()
     assert "Val/top1_err" not in events.Tags()["scalars"]
+
+
+def test_a_video_without_finite_scores_is_named_by_its_path(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Tiny.forward
+
+    def without_scores(model: Tiny, *inputs: Any) -> Tensor:
+        logits = forward(model, *inputs)
+        return logits if model.training else logits * float("nan")
+
+    monkeypatch.setattr(Tiny, "forward", without_scores)
+    options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False)
+    assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
+    first = (colour_videos / "val.csv").read_text().split()[0]
+    assert f"  {first}: not finite (the scores of view 0" in log_of(tmp_path)
 
 
 def test_steps_that_are_all_skipped_have_no_accuracy() -> None:
