@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,9 @@ from tests.support.videos import write_csv, write_video
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
+# On a busy machine any example may take seconds.
+hypothesis.settings.register_profile("any duration", deadline=None)
+hypothesis.settings.load_profile("any duration")
 # Processes that tests fork compute gradients. Torch refuses that where the first gradient of this process was
 # computed after a FakeTensorMode, as torch.export uses it, had given torch a device without memory.
 if not torch.cuda.device_count():

@@ -65,7 +65,7 @@ def test_mean_average_precision_agrees_with_scikit_learn() -> None:
     assert np.isnan(average_precisions(scores[:0], targets[:0])).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
 def test_metrics_of_classes_agree_with_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     labels, predicted = (np.array(column) for column in zip(*pairs, strict=True))
@@ -81,7 +81,7 @@ def test_metrics_of_classes_agree_with_scikit_learn(pairs: list[tuple[int, int]]
     assert balanced_accuracy(predicted, labels) == pytest.approx(balanced)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60))
 def test_auroc_agrees_with_scikit_learn_for_equal_scores_too(pairs: list[tuple[bool, int]]) -> None:
     targets, scores = np.array([t for t, _ in pairs]), np.array([s / 7 for _, s in pairs])

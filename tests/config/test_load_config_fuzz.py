@@ -15,9 +15,7 @@ from slowfast.config import get_default_config, load_config
 from slowfast.errors import ConfigError
 from slowfast.models.losses import LOSS_REGISTRY
 
-SETTINGS = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SETTINGS = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SECTIONS = ["TRAIN", "DATA", "SOLVER", "VTN", "VTN.BACKBONE.ARGS", "AUG", "_BASE_", "NUM_GPUS", "NOTHING"]
 KEYS = ["BATCH_SIZE", "STEPS", "ENABLE", "BACKBONE", "HIDDEN_DIM", "LONGFORMER", "ARGS", "MEAN", "X"]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates()

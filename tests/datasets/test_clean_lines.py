@@ -81,7 +81,7 @@ def contents(found: Annotations | str) -> object:
     return list(found.paths), found.labels().tolist(), segments, groups
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(lists())
 @example(("0\t .mp4\t0\n", "\t", False))  # a blank after a tab in the path
 def test_clean_lines_give_the_rows_of_the_grammar(given_list: tuple[str, str, bool]) -> None:

@@ -15,7 +15,7 @@ from slowfast.errors import UsageError
 from slowfast.preparation.folds import make_folds
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 11)), min_size=30, max_size=80),
     st.integers(2, 5),

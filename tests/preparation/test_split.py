@@ -46,7 +46,7 @@ def test_groups_of_one_class_each_share_their_remainders() -> None:
     assert [sizes[part] for part in range(3)] == pytest.approx([240, 30, 30], abs=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=60),
     st.sampled_from([[0.9, 0.1], [0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.25] * 4, [0.62, 0.3, 0.05, 0.03]]),

@@ -13,7 +13,7 @@ from slowfast.errors import DataError
 from slowfast.probe.folds import check_disjoint, group_folds, stratified_subset
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=30, max_size=80), st.integers(2, 4))
 def test_no_group_is_divided_and_every_fold_has_videos(videos: list[tuple[int, int]], folds: int) -> None:
     labels = [label for label, _ in videos] + [0, 1, 2] * 10

@@ -80,7 +80,7 @@ def defined_lr(solver: dict[str, Any], epoch: float, scale: float) -> float:
     return start + (plain(warmup) - start) / warmup * epoch
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     name=st.sampled_from(["cosine", "steps_with_relative_lrs"]),
     warmup=st.sampled_from([0.0, 0.5, 2.0, 3.7, 5.0]),

@@ -38,7 +38,7 @@ def test_the_square_root_is_between_both() -> None:
         assert abs(drawn[label] - exact) < 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 3), min_size=8, max_size=60), st.floats(0, 1), st.integers(0, 5))
 def test_samples_of_a_class_occur_equally_often_or_once_more(
     labels: list[int], power: float, epoch: int

@@ -195,7 +195,7 @@ def test_views_of_a_video_of_varying_rate_are_placed_evenly_in_time() -> None:
     target_fps=st.floats(1, 60),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_plans_of_any_frame_times(gaps: list[int], num_frames: int, target_fps: float, seed: int) -> None:
     seconds = np.concatenate([[0], np.cumsum(gaps[:-1])]) / 1000
     times = FrameTimes(seconds, sum(gaps) / 1000)
@@ -242,7 +242,7 @@ def test_the_frame_on_screen_at_a_time() -> None:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     gaps=st.lists(st.floats(1e-5, 0.1), min_size=1, max_size=20),
     fraction=st.floats(0, 0.45),
@@ -258,7 +258,7 @@ def test_the_frame_on_screen_at_any_frame_rate(gaps: list[float], fraction: floa
     np.testing.assert_array_equal(rounded.at_seconds(starts)[wide], np.arange(len(gaps))[wide])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     total=st.integers(1, 200), num_frames=st.integers(1, 64), seed=st.integers(0, 5), constant=st.booleans()
 )

@@ -46,7 +46,7 @@ def test_a_full_disk_is_one_error_and_keeps_earlier_checkpoints(colour_videos: P
         first = run.output / "checkpoints" / "checkpoint_epoch_00001.pyth"
         wait_until(first.exists)
         ballast = tmp_path / "disk" / "ballast"
-        with ballast.open("wb") as file, pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match="No space left"), ballast.open("wb") as file:
             file.write(bytes(1 << 20))
         assert node.wait(120) == 1
         assert "the disk is full" in node.printed

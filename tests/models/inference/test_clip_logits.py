@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -42,7 +42,6 @@ def build_batch(values: list[int]) -> Batch:
     return collate(clips)
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(st.integers(0, 9), min_size=1, max_size=8),
     bad=st.sets(st.integers(0, 9)),

@@ -43,7 +43,7 @@ def distance(some: Tensor, exact: Tensor) -> float:
     return float((some.double() - exact).norm() / exact.norm())
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     batch=st.integers(1, 5), heads=st.integers(1, 3), queries=st.integers(1, 40), keys=st.integers(2, 40),
     scores_at_once=st.sampled_from([1, 2000, 1 << 20]),
@@ -74,7 +74,7 @@ def test_errors_against_float64_grow_with_the_scores(deviation: float, bound: fl
         assert distance(one, truth) < bound
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(queries=st.integers(1, 20), keys=st.integers(1, 20), seed=st.integers(0, 99))
 def test_masked_products_equal_attention(queries: int, keys: int, seed: int) -> None:
     inputs = tuple(x.double() for x in random_inputs(2, 2, queries, keys))

@@ -14,7 +14,7 @@ from slowfast.models.objective.class_weights import count_classes, log_priors, w
 COUNTS = st.lists(st.integers(1, 1000), min_size=1, max_size=8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(counts=COUNTS)
 def test_balanced_weights_are_those_of_scikit_learn(counts: list[int]) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
@@ -23,7 +23,7 @@ def test_balanced_weights_are_those_of_scikit_learn(counts: list[int]) -> None:
     assert found == pytest.approx(expected)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(counts=COUNTS, beta=st.sampled_from([0.0, 0.9, 0.9999]))
 def test_weights_of_effective_numbers_have_the_papers_ratios_and_a_mean_of_one(
     counts: list[int], beta: float

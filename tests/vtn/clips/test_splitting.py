@@ -109,7 +109,7 @@ def test_an_encoder_that_needs_full_clips_sees_the_last_frame_repeated() -> None
     torch.testing.assert_close(features, model.encode_frames(filled)[:, :6], atol=1e-6, rtol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     T=st.integers(1, 30),
     stride=st.sampled_from([2, 4, 8]),

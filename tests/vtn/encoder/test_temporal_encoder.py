@@ -82,7 +82,7 @@ def hugging_face_cls(
     return output.last_hidden_state[:, 0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     frames=st.integers(1, 150),
     clips=st.integers(1, 3),

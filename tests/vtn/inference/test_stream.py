@@ -97,7 +97,7 @@ def test_a_window_shorter_than_a_frame_keeps_the_newest_frame() -> None:
     assert stream.scores().shape == (CLASSES,)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     distances=st.lists(st.floats(0.002, 3), min_size=1, max_size=24),
     pushes=st.lists(st.integers(1, 5), min_size=24, max_size=24),
@@ -119,7 +119,7 @@ def test_kept_seconds_are_the_last_seconds(distances: list[float], pushes: list[
         first = rows.stop
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     start=st.floats(0, 1e5),
     fiftieths=st.lists(st.integers(1, 5), min_size=12, max_size=24),

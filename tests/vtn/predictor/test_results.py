@@ -89,7 +89,7 @@ def test_a_stopped_prediction_continues(
     assert f"; 4 videos had scores in {lines}" in printed
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_killed_prediction_continues_from_any_byte(
     data: st.DataObject, published: Path, clips: Path, tmp_path: Path

@@ -76,7 +76,7 @@ def dense_band(
 
 
 @given(T=st.integers(1, 40), M=st.integers(1, 7), half=st.integers(1, 12))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_window_counts_frames(T: int, M: int, half: int) -> None:
     generator = torch.Generator().manual_seed(T)
     query, key, value = torch.randn(3, 2, T * M, 2, 4, generator=generator, dtype=torch.float64)

@@ -35,7 +35,7 @@ def build(name: str, **options: Any) -> Any:
     h=st.integers(1, 15), w=st.integers(1, 15), rows=st.integers(1, 7), columns=st.integers(1, 7),
     seed=st.integers(0, 100),
 )  # fmt: skip
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_cells_are_those_of_adaptive_average_pooling(
     h: int, w: int, rows: int, columns: int, seed: int
 ) -> None:
@@ -52,7 +52,6 @@ def test_sums_of_cells_are_not_rounded_to_the_dtype_of_autocast() -> None:
 
 
 @given(rows=st.integers(1, 30), columns=st.integers(1, 30), patch=st.sampled_from([8, 14, 16]))
-@settings(deadline=None)
 def test_the_grid_of_patches_follows_from_their_number(rows: int, columns: int, patch: int) -> None:
     assert grid_of(rows * columns, rows * patch, columns * patch) == (rows, columns)
 
@@ -241,7 +240,7 @@ class _Stopped(torch.autograd.Function):
 
 
 @given(steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 4)), max_size=8))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_weights_without_influence_are_those_without_gradient(steps: list[tuple[int, int, int]]) -> None:
     """Programs on four values: sums, products, halves, copies without gradient, functions that stop it."""
     weights = {f"w{i}": torch.ones(4, device="meta", requires_grad=True) for i in range(4)}
