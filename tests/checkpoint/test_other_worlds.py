@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,14 +98,18 @@ def test_a_checkpoint_without_its_batch_and_its_list_is_resumed_by_any_world(tmp
     ],
 )
 def test_a_key_that_changes_the_order_of_samples_restarts_the_epoch_if_forced(
-    section: str, key: str, tmp_path: Path
+    section: str, key: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The steps of the epoch so far were on other samples than those that would now be left out."""
     before, after = (f"{section}: {{{key}: {value}}}" for value in (1, 2))
     state, identity = saved(before, 4), RunIdentity(after, 0, 4, "")
     with pytest.raises(CheckpointError, match=rf"cannot be resumed with {section}\.{key}: 1 → 2; restore"):
         check_resumable(state, identity, source=tmp_path, forced=False)
+    ended = replace(state, progress=TrainingProgress(2))
+    assert check_resumable(ended, identity, source=tmp_path, forced=True) == TrainingProgress(2)
+    assert "restarts" not in caplog.text
     assert check_resumable(state, identity, source=tmp_path, forced=True) == TrainingProgress(1, 0)
+    assert "step 2 of epoch 2 is not valid in the changed run: epoch 2 restarts" in caplog.text
 
 
 def test_another_batch_size_is_accepted_for_the_same_global_batch_only_unless_forced(tmp_path: Path) -> None:
