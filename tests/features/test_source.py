@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from slowfast.features.source import describe_source, find_change, is_same_source
@@ -128,7 +128,6 @@ def test_other_content_of_the_same_size_is_a_change(tmp_path: Path, size: int, p
     assert not is_same_source(path, recorded), "an extraction compares the times, too"
 
 
-@settings(deadline=None)  # the first call makes the folder of the test
 @given(before=st.integers(0, 50), after=st.integers(0, 50))
 def test_a_file_has_changed_where_its_size_has(
     tmp_path_factory: pytest.TempPathFactory, before: int, after: int
