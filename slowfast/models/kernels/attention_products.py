@@ -1,7 +1,8 @@
-"""Attention as plain matrix products, for training in 16 bits on a processor.
+"""Attention as plain matrix products, for training in bfloat16 on a processor.
 
-The backward pass of torch's own kernel does not use a processor's matrix instructions for 16 bits. Products
-do: with AVX-512 and AMX, forward and backward of 197 tokens in bfloat16 take half of the time.
+The backward pass of torch's own kernel does not use a processor's matrix instructions for bfloat16. Products
+do: forward and backward of 197 tokens take half of the time with AVX-512 and AMX, and 0.5 to 0.9 of it with
+AVX-512 and bfloat16 alone. In float16 they would take 2.3 times as long there.
 
 Scores are rounded to 16 bits before the softmax, as in any attention of single operations under autocast;
 torch's kernel keeps them in float32. With scores of standard deviation 1, 6 and 12, gradients in bfloat16
@@ -35,22 +36,18 @@ _LOCK = threading.Lock()
 # The function of torch, once per context that is open in any thread.
 _originals: list[Callable[..., Tensor]] = []
 
-_REDUCED = (torch.bfloat16, torch.float16)
-
 
 def products_are_faster(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Returns whether products are the faster way for query (B, N, Q, E), key and value (B, N, S, E).
 
     Inputs that autocast would cast to another dtype are left to torch.
     """
-    dtype = query.dtype
     return (
         is_cpu(query.device)
         and is_cpu(key.device)
         and is_cpu(value.device)
-        and dtype in _REDUCED
-        and key.dtype == value.dtype == dtype
-        and (not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") == dtype)
+        and query.dtype == key.dtype == value.dtype == torch.bfloat16
+        and (not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") == torch.bfloat16)
         and torch.is_grad_enabled()
         and key.shape[-2] <= MAX_TOKENS
     )

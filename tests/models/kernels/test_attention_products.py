@@ -96,7 +96,7 @@ def test_dropped_weights_are_scaled_up() -> None:
 
 
 def test_which_calls_compute_by_products() -> None:
-    """Others stay as they are: float32, many tokens, masks, other scales, and calls without gradients."""
+    """As they are stay other dtypes, many tokens, masks, other scales, and calls without gradients."""
 
     def name(inputs: tuple[Tensor, ...], **options: object) -> str:
         with attention_by_products():
@@ -113,6 +113,7 @@ def test_which_calls_compute_by_products() -> None:
         name(random_inputs(1, 1, 4, 4), attn_mask=torch.ones(4, 4, dtype=torch.bool)),
         name(random_inputs(1, 1, 4, 4), dropout_p=0.5),
         name(tuple(x.float().detach() for x in random_inputs(1, 1, 4, 4))),
+        name(tuple(x.half().detach() for x in random_inputs(1, 1, 4, 4))),
     ):
         assert others != "_ProductsBackward"
     with torch.no_grad():
