@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from slowfast.checkpoint.restore import restore_average
+from slowfast.checkpoint.resume import start_from_file
+from slowfast.checkpoint.state import TrainingProgress
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
@@ -68,3 +72,14 @@ def test_averaged_weights_of_another_model_are_refused(saved: dict[str, torch.Te
     average = WeightAverage(torch.nn.Linear(2, 3), decay=0.5)
     with pytest.raises(CheckpointError, match=rf"a\.pyth: its averaged weights {problem}.*MODEL_EMA"):
         restore_average(average, {"updates": 3, "weights": saved}, source=Path("a.pyth"))
+
+
+def test_the_average_of_a_run_that_starts_from_weights_starts_with_them(tmp_path: Path) -> None:
+    model, trained = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+    torch.save({"model_state": trained.state_dict()}, tmp_path / "weights.pyth")
+    run: Any = SimpleNamespace(model=model, average=WeightAverage(model, decay=0.5))
+    path = str(tmp_path / "weights.pyth")
+    start_from_file(run, path, epoch_reset=True, reset_head=False, end=TrainingProgress(3))
+    torch.testing.assert_close(
+        run.average.state_dict()["weights"], dict(trained.state_dict()), rtol=0, atol=0
+    )
