@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slowfast.datasets.text_files import CLASSES_FILE, read_json
+from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json
 from slowfast.datasets.video_folder import (
     describe_others,
     find_class_folders,
@@ -151,7 +151,7 @@ def _table_rows(
     """Returns the rows of a table, the videos without a label, and the indices, where labels are names."""
     labels = read_labels(args)
     names = sorted({name for found in labels.values() for name in found})
-    is_numbered = all(name.isdecimal() for name in names)
+    is_numbered = all(parse_index(name) is not None for name in names)
     indices = {} if is_numbered else _number_classes(names, args.folder, classes_file)
     joint = ";" if args.separator == "," else ","
     rows = [
