@@ -121,7 +121,7 @@ def test_a_process_whose_answer_is_not_taken_decodes_no_other_video(videos: Path
         source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
         with source.open() as video:
             expected = video.read(np.arange(3))
-            chunks = video.read_chunks(np.arange(20), 2)
+            chunks: Any = video.read_chunks(np.arange(20), 2)
             next(chunks)
         with source.open() as video:
             assert np.array_equal(video.read(np.arange(3)), expected)
