@@ -189,14 +189,15 @@ def test_the_page_sends_the_last_choice_and_no_file_above_the_limit(tmp_path: Pa
     page = resources.files("vtn.serving").joinpath("page.html").read_text()
     script = """const sent = [], answers = {
   health: { classes: 2, model: "M", max_upload_bytes: 1e6, max_video_seconds: 60 },
-  examples: [{ number: 0, name: "slow.mp4" }, { number: 1, name: "fast.mp4" }],
+  examples: ["slow.mp4", "lost.mp4", "fast.mp4"].map((name, number) => ({ number, name })),
 };
 let release;
 const released = new Promise(done => { release = done; });
-fetch = async path => ({ ok: true, json: async () => answers[path], blob: async () => {
-  if (path === "examples/0") await released;
-  return new Blob(["x"]);
-} });
+fetch = async path => ({
+  ok: path !== "examples/1",
+  json: async () => { if (path in answers) return answers[path]; await released; return { error: "lost" }; },
+  blob: async () => { if (path === "examples/0") await released; return new Blob(["x"]); },
+});
 XMLHttpRequest = class {
   upload = {}; open() {} abort() {}
   send(form) { sent.push(form.get("video").name); }
@@ -205,6 +206,7 @@ const later = () => new Promise(done => setTimeout(done));
 start().then(async () => {
   for (const button of $("examples").querySelectorAll("button")) button.click();
   await later(); release(); await later();
+  document.body.dataset.told = $("status").textContent;
   take([new File([new ArrayBuffer(2e6)], "large.mp4")]);
   document.body.dataset.sent = sent;
 });
@@ -213,6 +215,7 @@ start().then(async () => {
     file.write_text(page.replace("start().catch(explain);\n</script>", f"{script}</script>"))
     dump = dump_page(file.as_uri(), tmp_path / "profile")
     assert re.findall(r'data-sent="([^"]*)"', dump) == ["fast.mp4"]
+    assert re.findall(r'data-told="([^"]*)"', dump) == ["Sending fast.mp4 …"]
     assert "<b>the video is larger than 1 MB</b>" in dump
 
 
