@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -153,13 +154,17 @@ def _table_rows(
     names = sorted({name for found in labels.values() for name in found})
     is_numbered = all(parse_index(name) is not None for name in names)
     indices = {} if is_numbered else _number_classes(names, args.folder, classes_file)
-    joint = ";" if args.separator == "," else ","
     rows = [
-        [path, joint.join(name if is_numbered else str(indices[name]) for name in found)]
+        [path, _join((indices.get(name, name) for name in found), args.separator)]
         for path, found in labels.items()
         if found
     ]
     return rows, [path for path, found in labels.items() if not found], indices
+
+
+def _join(labels: Iterable[object], separator: str) -> str:
+    """Returns the labels of a video as one column of a list with this separator."""
+    return (";" if separator == "," else ",").join(map(str, labels))
 
 
 def _number_classes(names: list[str], source: str, classes_file: str) -> dict[str, int]:
@@ -211,7 +216,6 @@ def _official_rows(
             "--dataset shards: must be a data set of files, since a list cannot name videos in archives; "
             "train with TRAIN.DATASET shards instead"
         )
-    joint = ";" if separator == "," else ","
     groups = list(annotations.groups or ())
     rows = []
     for i, path in enumerate(annotations.paths):
@@ -221,7 +225,7 @@ def _official_rows(
             first, last = annotations.label_starts[i : i + 2].tolist()
             labels = annotations.label_values[first:last].tolist()
         segment = annotations.segment(i) or ()
-        rows.append([path, joint.join(map(str, labels)), *map(repr, segment), *groups[i : i + 1]])
+        rows.append([path, _join(labels, separator), *map(repr, segment), *groups[i : i + 1]])
     segments = [START, END] if annotations.segments is not None else []
     indices = {name: index for index, name in enumerate(annotations.class_names)}
     return rows, [PATH, LABEL, *segments, *([GROUP] if groups else [])], indices
