@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from importlib import resources
 from pathlib import Path
 
@@ -16,10 +14,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from tests.support.pages.browser import dump_page, needs_browser
 from tests.support.serving.running import Running
 from vtn.serving.protection import LOOPBACK_NAMES, Protection
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def test_the_page_names_no_other_address(server: Running) -> None:
@@ -100,19 +97,7 @@ def test_no_folder_can_be_read(server: Running, path: str) -> None:
     ]
 
 
-def dump_page(url: str, folder: Path) -> str:
-    """Returns the elements of a page after its script has run in a browser."""
-    assert BROWSER is not None
-    return subprocess.run(
-        [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}",
-            "--virtual-time-budget=8000", "--dump-dom", url,
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
-
-
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 @pytest.mark.parametrize(
     ("activation", "shown", "axis", "width"),
     [
@@ -149,7 +134,7 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
     assert dump.count("class 1</") == 2, "its row, and the legend of the chart"
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 @pytest.mark.parametrize(
     ("answers", "shown"),
     [
@@ -184,7 +169,7 @@ fetch = async path => {{
     assert "undefined" not in dump[dump.index("<body>") : dump.index("<script>")]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 def test_the_page_sends_the_last_choice_and_no_file_above_the_limit(tmp_path: Path) -> None:
     page = resources.files("vtn.serving").joinpath("page.html").read_text()
     script = """const sent = [], answers = {
@@ -226,7 +211,7 @@ def test_the_page_says_without_its_script_what_to_do(server: Running) -> None:
     assert "curl -F video=@video.mp4" in found[1]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
     """The script runs under the policy of the page: it shows the model and the examples."""
     dump = dump_page(f"{server.url}/", tmp_path)
