@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -40,6 +41,7 @@ examples:
     slowfast prepare make-csv annotations.csv --path 'clips/{id}.mp4' --label action --out data/all.csv
 """
 
+_NUMBER = re.compile(r"-?\d+(\.\d*)?")
 # The options in place of the configuration's keys that errors of the readers name.
 _OPTIONS = {
     "DATA.PATH_TO_DATA_DIR": "the folder",
@@ -152,8 +154,13 @@ def _table_rows(
     """Returns the rows of a table, the videos without a label, and the indices, where labels are names."""
     labels = read_labels(args)
     names = sorted({name for found in labels.values() for name in found})
-    is_numbered = all(parse_index(name) is not None for name in names)
-    indices = {} if is_numbered else _number_classes(names, args.folder, classes_file)
+    others = [name for name in names if parse_index(name) is None]
+    if others and all(map(_NUMBER.fullmatch, names)):
+        raise AnnotationError(
+            f"{args.folder}: {others[0]!r} is not a valid class index; write whole numbers from 0 on, or "
+            "names"
+        )
+    indices = _number_classes(names, args.folder, classes_file) if others else {}
     rows = [
         [path, _join((indices.get(name, name) for name in found), args.separator)]
         for path, found in labels.items()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from slowfast.datasets.text_files import read_json, read_lines, read_table
 from slowfast.datasets.video_list import COLUMN_OF, LABEL, PATH
-from slowfast.errors import AnnotationError, UsageError
+from slowfast.errors import AnnotationError, UsageError, counted
 
 _DELIMITERS = ",;\t|"
 _SEVERAL = r"[^,;|]+"
@@ -92,7 +92,10 @@ def _read_rows(path: str) -> Iterator[tuple[str, Mapping[str, object]]]:
     names: list[str] = []
     for line, cells in read_table(path, delimiter=delimiter):
         if names and len(cells) != len(names):
-            raise AnnotationError(f"{path}, line {line}: has {len(cells)} columns, and line 1 {len(names)}")
+            raise AnnotationError(
+                f"{path}, line {line}: has {counted(len(cells), 'column')}, and line 1 has {len(names)}; "
+                f"write quotes around empty cells, and around those with {delimiter!r}"
+            )
         if names:
             yield f"{path}, line {line}", dict(zip(names, cells, strict=True))
         names = names or cells
