@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from slowfast.errors import UsageError, counted
 from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
 from slowfast.log import printable
+from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:
     from slowfast.engine.prediction_file import Predictions
@@ -159,10 +160,8 @@ def _print_rows(rows: Sequence[tuple[str, str, str]]) -> None:
     if not rows:
         print("  none")
         return
-    names = [printable(row[0]) for row in rows]
-    width = max(map(len, names))
-    for name, (_, value, remark) in zip(names, rows, strict=True):
-        print(f"  {name:<{width}}  {value:>9}  {remark}".rstrip())
+    cells = [(f"  {printable(name)}", f"{value:>9}", remark) for name, value, remark in rows]
+    print("\n".join(align_columns(cells, left=(0, 2))))
 
 
 def write_confusion(path: str | Path, predictions: Predictions) -> None:

@@ -33,7 +33,7 @@ from slowfast.video.archive.member import TarMember
 
 # Videos tried in place of a broken one before a training sample is reported as broken.
 _MAX_SUBSTITUTES = 10
-# Videos of a training list that are looked for in another list.
+# Videos of two lists that are compared.
 _MOST_COMPARED = 1_000_000
 
 
@@ -178,12 +178,12 @@ class ViewDataset(Dataset[Item]):
 def count_shared_videos(training: ViewDataset, evaluated: ViewDataset) -> int:
     """Returns how many videos of an evaluated list are in a training list, too; 0 for lists of segments.
 
-    Of longer training lists the first million videos are compared, which takes two seconds.
+    Of longer lists the first million videos are compared, which takes two seconds.
     """
     datasets = (training, evaluated)
     if not all(isinstance(dataset, VideoDataset) and dataset.segments is None for dataset in datasets):
         return 0
-    return len(set(evaluated.names).intersection(islice(training.names, _MOST_COMPARED)))
+    return len(set.intersection(*(set(islice(dataset.names, _MOST_COMPARED)) for dataset in datasets)))
 
 
 class VideoDataset(ViewDataset):

@@ -201,8 +201,9 @@ class ExtractionWork:
 
     def _is_of_cache(self, error: OSError) -> bool:
         """Returns whether an error is of the disk or the folder that the features are written to."""
-        folder = os.path.join(self._extractor.folder, "")
-        return error.errno in UNWRITABLE_DISK or str(error.filename).startswith(folder)
+        # Locks are named by their real paths.
+        folder, failed = os.path.realpath(self._extractor.folder), os.path.realpath(str(error.filename))
+        return error.errno in UNWRITABLE_DISK or failed.startswith(os.path.join(folder, ""))
 
     @contextmanager
     def _exclusive(self, name: str) -> Iterator[None]:

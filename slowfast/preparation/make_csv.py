@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slowfast.datasets.text_files import CLASSES_FILE, read_json
+from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json
 from slowfast.datasets.video_folder import (
     describe_others,
     find_class_folders,
@@ -39,6 +41,7 @@ examples:
     slowfast prepare make-csv annotations.csv --path 'clips/{id}.mp4' --label action --out data/all.csv
 """
 
+_NUMBER = re.compile(r"-?\d+(\.\d*)?")
 # The options in place of the configuration's keys that errors of the readers name.
 _OPTIONS = {
     "DATA.PATH_TO_DATA_DIR": "the folder",
@@ -151,15 +154,24 @@ def _table_rows(
     """Returns the rows of a table, the videos without a label, and the indices, where labels are names."""
     labels = read_labels(args)
     names = sorted({name for found in labels.values() for name in found})
-    is_numbered = all(name.isdecimal() for name in names)
-    indices = {} if is_numbered else _number_classes(names, args.folder, classes_file)
-    joint = ";" if args.separator == "," else ","
+    others = [name for name in names if parse_index(name) is None]
+    if others and all(map(_NUMBER.fullmatch, names)):
+        raise AnnotationError(
+            f"{args.folder}: {others[0]!r} is not a valid class index; write whole numbers from 0 on, or "
+            "names"
+        )
+    indices = _number_classes(names, args.folder, classes_file) if others else {}
     rows = [
-        [path, joint.join(name if is_numbered else str(indices[name]) for name in found)]
+        [path, _join((indices.get(name, name) for name in found), args.separator)]
         for path, found in labels.items()
         if found
     ]
     return rows, [path for path, found in labels.items() if not found], indices
+
+
+def _join(labels: Iterable[object], separator: str) -> str:
+    """Returns the labels of a video as one column of a list with this separator."""
+    return (";" if separator == "," else ",").join(map(str, labels))
 
 
 def _number_classes(names: list[str], source: str, classes_file: str) -> dict[str, int]:
@@ -211,7 +223,6 @@ def _official_rows(
             "--dataset shards: must be a data set of files, since a list cannot name videos in archives; "
             "train with TRAIN.DATASET shards instead"
         )
-    joint = ";" if separator == "," else ","
     groups = list(annotations.groups or ())
     rows = []
     for i, path in enumerate(annotations.paths):
@@ -221,7 +232,7 @@ def _official_rows(
             first, last = annotations.label_starts[i : i + 2].tolist()
             labels = annotations.label_values[first:last].tolist()
         segment = annotations.segment(i) or ()
-        rows.append([path, joint.join(map(str, labels)), *map(repr, segment), *groups[i : i + 1]])
+        rows.append([path, _join(labels, separator), *map(repr, segment), *groups[i : i + 1]])
     segments = [START, END] if annotations.segments is not None else []
     indices = {name: index for index, name in enumerate(annotations.class_names)}
     return rows, [PATH, LABEL, *segments, *([GROUP] if groups else [])], indices

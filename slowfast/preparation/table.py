@@ -7,9 +7,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
-from slowfast.datasets.text_files import read_json, read_table
+from slowfast.datasets.text_files import read_json, read_lines, read_table
 from slowfast.datasets.video_list import COLUMN_OF, LABEL, PATH
-from slowfast.errors import AnnotationError, UsageError
+from slowfast.errors import AnnotationError, UsageError, counted
 
 _DELIMITERS = ",;\t|"
 _SEVERAL = r"[^,;|]+"
@@ -21,16 +21,15 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument(
         "--path",
         metavar="PATTERN",
-        help="path of a video, with columns in braces: 'clips/{id}.mp4'; default: the column 'path' or alike",
+        help="path of a video, with columns in braces: 'clips/{id}.mp4'; default: 'path' or a synonym",
     )
     table.add_argument(
-        "--label", metavar="COLUMN", help="column of class names or indices; default: 'label' or alike"
+        "--label", metavar="COLUMN", help="column of class names or indices; default: 'label' or a synonym"
     )
     table.add_argument(
         "--label-pattern",
-        default=_SEVERAL,
         metavar="REGEX",
-        help="a label in its column, with --multi-label; default: between commas, semicolons and bars",
+        help="a label in a cell; default: all of it, or between , ; and | with --multi-label",
     )
 
 
@@ -38,11 +37,11 @@ def read_labels(args: argparse.Namespace) -> dict[str, list[str]]:
     """Returns path -> labels as written, of the rows of a table; several rows of a path are joined.
 
     Raises:
-        AnnotationError: where the table cannot be read, or none of its videos exists.
+        AnnotationError: where the table cannot be read, or none of its videos exists or has a label.
         UsageError: for a column that it lacks, and for a pattern that is not a regular expression.
     """
     try:
-        expression = re.compile(args.label_pattern)
+        expression = re.compile(args.label_pattern or (_SEVERAL if args.multi_label else "(?s).+"))
     except re.error as error:
         raise UsageError(
             f"--label-pattern {args.label_pattern!r}: must be a regular expression ({error})"
@@ -53,22 +52,27 @@ def read_labels(args: argparse.Namespace) -> dict[str, list[str]]:
         pattern = pattern or "{" + _find_column(PATH, row, args.folder) + "}"
         label = label or _find_column(LABEL, row, args.folder)
         try:
-            path, text = os.path.join(args.videos, pattern.format_map(row)), str(row[label] or "")
-        except (KeyError, ValueError, IndexError, AttributeError) as error:
+            path, cell = os.path.join(args.videos, pattern.format_map(row)), row[label]
+        except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
             raise UsageError(
                 f"--path {pattern!r}, --label {label!r}: do not fit {place} ({error}), which has the columns "
                 f"{', '.join(row)}"
             ) from error
-        new = [match[0] for match in expression.finditer(text)] if args.multi_label else [text]
+        text = "" if cell is None else str(cell)
+        new = map(str, cell) if isinstance(cell, list) else [match[0] for match in expression.finditer(text)]
         labels = found.setdefault(path, [])
         labels += [name for name in dict.fromkeys(map(str.strip, new)) if name and name not in labels]
         if len(labels) > 1 and not args.multi_label:
             raise AnnotationError(f"{place}: {path} has a second label, {labels[1]!r}; use --multi-label")
-    if not any(map(os.path.exists, found)):
-        first = next(iter(found), "")
+    if not any(found.values()):
         raise AnnotationError(
-            f"{args.folder}: none of its {len(found)} videos exists, such as {first!r}; change --path, or "
-            "name their folder by --videos"
+            f"{args.folder}: has no row with a label; add rows below the names of the columns, or change "
+            "--label"
+        )
+    if not any(map(os.path.exists, found)):
+        raise AnnotationError(
+            f"{args.folder}: none of its {len(found)} videos exists, such as {next(iter(found))!r}; change "
+            "--path, or name their folder by --videos"
         )
     return found
 
@@ -83,12 +87,15 @@ def _read_rows(path: str) -> Iterator[tuple[str, Mapping[str, object]]]:
                 )
             yield f"{path}, entry {number}", entry
         return
-    _, (header, *_) = next(read_table(path, delimiter="\n"), (0, [""]))
+    _, header = next(read_lines(path), (0, ""))
     delimiter = max(_DELIMITERS, key=header.count)
     names: list[str] = []
     for line, cells in read_table(path, delimiter=delimiter):
         if names and len(cells) != len(names):
-            raise AnnotationError(f"{path}, line {line}: has {len(cells)} columns, and line 1 {len(names)}")
+            raise AnnotationError(
+                f"{path}, line {line}: has {counted(len(cells), 'column')}, and line 1 has {len(names)}; "
+                f"write quotes around empty cells, and around those with {delimiter!r}"
+            )
         if names:
             yield f"{path}, line {line}", dict(zip(names, cells, strict=True))
         names = names or cells

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from tqdm.utils import disp_len
+
 
 def align_columns(rows: Sequence[Sequence[str]], *, left: Collection[int] = ()) -> list[str]:
-    """Returns one line of text per row, with two spaces between columns of equal width.
+    """Returns one line of text per row, with two spaces between columns of equal width on a terminal.
 
     Args:
         rows: cells of each row; all rows have the same number of cells.
@@ -16,11 +18,13 @@ def align_columns(rows: Sequence[Sequence[str]], *, left: Collection[int] = ()) 
     model  GMACs
     VTN     4218
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    widths = [max(map(disp_len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        padding = [" " * (width - disp_len(cell)) for cell, width in zip(row, widths, strict=True)]
+        cells = [
+            cell + pad if column in left else pad + cell
+            for column, (cell, pad) in enumerate(zip(row, padding, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

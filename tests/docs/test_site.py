@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import doctest
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,13 +19,13 @@ import vtn_site.docstrings
 import vtn_site.guides
 import vtn_site.offline
 from slowfast.config import get_default_config
+from tests.support.pages.browser import dump_page, needs_browser
 from vtn_site.config_keys import MODULES, read_keys
 from vtn_site.recipes import FOLDER, leading_comment
 from vtn_site.repository_pages import LinkError, move_links
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "docs" / "site"
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 TROUBLESHOOTING = (SITE / "pages" / "troubleshooting.md").read_text(encoding="utf-8")
 MESSAGES = re.findall(r"^### `(.+)`$", TROUBLESHOOTING, re.MULTILINE)
 
@@ -65,16 +63,9 @@ def test_no_page_loads_anything_from_a_network(site: Path) -> None:
     assert re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//", styles) == []
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 def test_the_search_works_in_pages_that_are_opened_as_files(site: Path, tmp_path: Path) -> None:
-    assert BROWSER is not None
-    page = subprocess.run(
-        [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
-            "--virtual-time-budget=60000", "--dump-dom", f"{(site / 'index.html').as_uri()}?q=window",
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
+    page = dump_page(f"{(site / 'index.html').as_uri()}?q=window", tmp_path, milliseconds=60_000)
     assert re.search(r"md-search-result__meta\">\d+ matching documents", page)
 
 

@@ -23,11 +23,12 @@ def test_a_cache_that_must_not_be_written_to_is_not_taken_for_broken_videos(
     make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, *_: object) -> None:
-        raise not_permitted(path)
+        raise not_permitted(path.resolve())  # as locks are named, also in a relative folder
 
     monkeypatch.setattr(cached_video, "FeatureFile", refuse)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"cannot be written: .*Permission denied.*change the permissions"):
-        make()
+        make("DATA.FEATURES", "cache")
     assert not (tmp_path / "cache/broken.json").exists(), "the videos would be broken for all users"
 
 

@@ -63,6 +63,37 @@ def test_objects_of_a_json_list() -> None:
     assert not Path("lists/classes.json").exists(), "the labels are indices already"
 
 
+def test_values_of_a_json_list(capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = json.dumps([{"path": "a", "label": 0}, {"path": "b", "label": None}])
+    assert make(numbers, videos="a b", name="t.json") == "a 0\n", "0 is a label, null is not"
+    assert "1 file such as 'b'" in capsys.readouterr().out
+    names = json.dumps([{"path": "a", "label": ["run, fast", "bow"]}, {"path": "b", "label": ["bow"]}])
+    assert make(names, "--multi-label", name="t.json") == "a 1,0\nb 0\n"
+    assert json.loads(Path("lists/classes.json").read_text()) == {"bow": 0, "run, fast": 1}
+
+
+def test_names_of_classes_may_be_numbers_in_part() -> None:
+    """As those of an alphabet of signs."""
+    assert make("path,label\na,7\nb,A\n", videos="a b") == "a 0\nb 1\n"
+
+
+@pytest.mark.parametrize("label", ["-1", "3.0"])
+def test_numbers_that_are_not_indices_are_not_taken_for_names(
+    label: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a").touch()
+    message = refuse(capsys, f"path,label\na,{label}\nb,0\n")
+    assert f"table.csv: '{label}' is not a valid class index; write whole numbers from 0 on" in message
+
+
+def test_all_cells_may_be_quoted() -> None:
+    assert make('"path","label"\n"a,b","wave"\n', videos="a,b") == "a,b 0\n"
+
+
+def test_a_pattern_finds_the_one_label_of_a_cell() -> None:
+    assert make("path,label\na,c7 of 12\n", "--label-pattern", r"(?<=c)\d+", videos="a") == "a 7\n"
+
+
 def test_several_labels_of_charades(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--path", "{id}.mp4", "--label", "actions", "--multi-label", "--label-pattern", r"c\d+")
     assert make(CHARADES, *options, videos="AB12.mp4") == "AB12.mp4 2,0\nEF56.mp4 1\n"
@@ -90,10 +121,18 @@ def test_rows_of_one_video_are_joined(capsys: pytest.CaptureFixture[str]) -> Non
         ("id,label\n7,x\n", ("--path", "{idd}.mp4"), 2, "do not fit table.csv, line 2 ('idd')"),
         ("id,label\n7,x\n", ("--path", "{id", "--label", "label"), 2, "do not fit table.csv, line 2"),
         ("id,label\n7,x\n", ("--path", "{id}", "--label", "tag"), 2, "which has the columns id, label"),
-        ("path,label\na.mp4,x,y\n", (), 1, "table.csv, line 2: has 3 columns, and line 1 2"),
+        ("path,label\na.mp4,x,y\n", (), 1, "table.csv, line 2: has 3 columns, and line 1 has 2"),
         ("path,label\na.mp4,x\n", (), 1, "none of its 1 videos exists, such as 'a.mp4'; change --path"),
         ("path,label\na,x\n", ("--label-pattern", "("), 2, "--label-pattern '(': must be a regular"),
-        ("", (), 1, "none of its 0 videos exists"),
+        ("id,label\n7,x\n", ("--path", "{id[x]}"), 2, "do not fit table.csv, line 2"),
+        ("", (), 1, "table.csv: has no row with a label; add rows below the names of the columns"),
+        ("path,label\na.mp4,\n", (), 1, "table.csv: has no row with a label"),
+        (
+            "path\tlabel\na\tx\nb\t\n",
+            (),
+            1,
+            "line 3: has 1 column, and line 1 has 2; write quotes",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused(

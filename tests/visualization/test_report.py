@@ -14,7 +14,7 @@ from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 from slowfast.visualization.report import Report, Result, render_report, write_report
 from slowfast.visualization.run_log import read_run_log
 from slowfast.visualization.sections.mistakes import top_confusions
-from tests.support.reading.html_page import HtmlPage
+from tests.support.pages.html_page import HtmlPage
 
 NAMES = ["walk", "run <fast>", "jump"]
 

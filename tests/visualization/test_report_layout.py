@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from slowfast.engine.prediction_file import Predictions
 from slowfast.visualization.report import Report, Result, render_report
 from slowfast.visualization.sections.mistakes import top_confusions
+from tests.support.pages.browser import dump_page, needs_browser
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 # Names that reach out of what contains them.
 MEASURE = """<script>
 const reaches = element => element.scrollWidth > element.clientWidth;
@@ -24,7 +21,7 @@ document.body.dataset.wide = [reaches(document.documentElement), ...found.map(e 
 </script></body>"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 def test_long_names_stay_in_their_places(tmp_path: Path) -> None:
     num_classes, num_videos = 20, 40
     names = [f"Pulling_two_ends_of_something_so_that_it_gets_stretched_{k}" for k in range(num_classes)]
@@ -59,7 +56,7 @@ document.body.dataset.ends = ends;
 </script></body>"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 def test_names_from_right_to_left_end_on_the_left(tmp_path: Path) -> None:
     predictions = Predictions(
         video_ids=np.arange(4),
@@ -81,11 +78,4 @@ def measure(report: Report, script: str, folder: Path) -> str:
     """Returns the elements of a report in a browser, after a script."""
     file = folder / "report.html"
     file.write_text(render_report(report).replace("</body>", script), encoding="utf-8")
-    assert BROWSER is not None
-    return subprocess.run(
-        [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}",
-            "--window-size=800,900", "--dump-dom", file.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
+    return dump_page(file.as_uri(), folder / "profile", "--window-size=800,900")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ from PIL import Image
 
 from slowfast.errors import InputError
 from slowfast.tracking.figure_text import as_figure_text
-from tests.support.reading.html_page import HtmlPage
+from tests.support.pages.browser import dump_page, needs_browser
+from tests.support.pages.html_page import HtmlPage
 from vtn import Predictor
 from vtn.explaining.explanation import Explanation, MergedCrops
 from vtn.explaining.page.content import page_content
@@ -25,8 +24,6 @@ from vtn.explaining.page.figure import draw_explanation
 from vtn.explaining.page.write import render_page
 from vtn.explaining.pictures import MAX_PICTURES, chosen_rows, playable_video
 from vtn.explaining.video import ExplanationRequest
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -203,15 +200,11 @@ def test_videos_for_browsers_are_part_of_the_page(
     assert playable_video(videos / "13.mp4") == ""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+@needs_browser
 def test_a_browser_draws_the_page(explanation: Explanation, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text(render_page(replace(explanation, video="")), encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom"]
-    result = subprocess.run(
-        [str(BROWSER), *options, path.as_uri()], capture_output=True, text=True, timeout=60, check=True
-    )
-    drawn = result.stdout
+    drawn = dump_page(path.as_uri(), tmp_path / "profile")
     frames = len(explanation.seconds)
     assert drawn.count('<button type="button" data-row=') == frames
     assert drawn.count('role="slider"') == 4
@@ -232,17 +225,13 @@ Promise.all(loaded).then(() => {
 </script></body>"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+@needs_browser
 def test_the_strip_shows_the_current_frame(explanation: Explanation, tmp_path: Path) -> None:
     last = replace(explanation, video="", top=np.array([len(explanation.seconds) - 1]))
     path = tmp_path / "page.html"
     path.write_text(render_page(last).replace("</body>", MEASURE), encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom"]
-    result = subprocess.run(
-        [str(BROWSER), *options, "--window-size=500,900", path.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    assert re.findall(r'data-current="(\w+)"', result.stdout) == ["true"]
+    dump = dump_page(path.as_uri(), tmp_path / "profile", "--window-size=500,900")
+    assert re.findall(r'data-current="(\w+)"', dump) == ["true"]
 
 
 def test_the_page_says_without_its_script_where_the_values_are(explanation: Explanation) -> None:

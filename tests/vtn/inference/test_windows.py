@@ -186,6 +186,13 @@ def test_windows_are_shown_with_the_precision_of_their_times(stride: float, expe
     assert [line.strip() for line in prediction.describe().splitlines()[3:]] == expected
 
 
+def test_scores_stand_in_one_column() -> None:
+    """Characters of Chinese and Japanese take two columns; names that are not shown take none."""
+    names, scores = ["走る", "bow", "a long name of a class"], np.array([0.6, 0.3, 0.1], np.float32)
+    lines = Prediction("v.mp4", 4.0, 8, names, scores).describe(2).splitlines()
+    assert lines[1:] == ["   1. 走る  0.600", "   2. bow   0.300"]
+
+
 def test_classes_without_names_are_called_classes_in_texts_alone() -> None:
     scores = np.array([0.3, 0.1, 0.6], np.float32)
     timeline = Timeline(np.array([0.0]), np.array([4.0]), scores[None])

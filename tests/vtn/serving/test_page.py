@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from importlib import resources
 from pathlib import Path
 
@@ -16,10 +14,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from tests.support.pages.browser import dump_page, needs_browser
 from tests.support.serving.running import Running
 from vtn.serving.protection import LOOPBACK_NAMES, Protection
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def test_the_page_names_no_other_address(server: Running) -> None:
@@ -100,19 +97,7 @@ def test_no_folder_can_be_read(server: Running, path: str) -> None:
     ]
 
 
-def dump_page(url: str, folder: Path) -> str:
-    """Returns the elements of a page after its script has run in a browser."""
-    assert BROWSER is not None
-    return subprocess.run(
-        [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}",
-            "--virtual-time-budget=8000", "--dump-dom", url,
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
-
-
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 @pytest.mark.parametrize(
     ("activation", "shown", "axis", "width"),
     [
@@ -149,7 +134,7 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
     assert dump.count("class 1</") == 2, "its row, and the legend of the chart"
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 @pytest.mark.parametrize(
     ("answers", "shown"),
     [
@@ -184,19 +169,20 @@ fetch = async path => {{
     assert "undefined" not in dump[dump.index("<body>") : dump.index("<script>")]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 def test_the_page_sends_the_last_choice_and_no_file_above_the_limit(tmp_path: Path) -> None:
     page = resources.files("vtn.serving").joinpath("page.html").read_text()
     script = """const sent = [], answers = {
   health: { classes: 2, model: "M", max_upload_bytes: 1e6, max_video_seconds: 60 },
-  examples: [{ number: 0, name: "slow.mp4" }, { number: 1, name: "fast.mp4" }],
+  examples: ["slow.mp4", "lost.mp4", "fast.mp4"].map((name, number) => ({ number, name })),
 };
 let release;
 const released = new Promise(done => { release = done; });
-fetch = async path => ({ ok: true, json: async () => answers[path], blob: async () => {
-  if (path === "examples/0") await released;
-  return new Blob(["x"]);
-} });
+fetch = async path => ({
+  ok: path !== "examples/1",
+  json: async () => { if (path in answers) return answers[path]; await released; return { error: "lost" }; },
+  blob: async () => { if (path === "examples/0") await released; return new Blob(["x"]); },
+});
 XMLHttpRequest = class {
   upload = {}; open() {} abort() {}
   send(form) { sent.push(form.get("video").name); }
@@ -205,6 +191,7 @@ const later = () => new Promise(done => setTimeout(done));
 start().then(async () => {
   for (const button of $("examples").querySelectorAll("button")) button.click();
   await later(); release(); await later();
+  document.body.dataset.told = $("status").textContent;
   take([new File([new ArrayBuffer(2e6)], "large.mp4")]);
   document.body.dataset.sent = sent;
 });
@@ -213,6 +200,7 @@ start().then(async () => {
     file.write_text(page.replace("start().catch(explain);\n</script>", f"{script}</script>"))
     dump = dump_page(file.as_uri(), tmp_path / "profile")
     assert re.findall(r'data-sent="([^"]*)"', dump) == ["fast.mp4"]
+    assert re.findall(r'data-told="([^"]*)"', dump) == ["Sending fast.mp4 …"]
     assert "<b>the video is larger than 1 MB</b>" in dump
 
 
@@ -223,7 +211,7 @@ def test_the_page_says_without_its_script_what_to_do(server: Running) -> None:
     assert "curl -F video=@video.mp4" in found[1]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@needs_browser
 def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
     """The script runs under the policy of the page: it shows the model and the examples."""
     dump = dump_page(f"{server.url}/", tmp_path)

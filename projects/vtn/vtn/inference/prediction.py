@@ -20,6 +20,7 @@ from slowfast.datasets.class_names import class_text
 from slowfast.errors import counted
 from slowfast.files import write_text
 from slowfast.progress import format_duration
+from slowfast.visualization.text_table import align_columns
 from vtn.inference.features import VideoFeatures
 from vtn.inference.windows import Timeline
 
@@ -166,14 +167,14 @@ class Prediction:
         """Returns the ``top`` classes of the whole video, and the best class over time, as text."""
         if self.error:
             return f"{self.video}: {self.error}"
-        width = max(len(class_text(name, k)) for k, name in enumerate(self.class_names))
         undecodable = f", {self.num_undecodable} could not be decoded" if self.num_undecodable else ""
         duration = format_duration(self.seconds)
         views = f" in {self.views.text}" if self.views.text else ""
         scored = f"{counted(self.num_frames, 'frame')} scored{views}{undecodable}"
         lines = [f"{self.video}: {duration}, {scored}"]
-        for rank, best in enumerate(self.top(top), start=1):
-            lines.append(f"{rank:4}. {best.text:<{width}}  {best.score:.3f}")
+        ranked = enumerate(self.top(top), start=1)
+        cells = [(f"{rank:4}. {best.text}", f"{best.score:.3f}") for rank, best in ranked]
+        lines += align_columns(cells, left=(0,))
         if self.timeline is not None:
             spans = self._describe_timeline()
             merged = (

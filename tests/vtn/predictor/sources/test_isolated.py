@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from slowfast.errors import InputError
+from slowfast.errors import DecodeError, InputError
 from slowfast.video.pyav_video import PyAVVideo
 from tests.support.videos import overwrite_packets, write_video
 from vtn import Predictor
@@ -121,11 +121,22 @@ def test_a_process_whose_answer_is_not_taken_decodes_no_other_video(videos: Path
         source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
         with source.open() as video:
             expected = video.read(np.arange(3))
-            chunks = video.read_chunks(np.arange(20), 2)
+            chunks: Any = video.read_chunks(np.arange(20), 2)
             next(chunks)
         with source.open() as video:
             assert np.array_equal(video.read(np.arange(3)), expected)
         chunks.close()
+
+
+def test_a_process_that_crashes_between_two_requests_is_told_as_in_one(videos: Path) -> None:
+    with closing(Decoders()) as decoders:
+        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
+        with source.open() as video:
+            for process in multiprocessing.active_children():
+                process.kill()
+                process.join()
+            with pytest.raises(DecodeError, match="the decoder crashed or took all memory"):
+                video.read(np.arange(3))
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("inf"), float("nan")])

@@ -118,8 +118,7 @@ class IsolatedVideo:
         self._connection = self._decoder.connection
         self._is_idle = True
         try:
-            self._connection.send((source, threads))
-            self._times: FrameTimes = self._receive()
+            self._times: FrameTimes = self._receive((source, threads))
         except BaseException:
             self._decoder.close()
             raise
@@ -163,26 +162,29 @@ class IsolatedVideo:
         """Yields what the process reads; ends the process unless all of it is taken."""
         self._is_idle = False
         try:
-            self._connection.send((indices, size, placer is not None, missing is not None))
-            while not isinstance(answer := self._receive(), _End):
+            answer = self._receive((indices, size, placer is not None, missing is not None))
+            while not isinstance(answer, _End):
                 if isinstance(answer, _Size):
                     # Called here and not in the process: it may be any function, also one that records.
                     assert placer is not None
-                    self._connection.send(placer(answer.height, answer.width))
+                    answer = self._receive(placer(answer.height, answer.width))
                     continue
                 frames, lost = answer
                 if missing is not None:
                     missing.update(lost)
                 yield frames
+                answer = self._receive()
             self._is_idle = True
         finally:
             if not self._is_idle:
                 self._decoder.close()
 
-    def _receive(self) -> Any:
-        """Returns the next answer of the process, or raises the error that it is."""
+    def _receive(self, *requests: Any) -> Any:
+        """Sends requests; returns the next answer of the process, or raises the error that it is."""
         waited = 0.0
         try:
+            for request in requests:
+                self._connection.send(request)
             while not self._connection.poll(step := min(_POLL_SECONDS, self._limit)):
                 waited += step
                 if waited >= self._limit:
