@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -213,7 +213,7 @@ def check_features(cfg: CfgNode) -> Iterator[str]:
 
 def check_feature_cache(cfg: CfgNode) -> Iterator[str]:
     """Yields the problem of a feature cache that does not exist."""
-    if cfg.DATA.FEATURES and not Path(cfg.DATA.FEATURES, "manifest.json").is_file():
+    if cfg.DATA.FEATURES and not os.path.isfile(os.path.join(cfg.DATA.FEATURES, "manifest.json")):
         yield (
             f"DATA.FEATURES = {cfg.DATA.FEATURES!r}: has no manifest.json; extract the features with "
             "slowfast extract, or set the key to ''"

@@ -35,16 +35,16 @@ def check_inputs(cfg: CfgNode) -> Iterator[str]:
         return
     if _names_shards(cfg):
         yield from _check_shard_pattern(cfg)
-    elif not path.exists():
+    elif not os.path.exists(path):
         yield f"{key}: does not exist; give the folder of the annotation files for {purpose}"
         return
     needed = {"train.csv": cfg.TRAIN, "val.csv": cfg.TRAIN, "test.csv": cfg.TEST}
     read = [name for name, section in needed.items() if section.ENABLE and section.DATASET in _CSV_DATASETS]
-    missing = [name for name in read if not (path / name).is_file()]
-    if missing and path.is_dir():
+    missing = [name for name in read if not os.path.isfile(path / name)]
+    if missing and os.path.isdir(path):
         yield f"{key}: lacks {', '.join(missing)}; write one line 'path label' per video"
     names = cfg.DATA.CLASS_NAMES
-    if names and not Path(names).is_file():
+    if names and not os.path.isfile(names):
         yield f"DATA.CLASS_NAMES = {names!r}: does not exist; give a file of class names, or ''"
 
 
@@ -53,7 +53,7 @@ def _names_shards(cfg: CfgNode) -> bool:
     path = cfg.DATA.PATH_TO_DATA_DIR
     used = [section for section in (cfg.TRAIN, cfg.TEST) if section.ENABLE]
     has_shards = all(section.DATASET == "shards" for section in used)
-    return has_shards and (bool(set("{*?[") & set(path)) or path.endswith(".tar")) and not Path(path).is_dir()
+    return has_shards and (bool(set("{*?[") & set(path)) or path.endswith(".tar")) and not os.path.isdir(path)
 
 
 def _check_shard_pattern(cfg: CfgNode) -> Iterator[str]:
@@ -70,9 +70,10 @@ def check_weights(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of checkpoints that do not exist, and of a test without weights."""
     named = {"TRAIN": cfg.TRAIN.CHECKPOINT_FILE_PATH, "TEST": cfg.TEST.CHECKPOINT_FILE_PATH}
     for section, path in named.items():
-        if path and (cfg[section].ENABLE or cfg.DEMO.ENABLE) and not Path(path).is_file():
+        if path and (cfg[section].ENABLE or cfg.DEMO.ENABLE) and not os.path.isfile(path):
             yield f"{section}.CHECKPOINT_FILE_PATH = {path!r}: does not exist; give a checkpoint or ''"
-    has_own = any(Path(cfg.OUTPUT_DIR, "checkpoints").glob("*.pyth"))
+    own = Path(cfg.OUTPUT_DIR, "checkpoints")
+    has_own = os.path.isdir(own) and any(own.glob("*.pyth"))
     if (cfg.TEST.ENABLE or cfg.DEMO.ENABLE) and not (cfg.TRAIN.ENABLE or has_own or any(named.values())):
         yield (
             "TEST.CHECKPOINT_FILE_PATH = '': must be set for a test or demo without training, since "
@@ -88,7 +89,7 @@ def check_wrong_predictions(cfg: CfgNode) -> Iterator[str]:
     key = "TENSORBOARD.WRONG_PRED_VIS"
     if not options.TAG.strip():
         yield f"{key}.TAG = {options.TAG!r}: must not be empty; give the beginning of the tags"
-    if options.SUBSET_PATH and not Path(options.SUBSET_PATH).is_file():
+    if options.SUBSET_PATH and not os.path.isfile(options.SUBSET_PATH):
         yield (
             f"{key}.SUBSET_PATH = {options.SUBSET_PATH!r}: does not exist; give a text file with one class "
             "name per line, or ''"
@@ -123,9 +124,9 @@ def check_demo(cfg: CfgNode) -> Iterator[str]:
             f"DEMO.WEBCAM = {demo.WEBCAM}: must be -1, since runs read files alone; give DEMO.INPUT_VIDEO, "
             "or use a prediction command that follows cameras (--live)"
         )
-    if not Path(demo.INPUT_VIDEO).is_file():
+    if not os.path.isfile(demo.INPUT_VIDEO):
         yield f"DEMO.INPUT_VIDEO = {demo.INPUT_VIDEO!r}: must be a video file; give the path of one"
-    if demo.LABEL_FILE_PATH and not Path(demo.LABEL_FILE_PATH).is_file():
+    if demo.LABEL_FILE_PATH and not os.path.isfile(demo.LABEL_FILE_PATH):
         yield (
             f"DEMO.LABEL_FILE_PATH = {demo.LABEL_FILE_PATH!r}: does not exist; give a file of class names, "
             "or ''"

@@ -85,12 +85,12 @@ def find_config(path: str | Path) -> Path:
     Raises:
         ConfigError: where neither exists, with the nearest names of shipped configurations, or all of them.
     """
-    if Path(path).is_file():
+    if os.path.isfile(path):
         return Path(path)
     shipped = _shipped_configs()
     if (file := _config_named(str(path), shipped)) is not None:
         return file
-    problem = "is a folder" if Path(path).is_dir() else "does not exist"
+    problem = "is a folder" if os.path.isdir(path) else "does not exist"
     short = {full_name.partition("/")[2].casefold(): full_name for full_name in shipped}
     all_names = f"give a YAML file or one of {', '.join(shipped) or 'none'}"
     name = Path(path).name.removesuffix(".yaml").casefold()
@@ -146,14 +146,14 @@ def _add_file(merge: Merge, path: Path, chain: tuple[Path, ...]) -> bool:
 def _add_base(merge: Merge, entry: YamlEntry, path: Path, chain: tuple[Path, ...]) -> bool:
     """Merges the base that an entry of the file ``path`` names; returns False where it cannot be read."""
     base = Path(os.path.normpath(path.parent / Path(str(entry.value)).expanduser()))
-    if not base.is_file():
+    if not os.path.isfile(base):
         base = _config_named(str(entry.value), _shipped_configs()) or base
     if not isinstance(entry.value, str):
         problem = "must be one path, relative to this file"
     elif base.resolve() in chain:
         circle = " -> ".join(file.name for file in (*chain[chain.index(base.resolve()) :], base))
         problem = f"the bases form a circle, {circle}; remove one of them"
-    elif not base.is_file():
+    elif not os.path.isfile(base):
         problem = f"{base} does not exist; give a path relative to {path.parent}/, or a shipped configuration"
     else:
         return _add_file(merge, base, chain)

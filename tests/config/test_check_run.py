@@ -23,6 +23,14 @@ class TestRun:
         cfg.DATA.PATH_TO_DATA_DIR = "/no/such/folder"
         assert "does not exist" in check(cfg, for_run=True)[0]
 
+    @pytest.mark.parametrize(
+        "key", ["DATA.PATH_TO_DATA_DIR", "DATA.CLASS_NAMES", "TRAIN.CHECKPOINT_FILE_PATH", "DATA.FEATURES"]
+    )
+    def test_a_path_that_the_system_refuses_is_a_problem(self, cfg: CfgNode, key: str) -> None:
+        """``pathlib`` raises an error of the system for too long names before Python 3.14."""
+        set_keys(cfg, **{key.replace(".", "__"): "x" * 300})
+        assert any(problem.startswith(f"{key} = 'xxx") for problem in check(cfg, for_run=True))
+
     def test_missing_csv_files_of_the_enabled_parts_are_listed(self, cfg: CfgNode) -> None:
         for name in ("train.csv", "val.csv", "test.csv"):
             Path(cfg.DATA.PATH_TO_DATA_DIR, name).unlink()

@@ -67,9 +67,10 @@ class TestInheritance:
         assert "b.yaml, line 2" in problem
         assert "c.yaml -> a.yaml -> b.yaml -> c.yaml" in problem
 
-    def test_a_missing_base_is_reported_with_the_other_problems(self, write: WriteConfig) -> None:
-        problems = problems_of(write("a.yaml", "_BASE_: nowhere.yaml\nRNG_SED: 1\n"))
-        assert "nowhere.yaml" in problems[0]
+    @pytest.mark.parametrize("base", ["nowhere.yaml", "x" * 300])
+    def test_a_missing_base_is_reported_with_the_other_problems(self, write: WriteConfig, base: str) -> None:
+        problems = problems_of(write("a.yaml", f"_BASE_: {base}\nRNG_SED: 1\n"))
+        assert f"{base} does not exist" in problems[0]
         assert "RNG_SED" in problems[1]
         assert len(problems) == 2
 
