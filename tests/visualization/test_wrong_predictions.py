@@ -28,7 +28,7 @@ VIS = "TENSORBOARD.WRONG_PRED_VIS."
 
 def images_of(folder: Path) -> dict[str, list[Image.Image]]:
     """Returns tag -> images in the order of their steps."""
-    # Files of the same second are read in any order, and the start of a run would remove later steps of others.
+    # Files of one second are read in any order, and the start of a run would remove later steps of others.
     events = EventAccumulator(str(folder), size_guidance={"images": 0}, purge_orphaned_data=False)
     events.Reload()
     return {
