@@ -65,7 +65,12 @@ class Merge:
             self._set(key, written, entry)
 
     def add_overrides(self, overrides: Sequence[str]) -> bool:
-        """Merges overrides ``KEY VALUE KEY VALUE …``; returns False, without a merge, for an odd number."""
+        """Merges overrides ``KEY VALUE KEY VALUE …``; returns False, without a merge, if not pairs."""
+        joined = [text for text in overrides if self._is_joined(text)]
+        if joined:
+            pairs = " ".join(text.replace("=", " ", 1) for text in joined)
+            self.problems.append(f"overrides = {' '.join(joined)!r}: must be written without =, as {pairs}")
+            return False
         if len(overrides) % 2:
             self.problems.append(
                 f"overrides = {' '.join(overrides)!r}: must be pairs, and {overrides[-1]} has no value; "
@@ -82,6 +87,12 @@ class Merge:
             for dotted, leaf in self._leaves([entry], ""):
                 self._set(self._aliases.get(dotted, dotted), dotted, leaf)
         return True
+
+    def _is_joined(self, text: str) -> bool:
+        """Returns whether ``text`` is ``KEY=VALUE`` with a known key, as other programs write overrides."""
+        key, sign, _ = text.partition("=")
+        key = self._aliases.get(key, key)
+        return bool(sign) and (_find(self.cfg, key) is not None or self._is_free(key))
 
     def _leaves(self, entries: Iterable[YamlEntry], prefix: str) -> Iterator[tuple[str, YamlEntry]]:
         """Yields (dotted key as written, entry) of all values, and of sections given a plain value."""

@@ -221,8 +221,14 @@ class TestOverrides:
         assert cfg.VTN.BACKBONE.ARGS == {"img_size": 64, "deep": {"er": 1, "down": [1, "x"]}}
 
     def test_overrides_that_are_not_pairs_are_refused(self) -> None:
-        (problem,) = problems_of("VIT_B_VTN", "RNG_SEED=3")
+        (problem,) = problems_of("VIT_B_VTN", "RNG_SEED")
         assert "write KEY VALUE" in problem
+
+    @pytest.mark.parametrize("key", ["RNG_SEED", "VTN.BACKBONE.ARGS.img_size", "TRAIN.MIXED_PRECISION"])
+    def test_keys_and_values_joined_by_a_sign_are_refused_with_the_right_form(self, key: str) -> None:
+        """A pair of them would otherwise be a key with a value, which a free section takes."""
+        (problem,) = problems_of("VIT_B_VTN", f"{key}=3", "TRAIN.BATCH_SIZE=4", "TEST.DATASET", "a=b")
+        assert problem.endswith(f"must be written without =, as {key} 3 TRAIN.BATCH_SIZE 4")
 
     def test_a_missing_value_is_the_only_problem(self) -> None:
         """The others are found only when the overrides are known."""
