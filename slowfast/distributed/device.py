@@ -26,6 +26,8 @@ _WITH_COLLECTIVES = _WITH_PINNED_MEMORY = ("cuda", "xpu")
 _WITH_FUSED_OPTIMIZERS = ("cpu", "cuda", "xpu")
 # Kinds of accelerators without float64.
 _WITHOUT_FLOAT64 = ("mps",)
+# Text of torch's errors of full memory that are of no type of their own.
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "MPS backend out of memory")
 
 
 def count_accelerators() -> int:
@@ -192,14 +194,14 @@ def has_fused_optimizers(device: torch.device) -> bool:
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """Returns a tensor of host memory on the device; the host does not wait for the copy.
+    """Returns a tensor of host memory on the device; the host waits for the copy to an Apple device alone.
 
     ``tensor.to(device)`` and ``torch.tensor(values, device=…)`` would wait until the device has finished all
     earlier work.
     """
-    if uses_pinned_memory(device):
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    is_pinned = uses_pinned_memory(device)
+    # Apple's devices read other memory after the call, when the tensor may be gone (torch's issue 189690).
+    return (tensor.pin_memory() if is_pinned else tensor).to(device, non_blocking=is_pinned)
 
 
 def synchronize(device: torch.device) -> None:
@@ -250,8 +252,8 @@ def device_errors(device: torch.device, *remedies: str) -> Iterator[None]:
         remedies: settings that need less memory, the least harmful first.
 
     Raises:
-        DeviceError: in place of ``torch.OutOfMemoryError``, ``torch.AcceleratorError``, and the error of the
-            CPU's allocator.
+        DeviceError: in place of ``torch.OutOfMemoryError``, ``torch.AcceleratorError``, and the errors of the
+            allocators of the CPU and of Apple's devices.
     """
     try:
         yield
@@ -263,7 +265,8 @@ def device_errors(device: torch.device, *remedies: str) -> Iterator[None]:
 
 def as_device_error(error: BaseException, device: torch.device, *remedies: str) -> DeviceError | None:
     """Returns the error that :func:`device_errors` raises in place of ``error``; None: none in its place."""
-    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+    is_out_of_memory = isinstance(error, torch.OutOfMemoryError)
+    if is_out_of_memory or any(sign in str(error) for sign in _OUT_OF_MEMORY):
         return DeviceError(_describe_out_of_memory(device, remedies))
     if isinstance(error, torch.AcceleratorError):
         return DeviceError(

@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.distributed.fsdp  # once here instead of in each process
 from torch import nn
 
+from slowfast.datasets.loading.copy_stream import copy_batch_tensor
 from slowfast.distributed import world as world_module
 from slowfast.distributed.blocking import current_blocking_call
 from slowfast.distributed.device import (
@@ -113,7 +114,19 @@ def test_a_small_tensor_is_uploaded_from_pinned_memory_without_waiting(
     calls.clear()
     gpus(0)  # pinned memory needs a driver
     upload(torch.ones(2), CPU)
-    assert calls == [{"non_blocking": True}]
+    assert calls == [{"non_blocking": False}]
+
+
+def test_an_apple_gpu_has_read_a_tensor_when_its_upload_ends(
+    monkeypatch: pytest.MonkeyPatch, gpus: Any
+) -> None:
+    """It would read the memory of a tensor that is gone by then: wrong values without an error."""
+    calls: list[Any] = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda *_, **options: calls.append(options))
+    gpus(1, "mps")
+    upload(torch.ones(2), torch.device("mps", 0))
+    copy_batch_tensor(torch.ones(2), torch.device("mps", 0))
+    assert calls == [{"non_blocking": False}] * 2
 
 
 def test_under_torchrun_a_missing_gpu_is_logged(
@@ -264,6 +277,7 @@ def test_ranks_count_as_waiting_until_the_device_has_done_the_work() -> None:
     [
         (torch.OutOfMemoryError("tried to allocate 2 GiB"), r"full; any of these needs less: A 1; B 2"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), r"full; any of these needs less: A 1"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GiB)"), r"full; any of these needs less"),
         (torch.AcceleratorError("device-side assert triggered"), r"\(device-side assert triggered\).*MODEL"),
     ],
 )  # fmt: skip

@@ -89,6 +89,7 @@ def evaluate(model: Any, frames: Tensor, positions: Tensor, mask: Tensor) -> lis
     return [*results, model.prepare_inference()(frames, positions, mask)]
 
 
+@pytest.mark.parametrize("gpu", ["cuda", "mps"], indirect=True)
 @pytest.mark.parametrize("name", MODELS)
 def test_evaluation(gpu: torch.device, name: str) -> None:
     model = MODELS[name]()
@@ -104,6 +105,7 @@ def look_inside(model: Any, features: Tensor, positions: Tensor, mask: Tensor) -
     return [*found, *([] if weights is None else [weights])]
 
 
+@pytest.mark.parametrize("gpu", ["cuda", "mps"], indirect=True)
 @pytest.mark.parametrize("name", ["VTN", "all parts", "tokens in sequence", "tokens attended to"])
 def test_attention_and_states(gpu: torch.device, name: str) -> None:
     model = MODELS[name]()

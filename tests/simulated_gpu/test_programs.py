@@ -63,6 +63,7 @@ def test_frames_are_encoded(gpu: torch.device, channels: str) -> None:
     assert_same(*found)
 
 
+@pytest.mark.parametrize("gpu", ["cuda", "mps"], indirect=True)
 @pytest.mark.parametrize("kind", ["frames", "clips"])
 def test_streams_are_scored(gpu: torch.device, kind: str) -> None:
     found = []
@@ -79,6 +80,7 @@ def test_streams_are_scored(gpu: torch.device, kind: str) -> None:
     assert_same(*found)
 
 
+@pytest.mark.parametrize("gpu", ["cuda", "mps"], indirect=True)
 @pytest.mark.parametrize("name", MODELS)
 def test_videos_are_scored_and_explained(gpu: torch.device, name: str) -> None:
     found = []
@@ -104,6 +106,7 @@ def test_videos_are_scored_and_explained(gpu: torch.device, name: str) -> None:
     assert_same(*found)
 
 
+@pytest.mark.parametrize("gpu", ["cuda", "mps"], indirect=True)
 def test_a_predictor_uses_the_gpu(gpu: torch.device, small_dataset: Path, tmp_path: Path) -> None:
     folder = publish_tiny(tmp_path)
     video = next(small_dataset.rglob("*.mp4"))

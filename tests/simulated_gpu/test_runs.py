@@ -29,20 +29,24 @@ RUNS: dict[str, tuple[Any, ...]] = {
         *VTN, "MIXUP.ENABLE", True, "MODEL.LOSS_FUNC", "soft_cross_entropy", "LOG_MODEL_INFO", True,
     ),
     "frozen": (*FROZEN_RESNET, "VTN.INPUT.STANDARDIZE", True, "VTN.HEAD.SKIP", True, "TEST.ENABLE", True),
+    "sines": (*VTN, "VTN.LONGFORMER.POSITION", "sinusoidal"),
     "streamed": (*FROZEN_RESNET, "TRAIN.EVAL_STREAM_FRAMES", 6, "VTN.INPUT.DIFFERENCES", True),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_the_losses_are_those_of_the_cpu(colour_videos: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*((name, "cuda") for name in RUNS), ("plain", "mps"), ("mixed", "mps"), ("sines", "mps")],
+)
+def test_the_losses_are_those_of_the_cpu(colour_videos: Path, tmp_path: Path, name: str, kind: str) -> None:
     options = (*RUNS[name], "TRAIN.MAX_STEPS", 3)
     assert run(tiny_config(colour_videos, tmp_path / "cpu", *options)) == 0
-    with simulated_gpu():
+    with simulated_gpu(kind):
         assert run(tiny_config(colour_videos, tmp_path / "gpu", *options, "NUM_GPUS", 1)) == 0
     assert losses_of(tmp_path / "gpu") == pytest.approx(losses_of(tmp_path / "cpu"), rel=1e-3)
     losses = [metrics_of(tmp_path / place, "val_epoch")[-1]["loss"] for place in ("cpu", "gpu")]
     assert losses[0] == losses[1] or losses[1] == pytest.approx(losses[0], rel=1e-3)
-    assert "this is rank 0 on cuda:0" in (tmp_path / "gpu" / "stdout.log").read_text()
+    assert f"this is rank 0 on {kind}:0" in (tmp_path / "gpu" / "stdout.log").read_text()
 
 
 @pytest.mark.parametrize("first", ["cpu", "gpu"])

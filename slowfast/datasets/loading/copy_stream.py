@@ -57,7 +57,7 @@ def copy_batch_tensor(tensor: Tensor, device: torch.device) -> Tensor:
     """
     if tensor.is_pinned():
         return start_upload(tensor, device).result()
-    return tensor.to(device, non_blocking=True)
+    return tensor.to(device, non_blocking=uses_pinned_memory(device))  # see `upload`
 
 
 def _stream_of_thread(device: torch.device) -> Any:

@@ -7,10 +7,13 @@ computes them. As on a real GPU,
 * an operation of a tensor of the GPU with one of the CPU is an error, unless the latter is a number,
 * a tensor of the GPU must be copied before NumPy reads it, and
 * a generator of the CPU draws no numbers on the GPU.
+
+An Apple GPU also has no float64, and no page-locked memory from which it could copy while the host continues.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 aten = torch.ops.aten
-GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+CPU = torch.device("cpu")
 # The device of simulated tensors for torch's code in C++: autograd would ask a GPU for its streams.
 _INTERNAL = torch.device("meta", 1)
 
@@ -38,6 +41,8 @@ _INDEXING = {
 }
 # Operations that take no numbers of the CPU in place of tensors.
 _WITHOUT_NUMBERS = {aten.cat.default, aten.stack.default, aten.mm.default, aten.bmm.default}
+
+_present = torch.device("cuda", 0)
 
 
 class SimulatedTensor(Tensor):
@@ -62,8 +67,9 @@ class SimulatedTensor(Tensor):
         made.values = values
         return made
 
-    device = property(lambda self: GPU)
-    is_cuda = property(lambda self: True)
+    device = property(lambda self: _present)
+    is_cuda = property(lambda self: _present.type == "cuda")
+    is_mps = property(lambda self: _present.type == "mps")
     is_cpu = is_meta = property(lambda self: False)
 
     @property
@@ -80,7 +86,11 @@ class SimulatedTensor(Tensor):
         device, dtype, _, layout = torch._C._nn._parse_to(
             *args, **{k: v for k, v in kwargs.items() if k != "copy"}
         )
-        stays = device in (None, GPU, torch.device("cuda")) and dtype in (None, self.dtype) and layout is None
+        stays = (
+            device in (None, _present, torch.device(_present.type))
+            and dtype in (None, self.dtype)
+            and layout is None
+        )
         return self if stays and not kwargs.get("copy") else super().to(*args, **kwargs)
 
     def tolist(self) -> Any:
@@ -135,7 +145,10 @@ def _compute(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     def place(value: Any) -> Any:
         if not isinstance(value, Tensor) or id(value) in given:
             return value
-        return outer.get(id(value)) if id(value) in outer else SimulatedTensor(value) if is_on_gpu else value
+        if id(value) in outer or not is_on_gpu:
+            return outer.get(id(value), value)
+        _check_abilities(func, value, is_read_later=not on_gpu and bool(kwargs.get("non_blocking")))
+        return SimulatedTensor(value)
 
     return tree_map(place, result)
 
@@ -165,7 +178,7 @@ def _to_host(value: Any) -> Any:
 
 
 def _is_gpu(device: torch.device) -> bool:
-    return device.type == "cuda" or device == _INTERNAL
+    return device.type == _present.type or device == _INTERNAL
 
 
 def _check_devices(
@@ -178,7 +191,7 @@ def _check_devices(
     """Raises what torch raises for tensors and generators of different devices."""
     generator = next((value for value in inputs if isinstance(value, torch.Generator)), None)
     if generator is not None and (on_gpu or (wanted is not None and _is_gpu(wanted))):
-        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+        raise RuntimeError(f"Expected a '{_present.type}' device type for generator but found 'cpu'")
     if not on_gpu or func in _COPIES:
         return
     checked = inputs
@@ -193,11 +206,21 @@ def _check_devices(
         )
 
 
+def _check_abilities(func: Any, value: Tensor, *, is_read_later: bool) -> None:
+    """Raises an error for what an Apple GPU cannot do, or gives other values for.
+
+    Args:
+        is_read_later: whether the host does not wait until the GPU has read it.
+    """
+    if _present.type == "mps" and (value.dtype == torch.float64 or is_read_later):
+        raise TypeError(f"{func} on mps: {'read after the call' if is_read_later else 'float64'}")
+
+
 class _Stream:
     """A stream whose work is done at once."""
 
-    def __init__(self, device: torch.device = GPU) -> None:
-        self.device = device
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device = device or _present
 
     def wait_stream(self, other: _Stream) -> None: ...
 
@@ -206,9 +229,10 @@ class _Stream:
 
 
 @contextmanager
-def simulated_gpu() -> Iterator[torch.device]:
-    """Lets torch have one GPU while the block runs; yields it."""
+def simulated_gpu(kind: str = "cuda") -> Iterator[torch.device]:
+    """Lets torch have one GPU of a kind, ``cuda`` or ``mps``, while the block runs; yields it."""
     everywhere = {
+        sys.modules[__name__]: {"_present": torch.device(kind, 0)},
         torch.cuda: {
             "_lazy_init": lambda: None,
             "_lazy_call": lambda *_, **__: None,
@@ -219,9 +243,11 @@ def simulated_gpu() -> Iterator[torch.device]:
             "get_device_name": lambda *_: "simulated GPU",
             "mem_get_info": lambda *_: (2**36, 2**36),
         },
+        torch.mps: {"synchronize": lambda: None},
+        torch.backends.mps: {"is_macos_or_newer": lambda *_: True},
         torch.accelerator: {
             "device_count": lambda: 1,
-            "current_accelerator": lambda *_, **__: torch.device("cuda"),
+            "current_accelerator": lambda *_, **__: torch.device(kind),
             "current_stream": _Stream,
             "set_device_index": lambda *_: None,
         },
@@ -242,7 +268,7 @@ def simulated_gpu() -> Iterator[torch.device]:
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(values, device=…) is seen by the mode
         try:
             with _Mode():
-                yield GPU
+                yield _present
         finally:
             torch._C._set_only_lift_cpu_tensors(before)
 
