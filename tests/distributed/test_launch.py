@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
 import slowfast.distributed.launch
 from slowfast.distributed.launch import launch
-from slowfast.errors import ConfigError
-from slowfast.interrupt import Interrupt
+from tests.support.cluster.launched import (
+    does_not_stop,
+    fails_at_length,
+    gets_ctrl_c_of_a_terminal,
+    gets_ctrl_c_of_the_parent,
+    is_interrupted_early,
+    kill_parent_and_wait,
+    second_one_fails,
+    second_one_is_killed,
+)
 from tests.support.processes import run_forked
-
-
-def second_one_fails(rank: int, seconds: float) -> int:
-    if rank == 1:
-        raise ConfigError("KEY = 1: is wrong; take 2")
-    time.sleep(seconds)
-    return 0
 
 
 def test_the_error_of_one_process_is_printed_and_the_others_are_ended(
@@ -36,12 +35,6 @@ def test_the_error_of_one_process_is_printed_and_the_others_are_ended(
     assert "KEY = 1: is wrong; take 2" in capfd.readouterr().err
 
 
-def second_one_is_killed(rank: int) -> int:
-    if rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 0
-
-
 def test_a_killed_process_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     assert launch(second_one_is_killed, 2, ()) == 137
     assert "processes of this node were ended: 1 by SIGKILL" in capfd.readouterr().err
@@ -49,10 +42,6 @@ def test_a_killed_process_is_reported(capfd: pytest.CaptureFixture[str]) -> None
 
 def test_the_exit_code_is_zero_where_all_processes_return_zero() -> None:
     assert launch(abs, 1, ()) == 0
-
-
-def fails_at_length(rank: int) -> int:
-    raise ConfigError("first words " + "x" * 200_000 + " last words")
 
 
 def test_a_long_error_does_not_fill_the_pipe_to_the_parent(capfd: pytest.CaptureFixture[str]) -> None:
@@ -63,45 +52,11 @@ def test_a_long_error_does_not_fill_the_pipe_to_the_parent(capfd: pytest.Capture
     assert len(printed) < 20_000
 
 
-def wait_for_signals(count: int, *, send_to: tuple[int, ...]) -> int:
-    """Sends SIGINT to processes, and waits until as many signals have been received; returns the first."""
-    received: list[int] = []
-    with Interrupt() as interrupt:
-
-        def count_signal(signum: int, frame: FrameType | None) -> None:
-            handler(signum, frame)
-            received.append(signum)
-
-        handler = signal.signal(signal.SIGINT, count_signal)
-        assert callable(handler)
-        for process in send_to:
-            os.kill(process, signal.SIGINT)
-        while len(received) < count:
-            time.sleep(0.02)
-    return interrupt.signum
-
-
-def gets_ctrl_c_of_the_parent(rank: int) -> int:
-    return 128 + wait_for_signals(1, send_to=(os.getppid(),))
-
-
-def gets_ctrl_c_of_a_terminal(rank: int) -> int:
-    """Gets the signal twice, as all processes of a terminal's process group do."""
-    return 128 + wait_for_signals(2, send_to=(os.getpid(), os.getppid()))
-
-
 @pytest.mark.parametrize("function", [gets_ctrl_c_of_the_parent, gets_ctrl_c_of_a_terminal])
 def test_ctrl_c_asks_a_process_to_stop_whether_it_gets_it_or_only_its_parent(
     function: Callable[[int], int],
 ) -> None:
     assert launch(function, 1, ()) == 130
-
-
-def does_not_stop(rank: int) -> int:
-    wait_for_signals(1, send_to=(os.getppid(),))
-    os.kill(os.getppid(), signal.SIGINT)
-    time.sleep(200)
-    return 0
 
 
 def test_a_second_ctrl_c_ends_all_processes() -> None:
@@ -111,27 +66,9 @@ def test_a_second_ctrl_c_ends_all_processes() -> None:
     assert set(multiprocessing.active_children()) <= others
 
 
-def is_interrupted_early(rank: int) -> int:
-    signal.raise_signal(signal.SIGINT)
-    return 0
-
-
 def test_ctrl_c_before_a_process_can_save_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     assert launch(is_interrupted_early, 1, ()) == 130
     assert "Traceback" not in capfd.readouterr().err
-
-
-def kill_parent_and_wait(rank: int, folder: str) -> int:
-    with Interrupt() as interrupt:
-        Path(folder, f"{rank} is ready").touch()
-        if rank == 0:
-            while not Path(folder, "1 is ready").exists():
-                time.sleep(0.02)
-            os.kill(os.getppid(), signal.SIGKILL)
-        while not interrupt.requested():
-            time.sleep(0.02)
-        Path(folder, f"{rank} got {interrupt.signum}").touch()
-    return 0
 
 
 def test_processes_whose_parent_was_killed_are_asked_to_stop(tmp_path: Path) -> None:
