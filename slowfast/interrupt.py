@@ -81,8 +81,10 @@ class Interrupt:
         if self.signum and signum == signal.SIGINT and not _is_started_by_launcher():
             raise KeyboardInterrupt
         if self._notice and not self.signum:
-            is_typed = signum == signal.SIGINT
-            remark = "; Ctrl-C again stops at once" if is_typed else f" ({signal.Signals(signum).name})"
+            remark = f" ({signal.Signals(signum).name})"
+            if signum == signal.SIGINT:
+                # torchrun then waits for its processes, and kills them only after a while.
+                remark = "" if "TORCHELASTIC_RUN_ID" in os.environ else "; Ctrl-C again stops at once"
             with suppress(OSError):  # not by print, which must not be called in the middle of a print
                 os.write(2, f"{self._notice}{remark}\n".encode())
         self.request(signum)

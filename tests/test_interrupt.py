@@ -47,13 +47,16 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     assert interrupt.signum == signal.SIGINT
 
 
-def test_ctrl_c_from_srun_and_from_torchrun_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_from_srun_and_from_torchrun_is_one_request(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """`srun torchrun …` signals every process, and torchrun forwards the signal to its own."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    with Interrupt() as interrupt:
+    with Interrupt("stops soon") as interrupt:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
     assert interrupt.signum == signal.SIGINT
+    assert capfd.readouterr().err == "stops soon\n", "a second Ctrl-C does not stop it at once"
 
 
 def start_and_die(folder: Path) -> None:

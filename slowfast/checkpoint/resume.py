@@ -8,6 +8,7 @@ without a checkpoint of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -218,7 +219,7 @@ def check_resumable(
         raise CheckpointError(
             f"{source} cannot be resumed with {'; '.join(refused)}; restore the former value, or use another "
             "OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH with TRAIN.CHECKPOINT_EPOCH_RESET True to start from "
-            "its weights; to resume nevertheless set TRAIN.FORCE_RESUME True"
+            f"its weights{_offer_force(changes)}"
         )
     for change in described.values():
         logger.warning("changed since the checkpoint: %s", change)
@@ -284,6 +285,12 @@ def start_from_file(
             "TRAIN.CHECKPOINT_EPOCH_RESET True to start from its weights"
         )
     return progress
+
+
+def _offer_force(changes: Iterable[str]) -> str:
+    """Returns the end of a message about changed keys; empty where the weights would not fit."""
+    fits = "MODEL.NUM_CLASSES" not in changes
+    return "; to resume nevertheless set TRAIN.FORCE_RESUME True" if fits else ""
 
 
 def _makes_other_run(key: str, values: tuple[Any, Any]) -> bool:

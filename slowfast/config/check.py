@@ -15,6 +15,7 @@ from slowfast.config.check_data import (
     check_feature_cache,
     check_features,
     check_labels,
+    check_num_classes,
     check_pixels,
     check_views,
 )
@@ -69,6 +70,7 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
         problems += project.check(cfg)
     if for_run:
         problems += [*check_inputs(cfg), *check_feature_cache(cfg), *check_weights(cfg), *check_output(cfg)]
+        problems += check_num_classes(cfg)
         problems += [*check_trackers(cfg), *check_demo(cfg), *check_wrong_predictions(cfg)]
         problems += check_model_view(cfg)
     return problems

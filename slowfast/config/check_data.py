@@ -57,6 +57,15 @@ def check_labels(cfg: CfgNode) -> Iterator[str]:
         )
 
 
+def check_num_classes(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problem of a training whose videos all have the same label, of which any model is right."""
+    if cfg.TRAIN.ENABLE and cfg.MODEL.NUM_CLASSES == 1 and not cfg.DATA.MULTI_LABEL:
+        yield (
+            "MODEL.NUM_CLASSES = 1: must be 2 or more where each video has one class; for the presence of a "
+            "single one use 2 classes, or DATA.MULTI_LABEL True with MODEL.LOSS_FUNC bce_logit"
+        )
+
+
 def check_pixels(cfg: CfgNode) -> Iterator[str]:
     """Yields the problems of lists of files, of normalisation, and of the size of training frames."""
     data = cfg.DATA

@@ -94,15 +94,18 @@ def _not_utf8(path: str, error: UnicodeEncodeError) -> AnnotationError:
     return AnnotationError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8")
 
 
-def read_lines(path: str) -> Iterator[tuple[int, str]]:
+def read_lines(path: str, padding: str = BLANK) -> Iterator[tuple[int, str]]:
     """Yields number and stripped text of the lines of a file that are not blank; numbers start at 1.
+
+    Args:
+        padding: characters that are stripped.
 
     Raises:
         AnnotationError: where the file cannot be read, or is not text.
     """
     with open_text(path) as file:
         for number, line in enumerate(file, start=1):
-            if text := line.strip(BLANK):
+            if text := line.strip(padding):
                 yield number, text
 
 
@@ -115,7 +118,8 @@ def read_table(path: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[s
     Raises:
         AnnotationError: where the file cannot be read, or is not csv.
     """
-    for line, text in read_lines(path):
+    # Tabs at the end of a line are empty cells where they separate the cells.
+    for line, text in read_lines(path, BLANK.replace(delimiter, "")):
         try:
             cells = [cell.strip(BLANK) for cell in split_quoted(text, delimiter)]
         except csv.Error as error:

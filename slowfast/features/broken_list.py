@@ -6,6 +6,7 @@ Several processes, and several extractions at a time, write to one list, each th
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -65,8 +66,8 @@ def find_failure(folder: str | Path, name: str) -> tuple[str, str]:
     """Returns why a cache has no features of a video, by its name there, as reason and detail."""
     if (entry := _read(Path(folder, _LIST)).get(name)) is not None:
         return entry.reason, f"{entry.detail}; found by the extraction".removeprefix("; ")
-    if not Path(folder).is_dir():
-        return "no features", f"{folder} does not exist; mount its disk again, or extract the features"
+    if not os.path.isdir(folder):
+        return "no features", f"{folder} cannot be reached; mount its disk again, or extract the features"
     return "no features", f"{folder} has none of it; run `slowfast extract` again, which adds what is missing"
 
 

@@ -71,7 +71,7 @@ def read_labels(args: argparse.Namespace) -> dict[str, list[str]]:
         )
     if not any(map(os.path.exists, found)):
         raise AnnotationError(
-            f"{args.folder}: none of its {len(found)} videos exists, such as {next(iter(found))!r}; change "
+            f"{args.folder}: none of its videos exists, such as {next(iter(found))!r}; change "
             "--path, or name their folder by --videos"
         )
     return found
@@ -87,14 +87,14 @@ def _read_rows(path: str) -> Iterator[tuple[str, Mapping[str, object]]]:
                 )
             yield f"{path}, entry {number}", entry
         return
-    _, header = next(read_lines(path), (0, ""))
+    first, header = next(read_lines(path), (0, ""))
     delimiter = max(_DELIMITERS, key=header.count)
     names: list[str] = []
     for line, cells in read_table(path, delimiter=delimiter):
         if names and len(cells) != len(names):
             raise AnnotationError(
-                f"{path}, line {line}: has {counted(len(cells), 'column')}, and line 1 has {len(names)}; "
-                f"write quotes around empty cells, and around those with {delimiter!r}"
+                f"{path}, line {line}: has {counted(len(cells), 'column')}, and line {first} has "
+                f"{len(names)}; write quotes around cells with {delimiter!r}"
             )
         if names:
             yield f"{path}, line {line}", dict(zip(names, cells, strict=True))

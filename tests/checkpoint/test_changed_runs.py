@@ -38,6 +38,13 @@ def test_changes_that_make_another_run_are_refused(
     assert difference in str(caught.value)
 
 
+def test_another_number_of_classes_cannot_be_forced(colour_videos: Path, stopped: Path) -> None:
+    """The weights of the last layer would not fit, so that the remedy would be another error."""
+    with pytest.raises(CheckpointError, match=r"cannot be resumed with MODEL\.NUM_CLASSES: \d → 5") as caught:
+        run(tiny_config(colour_videos, stopped, *NO_DROPOUT_OR_TEST, "MODEL.NUM_CLASSES", 5))
+    assert "FORCE_RESUME" not in str(caught.value)
+
+
 def test_changes_of_the_training_are_logged_and_take_effect(colour_videos: Path, stopped: Path) -> None:
     changes = ("SOLVER.WEIGHT_DECAY", 0.3, "MODEL.DROPOUT_RATE", 0.1, "SOLVER.MAX_EPOCH", 1)
     changes = (*changes, "MATMUL_PRECISION", "highest")

@@ -19,6 +19,15 @@ class TestRun:
         (problem,) = check(cfg, for_run=True)
         assert problem.startswith("DATA.PATH_TO_DATA_DIR = ''")
 
+    def test_a_training_of_one_class_has_nothing_to_learn(self, cfg: CfgNode) -> None:
+        """Its accuracy is 100 % from the first step on; features are extracted with any number."""
+        cfg.MODEL.NUM_CLASSES = 1
+        assert check(cfg) == []
+        (problem,) = check(cfg, for_run=True)
+        assert problem.startswith("MODEL.NUM_CLASSES = 1: must be 2 or more")
+        set_keys(cfg, DATA__MULTI_LABEL=True, MODEL__LOSS_FUNC="bce_logit", MODEL__HEAD_ACT="sigmoid")
+        assert check(cfg, for_run=True) == []
+
     def test_a_data_folder_must_exist(self, cfg: CfgNode) -> None:
         cfg.DATA.PATH_TO_DATA_DIR = "/no/such/folder"
         assert "does not exist" in check(cfg, for_run=True)[0]

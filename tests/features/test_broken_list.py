@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,8 +53,18 @@ def test_a_cache_that_was_lost_during_training_is_not_one_without_the_video(tmp_
     """`slowfast extract` would compute all features again, while the disk is only not mounted."""
     reason, detail = find_failure(tmp_path / "lost", "a.mp4")
     assert reason == "no features"
-    assert detail.endswith("lost does not exist; mount its disk again, or extract the features")
+    assert detail.endswith("lost cannot be reached; mount its disk again, or extract the features")
     assert "has none of it" in find_failure(tmp_path, "a.mp4")[1]
+
+
+def test_a_cache_that_must_not_be_reached_any_more_is_a_reason_and_not_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert "cannot be reached" in find_failure(tmp_path, "a.mp4")[1]
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,12 @@ def test_all_cells_may_be_quoted() -> None:
     assert make('"path","label"\n"a,b","wave"\n', videos="a,b") == "a,b 0\n"
 
 
+def test_cells_between_tabs_may_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    """As spreadsheets write them: without quotes, also at the ends of a line."""
+    assert make("path\tlabel\tnote\na\tx\t\nb\t\t\n\t\tc\n", videos="a") == "a 0\n"
+    assert "left out" in capsys.readouterr().out
+
+
 def test_a_pattern_finds_the_one_label_of_a_cell() -> None:
     assert make("path,label\na,c7 of 12\n", "--label-pattern", r"(?<=c)\d+", videos="a") == "a 7\n"
 
@@ -121,18 +127,13 @@ def test_rows_of_one_video_are_joined(capsys: pytest.CaptureFixture[str]) -> Non
         ("id,label\n7,x\n", ("--path", "{idd}.mp4"), 2, "do not fit table.csv, line 2 ('idd')"),
         ("id,label\n7,x\n", ("--path", "{id", "--label", "label"), 2, "do not fit table.csv, line 2"),
         ("id,label\n7,x\n", ("--path", "{id}", "--label", "tag"), 2, "which has the columns id, label"),
-        ("path,label\na.mp4,x,y\n", (), 1, "table.csv, line 2: has 3 columns, and line 1 has 2"),
-        ("path,label\na.mp4,x\n", (), 1, "none of its 1 videos exists, such as 'a.mp4'; change --path"),
+        ("path,label\na.mp4,x,y\n", (), 1, "table.csv, line 2: has 3 columns, and line 1 has 2; write quotes around cells with ','"),
+        ("path,label\na.mp4,x\n", (), 1, "none of its videos exists, such as 'a.mp4'; change --path"),
         ("path,label\na,x\n", ("--label-pattern", "("), 2, "--label-pattern '(': must be a regular"),
         ("id,label\n7,x\n", ("--path", "{id[x]}"), 2, "do not fit table.csv, line 2"),
         ("", (), 1, "table.csv: has no row with a label; add rows below the names of the columns"),
         ("path,label\na.mp4,\n", (), 1, "table.csv: has no row with a label"),
-        (
-            "path\tlabel\na\tx\nb\t\n",
-            (),
-            1,
-            "line 3: has 1 column, and line 1 has 2; write quotes",
-        ),
+        ("\n\npath,label\na.mp4,x,y\n", (), 1, "table.csv, line 4: has 3 columns, and line 3 has 2"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused(

@@ -18,13 +18,16 @@ from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.training.train_step import StepResult
 from slowfast.engine.training.training_log import describe_broken
-from slowfast.errors import DataError, TrainingError
+from slowfast.errors import DataError, TrainingError, counted
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
 
 # Overflows in a row that end a run. From its initial 65536 the scale of the loss reaches 1 after 17.
 MAX_OVERFLOWS = 30
+# Fraction of a run's steps that may overflow without a warning: those by which the scale is found.
+_USUAL_OVERFLOWS = 0.1
+_SAVED = frozenset({"num_skipped", "first_skipped", "num_unchanged"})
 
 
 @dataclass
@@ -40,6 +43,8 @@ class FailureBudget:
         num_skipped: steps skipped since the first start of the run, except for overflows of float16.
         first_skipped: description of the first of them.
         num_overflows: steps in a row, up to the last one, whose gradients overflowed in float16.
+        num_unchanged: steps since the first start of the run that left the weights as they were, for either
+            reason.
     """
 
     max_broken: float
@@ -51,15 +56,16 @@ class FailureBudget:
     num_skipped: int = 0
     first_skipped: str = ""
     num_overflows: int = 0
+    num_unchanged: int = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the count of skipped steps, which belongs to the run and is saved with it."""
-        return {"num_skipped": self.num_skipped, "first_skipped": self.first_skipped}
+        """Returns the counts of skipped steps, which belong to the run and are saved with it."""
+        return {name: getattr(self, name) for name in _SAVED}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned; an empty state changes nothing."""
-        self.num_skipped = state.get("num_skipped", self.num_skipped)
-        self.first_skipped = state.get("first_skipped", self.first_skipped)
+        for name in _SAVED & state.keys():
+            setattr(self, name, state[name])
 
     def begin_epoch(self) -> None:
         """Resets the count of broken videos."""
@@ -77,12 +83,30 @@ class FailureBudget:
         self.num_broken += result.broken
         if result.broken and self.num_broken > self.max_broken:
             self._check_broken(progress)
+        self.num_unchanged += not result.updated
         if result.overflow_scale is not None:
             self._count_overflow(progress, result.overflow_scale)
             return
         self.num_overflows = 0
         if not result.updated:
             self._count_skipped(progress, batch, result)
+
+    def check_end(self, steps: int) -> None:
+        """Logs a warning after a run of that many steps, unless all but single overflows were taken.
+
+        Raises:
+            TrainingError: if no step has changed the weights.
+        """
+        unchanged = f"{self.num_unchanged} of {counted(steps, 'step')} left the weights as they were"
+        first = f"; the first: {self.first_skipped}" if self.first_skipped else ""
+        cause = f"loss or gradients were not finite{first}"
+        if 0 < steps <= self.num_unchanged:
+            raise TrainingError(
+                f"nothing was learned: {unchanged}, since {cause}. Lower SOLVER.BASE_LR, use bfloat16 or "
+                "float32 (TRAIN.PRECISION), or check the videos"
+            )
+        if self.num_skipped or self.num_unchanged > _USUAL_OVERFLOWS * steps:
+            logger.warning("%s, since %s", unchanged, cause)
 
     def all_broken(self) -> list[BrokenVideo]:
         """Returns this epoch's broken videos of all ranks on rank 0; all ranks must call it."""

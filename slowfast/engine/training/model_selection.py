@@ -71,7 +71,9 @@ class ModelSelection:
     def _is_comparable(self, progress: TrainingProgress, metrics: Mapping[str, float]) -> bool:
         """Returns whether a validation scored as many videos as others; forgets those that scored fewer."""
         scored = scored_fraction(metrics)
-        if scored == 0 or is_incomplete(scored, self._scored):
+        if scored == 0:  # the log of the validation says so
+            return False
+        if is_incomplete(scored, self._scored):
             logger.warning(
                 "validation at %s: %.0f %% of its videos have scores, so it is not compared with others",
                 progress,

@@ -67,6 +67,7 @@ def train(cfg: CfgNode, world: World, interrupt: Interrupt, trackers: Trackers) 
             )
         elif ended := run.schedule.describe_early_end(end):
             logger.info("%s", ended)
+        run.failure_budget.check_end(run.schedule.steps_to(end))
     finally:
         run.writer.wait()
     if resumed_from is not None and end == start:

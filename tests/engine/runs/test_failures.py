@@ -33,12 +33,31 @@ class ExplodingTiny(Tiny):
 def test_steps_without_a_finite_loss_are_skipped_up_to_a_limit(colour_videos: Path, tmp_path: Path) -> None:
     options = ("MODEL.MODEL_NAME", "ExplodingTiny", "TEST.ENABLE", False, "SOLVER.MAX_EPOCH", 1)
     assert run(tiny_config(colour_videos, tmp_path / "a", *options)) == 0
-    assert "skipped: step 4 of epoch 1 has loss nan" in (tmp_path / "a" / "stdout.log").read_text()
+    log = (tmp_path / "a" / "stdout.log").read_text()
+    assert "skipped: step 4 of epoch 1 has loss nan" in log
+    assert "3 of 6 steps left the weights as they were, since loss or gradients were not finite; the " in log
     assert metrics_of(tmp_path / "a", "val_epoch")[0]["top1_err"] < 50
     with pytest.raises(
         TrainingError, match=r"3 steps without .* the first: step 4 of epoch 1 .*train_\d+\.mp4"
     ):
         run(tiny_config(colour_videos, tmp_path / "b", *options, "SOLVER.MAX_SKIPPED_STEPS", 2))
+
+
+@MODEL_REGISTRY.register("NaNTiny")
+class NaNTiny(Tiny):
+    """Returns NaN in each step of training."""
+
+    def forward(self, *given: Any) -> Tensor:
+        logits = super().forward(*given)
+        return logits * float("nan") if self.training else logits
+
+
+def test_a_run_that_has_learned_nothing_does_not_end_well(colour_videos: Path, tmp_path: Path) -> None:
+    """Its few steps are within the limit of skipped ones, and its test would score the initial weights."""
+    options = ("MODEL.MODEL_NAME", "NaNTiny", "SOLVER.MAX_EPOCH", 1)
+    for steps in (2, 0):  # the second start resumes the first one
+        with pytest.raises(TrainingError, match=r"nothing was learned: (2 of 2|6 of 6) steps left the .*nan"):
+            run(tiny_config(colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", steps))
 
 
 def test_skipped_steps_are_counted_over_all_starts_of_a_run(colour_videos: Path, tmp_path: Path) -> None:

@@ -150,9 +150,11 @@ def test_a_validation_of_a_disk_that_was_lost_for_a_while_is_not_the_best(
     assert selection.observe(TrainingProgress(2), metrics(50.0, 39))  # those before had scored few
     assert selection.lowest == {"top1_err": 50.0}
     assert not caplog.records
-    assert not selection.observe(TrainingProgress(3), metrics(0.0, 20))
+    assert not selection.observe(TrainingProgress(3), metrics(0.0, 0))
+    assert not caplog.records, "the log of the validation says that no video was scored"
+    assert not selection.observe(TrainingProgress(3, 1), metrics(0.0, 20))
     assert warnings_of(caplog) == [
-        "validation at the end of epoch 3: 50 % of its videos have scores, so it is not compared with others"
+        "validation at step 1 of epoch 4: 50 % of its videos have scores, so it is not compared with others"
     ]
     assert selection.lowest == {"top1_err": 50.0}
     resumed = ModelSelection(patience=2)
