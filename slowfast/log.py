@@ -30,6 +30,8 @@ _TIME_FORMAT = "%m/%d %H:%M:%S"
 
 _handlers: list[logging.Handler] = []
 _metrics_path: Path | None = None
+_packages: set[logging.Logger] = set()
+_is_info_shown = False
 _reported: set[str] = set()
 # Logger -> the messages that it has logged once. The bound is per logger, so that lines about very many files
 # neither fill the memory nor keep the line of another module from being logged.
@@ -57,13 +59,23 @@ class CountOf(int):
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Returns the logger of a module (``get_logger(__name__)``), with lines of level INFO shown.
+    """Returns the logger of a module (``get_logger(__name__)``), whose package :func:`show_info` includes."""
+    package = logging.getLogger(name.partition(".")[0])
+    _packages.add(package)
+    if _is_info_shown:
+        package.setLevel(logging.INFO)
+    return logging.getLogger(name)
 
-    The loggers of other libraries show warnings and errors only.
+
+def show_info() -> None:
+    """Shows lines of level INFO in a command; of other libraries, warnings and errors only.
+
+    A program that imports this package chooses by ``logging.getLogger("slowfast").setLevel``.
     """
-    logger = logging.getLogger(name)
-    logger.setLevel(logging.INFO)
-    return logger
+    global _is_info_shown
+    _is_info_shown = True
+    for package in _packages:
+        package.setLevel(logging.INFO)
 
 
 def discard_output(stream: TextIO) -> None:
@@ -124,6 +136,7 @@ def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
     """
     global _metrics_path
     close_logging()
+    show_info()
     if rank == 0:
         escape_unencodable()
         _handlers.append(_TerminalHandler(sys.stdout))

@@ -20,7 +20,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from slowfast.errors import ConfigError, did_you_mean
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
 
 T = TypeVar("T")
+Entry = TypeVar("Entry")
 
 REGISTRY_OF_KEY: Mapping[str, str] = MappingProxyType(
     {
@@ -81,19 +82,19 @@ class Registry(Generic[T]):
         self.foreign = foreign
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str | None = None) -> Callable[[T], T]:
+    def register(self, name: str | None = None) -> Callable[[Entry], Entry]:
         """Returns a decorator that registers its object under ``name`` (default: its ``__name__``).
 
         Raises:
             ConfigError: where another object is registered under that name.
         """
 
-        def add(entry: T) -> T:
+        def add(entry: Entry) -> Entry:
             entry_name = name or entry.__name__  # type: ignore[attr-defined]
             present = self._entries.get(entry_name)
             if present is not None and present is not entry:
                 raise ConfigError(f"{self.kind} {entry_name!r}: is already registered; choose another name")
-            self._entries[entry_name] = entry
+            self._entries[entry_name] = cast(T, entry)
             return entry
 
         return add

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from slowfast.log import show_info
 from slowfast.registry import import_project_modules
 from tests.support.videos import write_csv, write_video
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
+show_info()  # as in a command
 # On a busy machine any example may take seconds.
 hypothesis.settings.register_profile("any duration", deadline=None)
 hypothesis.settings.load_profile("any duration")

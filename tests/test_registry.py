@@ -1,5 +1,7 @@
 """Registries return registered objects and suggest near names for unknown ones."""
 
+from typing import get_args, get_type_hints
+
 import pytest
 
 from slowfast.errors import ConfigError
@@ -21,6 +23,13 @@ def test_a_name_returns_its_object(registry: Registry) -> None:
     assert registry.get("Net") is registry.get("other") is Net
     assert "Net" in registry
     assert sorted(registry) == ["Net", "other"]
+
+
+def test_a_registered_class_keeps_its_type() -> None:
+    """Type checkers took ``vtn.VTN`` for Any, and a user's backbone for a function."""
+    (given,), returned = get_args(get_type_hints(Registry.register)["return"])
+    assert given is returned
+    assert given not in Registry.__parameters__
 
 
 def test_an_unknown_name_gets_a_suggestion(registry: Registry) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from slowfast.registry import Registry
+from slowfast.registry import Entry, Registry
 
 # A configuration is checked against these names without torch, so the functions import it themselves.
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class LossRegistry(Registry[LossFunction]):
         each: LossFunction | None = None,
         soft: str = "",
         independent: bool = False,
-    ) -> Callable[[LossFunction], LossFunction]:
+    ) -> Callable[[Entry], Entry]:
         """Returns a decorator that registers a loss function under ``name`` (default: its ``__name__``).
 
         Args:
@@ -71,10 +71,11 @@ class LossRegistry(Registry[LossFunction]):
         """
         register = super().register(name)
 
-        def add(function: LossFunction) -> LossFunction:
-            registered = register(function)
-            self._forms[name or function.__name__] = LossForms(labels, each, soft, independent)
-            return registered
+        def add(function: Entry) -> Entry:
+            register(function)
+            entry_name = name or function.__name__  # type: ignore[attr-defined]
+            self._forms[entry_name] = LossForms(labels, each, soft, independent)
+            return function
 
         return add
 

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -193,3 +193,10 @@ def test_an_unknown_name_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vtn.factory.hf_hub_download", fail)
     with pytest.raises(ConfigError, match=r"did you mean VTN/VIT_B_VTN.* hub was asked too: no connection"):
         vtn.create_model("me/VIT_B_VTM")
+
+
+def test_a_type_checker_finds_what_every_model_has() -> None:
+    """Pyright and mypy took ``create_model(…).class_names`` for a tensor or a module."""
+    bases = get_type_hints(vtn.create_model)["return"].__mro__
+    known = {name for base in bases for name in (*vars(base), *vars(base).get("__annotations__", ()))}
+    assert {"class_names", "evaluation", "save_pretrained", "push_to_hub", "classify"} <= known

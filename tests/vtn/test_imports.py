@@ -41,6 +41,21 @@ def test_a_video_is_scored_without_slow_modules(tmp_path: Path) -> None:
     )
 
 
+def test_a_program_keeps_its_settings(tmp_path: Path) -> None:
+    """INFO lines came uninvited, and the start method of processes could not be set after a time limit."""
+    folder = publish_tiny(tmp_path, *SHALLOW)
+    video = write_video(tmp_path / "v.mp4", 8, size=(32, 32))
+    run_python(
+        "import logging, multiprocessing, vtn; "
+        f"predictor = vtn.Predictor({str(folder)!r}); "
+        f"(result,) = predictor.stream([{str(video)!r}], time_limit=60); assert not result.error; "
+        "loggers = [logging.getLogger(name) for name in ('slowfast.video.container', 'vtn.factory')]; "
+        "assert not logging.root.handlers; "
+        "assert all(one.getEffectiveLevel() == logging.WARNING for one in loggers), loggers; "
+        "multiprocessing.set_start_method('spawn')"
+    )
+
+
 def test_all_names_are_found() -> None:
     assert {
         "AttentiveProbe", "BACKBONE_REGISTRY", "VTN", "BackboneConfig", "ClipDescription", "EncoderConfig",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +44,8 @@ def test_a_compiled_model_refuses_the_same_values(given: dict[str, Tensor], mess
     ("arguments", "message"),
     [
         ((random_features(0),), "no frames"),
+        ((random_features().numpy(),), "features: is a ndarray, must be a torch.Tensor"),
+        ((random_features(), [[0] * 6] * 2), "positions: is a list, must be a torch.Tensor"),
         ((random_features()[..., :7],), "features have shape (2, 6, 7): must be (clips, frames, 24)"),
         ((random_features()[0],), "features have shape (6, 24): must be (clips, frames, 24)"),
         ((random_features().long(),), "features have dtype torch.int64: must be a float dtype"),
@@ -58,7 +61,7 @@ def test_a_compiled_model_refuses_the_same_values(given: dict[str, Tensor], mess
     ],
 )  # fmt: skip
 def test_features_with_errors(
-    build: Callable[[], FrameModel], arguments: tuple[Tensor, ...], message: str
+    build: Callable[[], FrameModel], arguments: tuple[Any, ...], message: str
 ) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         build().classify(*arguments)
@@ -68,15 +71,24 @@ def test_features_with_errors(
     ("frames", "message"),
     [
         (torch.zeros(2, 3, 0, 16, 16), "no frames"),
+        ([torch.zeros(2, 3, 4, 16, 16)], "frames: is a list, must be a torch.Tensor"),
         (torch.zeros(2, 3, 4, 16, 16, dtype=torch.uint8), "normalise them first"),
         (torch.zeros(2, 4, 3, 16, 16), "must be (clips, 3, frames, height, width)"),
         (torch.zeros(3, 4, 16, 16), "must be (clips, 3, frames, height, width)"),
         (torch.zeros(1, 3, 2, 20, 16), "images have 20×16 pixels: must be 16×16"),
     ],
 )
-def test_frames_with_errors(frames: Tensor, message: str) -> None:
+def test_frames_with_errors(frames: Any, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         tiny()(frames)
+
+
+def test_frames_that_are_all_masked() -> None:
+    """Backbones that reshape to (N, -1, F) failed on no images."""
+    nothing = torch.zeros(2, 4, dtype=torch.bool)
+    assert not tiny().encode_frames(torch.ones(2, 3, 4, 16, 16), nothing).any()
+    with pytest.raises(InputError, match=r"mask: clips \[0, 1\] of the batch have no real frame"):
+        tiny()(torch.ones(2, 3, 4, 16, 16), mask=nothing)
 
 
 def test_weights_that_are_not_finite_are_reported() -> None:

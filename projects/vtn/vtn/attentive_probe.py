@@ -19,11 +19,10 @@ from vtn.arguments.model_arguments import ProbeArguments
 from vtn.encoder.attentive_pooler import AttentivePooler
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel
-from vtn.hub import HubModel
 
 
 @MODEL_REGISTRY.register()
-class AttentiveProbe(HubModel, FrameModel):
+class AttentiveProbe(FrameModel):
     """A backbone, blocks of full attention over all tokens, a learned query, and a linear classifier.
 
     The probe of V-JEPA 2's frozen evaluation (Assran et al. 2025), for any backbone. Tokens are never fused:

@@ -27,7 +27,7 @@ from vtn.arguments.evaluation import build_evaluation
 from vtn.backbones.hub_access import hub_access
 from vtn.folder.untrusted import NOTHING_TO_RUN
 from vtn.frame_model import FrameModel
-from vtn.hub import HubModel, find_registered_model
+from vtn.hub import find_registered_model
 from vtn.publishing.checkpoint import load_checkpoint
 from vtn.publishing.zoo import find_published
 
@@ -190,8 +190,7 @@ def find_model_class(architecture: object, source: str) -> Any:
             "`vtn publish` wrote"
         )
     model_class = find_registered_model(architecture, source)
-    is_class = isinstance(model_class, type)
-    if not (is_class and issubclass(model_class, FrameModel) and issubclass(model_class, HubModel)):
+    if not (isinstance(model_class, type) and issubclass(model_class, FrameModel)):
         raise CheckpointError(
             f"{source}: is a {architecture}, which does not encode single frames; use VTN, FrameAverage or "
             "AttentiveProbe, and test other models with `slowfast run`"

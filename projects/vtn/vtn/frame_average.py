@@ -20,11 +20,10 @@ from vtn.encoder.fusion import build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel, build_head
 from vtn.head.feature_input import PreparesFeatures, build_feature_input
-from vtn.hub import HubModel
 
 
 @MODEL_REGISTRY.register()
-class FrameAverage(PreparesFeatures, HubModel, FrameModel):
+class FrameAverage(PreparesFeatures, FrameModel):
     """A backbone, the mean over the real frames, and the head of VTN.
 
     Args:

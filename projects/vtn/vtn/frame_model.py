@@ -20,11 +20,12 @@ from vtn.arguments.groups import HeadConfig
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.frames.backbone_model import BackboneModel
 from vtn.backbones.tuning.blocks import parameter_depths
+from vtn.hub import HubModel
 
 logger = get_logger(__name__)
 
 
-class FrameModel(BackboneModel):
+class FrameModel(HubModel, BackboneModel):
     """A video model that passes each frame through a 2D backbone; subclasses classify the features.
 
     Args:
@@ -35,7 +36,7 @@ class FrameModel(BackboneModel):
         arguments_type: class of ``arguments``; subclasses with further groups have their own.
         num_classes: K.
         position_rate: see ``slowfast.models.capabilities.VideoModel``.
-        Others as in :class:`vtn.backbones.frames.tuned_backbone.TunedBackbone`.
+        Others as in :class:`vtn.hub.HubModel` and :class:`vtn.backbones.frames.tuned_backbone.TunedBackbone`.
 
     Raises:
         ModelError: for a backbone that is unknown or does not accept its arguments.

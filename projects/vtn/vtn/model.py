@@ -27,13 +27,12 @@ from vtn.frame_model import FrameModel, build_head
 from vtn.head.diagnosis import attention_evenness, spread_between_clips
 from vtn.head.feature_input import PreparesFeatures, build_feature_input
 from vtn.head.statistics_skip import StatisticsSkip
-from vtn.hub import HubModel
 
 _POSITIONS = "temporal_encoder.embeddings.position_embeddings.weight"
 
 
 @MODEL_REGISTRY.register()
-class VTN(PreparesFeatures, HubModel, FrameModel):
+class VTN(PreparesFeatures, FrameModel):
     """The network of the paper's section 3; ``VTN()`` is the ViT-B variant with ImageNet weights.
 
     Every method takes ``positions`` (B, T) of an integer dtype, None meaning 0 … T − 1, and ``mask`` (B, T)

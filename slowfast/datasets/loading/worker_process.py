@@ -47,8 +47,9 @@ def worker_context() -> Any:
     A forked worker starts within milliseconds, shares the memory of the lists, and takes data sets that
     cannot be pickled. From Python 3.14 on the default is a fork server, whose processes import all modules.
     """
-    forks = sys.platform == "linux" and multiprocessing.get_start_method() != "spawn"
-    return multiprocessing.get_context("fork" if forks else None)
+    # With allow_none, since asking for the default would fix it: the program could not set it any more.
+    forks = sys.platform == "linux" and multiprocessing.get_start_method(allow_none=True) != "spawn"
+    return multiprocessing.get_context("fork" if forks else "spawn")
 
 
 def run_worker(

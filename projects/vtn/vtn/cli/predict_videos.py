@@ -19,7 +19,7 @@ from slowfast.errors import InputError, UsageError, counted
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.files import naming_file
 from slowfast.interrupt import Interrupt, Interrupted
-from slowfast.log import printable
+from slowfast.log import printable, show_info
 from slowfast.progress import Progress, format_duration
 from slowfast.video.container import without_secrets
 from vtn.cli.model_options import predictor_options
@@ -212,6 +212,7 @@ def log_to_stderr(level: int) -> None:
         root.removeHandler(old)
     handler.name = _HANDLER
     root.addHandler(handler)
+    show_info()
 
 
 _HANDLER = "vtn predict"

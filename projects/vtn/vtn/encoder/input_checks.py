@@ -14,6 +14,7 @@ from slowfast.tracing import is_exporting
 
 def check_frames(frames: Tensor) -> None:
     """Raises ``InputError`` unless frames are (B, 3, T, H, W) of a float dtype with at least one frame."""
+    _check_is_tensor("frames", frames)
     if frames.ndim != 5 or frames.shape[1] != 3:
         raise InputError(
             f"frames have shape {tuple(frames.shape)}: must be (clips, 3, frames, height, width)"
@@ -37,6 +38,7 @@ def check_sequence(
         positions, mask: see :func:`check_positions_and_mask`.
         feature_shape: (F,) or (M, F).
     """
+    _check_is_tensor("features", features)
     if features.shape[2:] != feature_shape:
         expected = ", ".join(map(str, feature_shape))
         raise InputError(f"features have shape {tuple(features.shape)}: must be (clips, frames, {expected})")
@@ -61,7 +63,10 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
         shape: (B, T).
     """
     for name, given in (("positions", positions), ("mask", mask)):
-        if given is not None and given.shape != shape:
+        if given is None:
+            continue
+        _check_is_tensor(name, given)
+        if given.shape != shape:
             raise InputError(
                 f"{name}: has shape {tuple(given.shape)}, must be {tuple(shape)} like the frames"
             )
@@ -78,6 +83,11 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
             raise InputError(f"mask has dtype {mask.dtype}: must be torch.bool, True where a frame is real")
         if mask.is_cpu and not is_exporting():
             _check_mask_values(mask)
+
+
+def _check_is_tensor(name: str, given: object) -> None:
+    if not isinstance(given, Tensor):
+        raise InputError(f"{name}: is a {type(given).__name__}, must be a torch.Tensor")
 
 
 def _check_position_values(positions: Tensor) -> None:
