@@ -50,6 +50,11 @@ def check_labels(cfg: CfgNode) -> Iterator[str]:
             f"MODEL.LOSS_FUNC = {loss!r}: must take one value per class where MIXUP.ENABLE mixes clips; use "
             f"{forms.soft or 'soft_cross_entropy'}"
         )
+    if cfg.TRAIN.ENABLE and not cfg.DATA.MULTI_LABEL and cfg.MODEL.NUM_CLASSES == 1:
+        yield (
+            "MODEL.NUM_CLASSES = 1: must be 2 or more where DATA.MULTI_LABEL is False, since a single class "
+            "always has the score 1; use 2, and list videos without it as a class of their own"
+        )
     if cfg.TRAIN.ENABLE and not (cfg.DATA.MULTI_LABEL or mixed) and takes_values:
         yield (
             f"MODEL.LOSS_FUNC = {loss!r}: must take class indices where DATA.MULTI_LABEL is False; "

@@ -42,6 +42,7 @@ def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
             "MODEL.HEAD_ACT = 'softmax'",
             "use sigmoid",
         ),
+        ({"MODEL__NUM_CLASSES": 1}, "MODEL.NUM_CLASSES = 1", "use 2"),
         ({"MODEL__LOSS_FUNC": "bce_logit"}, "MODEL.LOSS_FUNC = 'bce_logit'", "use cross_entropy"),
         ({"MIXUP__ENABLE": True}, "MODEL.LOSS_FUNC = 'cross_entropy'", "use soft_cross_entropy"),
         (
