@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.engine.video_scores import VideoScores
 from slowfast.errors import DataError
+from slowfast.features.file_reader import refuse_padding
 from slowfast.files import atomic_write
 from slowfast.video.archive.member import TarMember
 
@@ -129,10 +130,11 @@ def load_predictions(path: str | Path) -> Predictions:
     """Reads a file that :func:`save_predictions` wrote.
 
     Raises:
-        DataError: if it does not exist or is not a predictions file.
+        DataError: if it does not exist, is not a predictions file, or unpacks to far more than its size.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            refuse_padding(arrays.zip)
             columns = ("broken_ids", "broken_paths", "broken_reasons", "broken_details")
             rows = zip(*(arrays[name].tolist() for name in columns), strict=True)
             return Predictions(

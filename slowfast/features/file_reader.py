@@ -177,7 +177,7 @@ def read_npz(path: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
             if "features" not in file:
                 detail = f"{path} has {', '.join(file.files) or 'nothing'}, but no array 'features'"
                 raise DecodeError(path, "no features", detail)
-            _refuse_padding(file.zip)
+            refuse_padding(file.zip)
             return file["features"], file.get("times")
     except DecodeError:
         raise
@@ -185,7 +185,8 @@ def read_npz(path: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
         raise DecodeError(path, "damaged features", f"{type(error).__name__}: {error}") from error
 
 
-def _refuse_padding(archive: zipfile.ZipFile) -> None:
+def refuse_padding(archive: zipfile.ZipFile) -> None:
+    """Raises ``ValueError`` for an archive that unpacks to far more than its size."""
     for entry in archive.infolist():
         if entry.file_size > max(_FREE_BYTES, _MOST_TIMES * entry.compress_size):
             raise ValueError(

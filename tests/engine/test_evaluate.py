@@ -21,6 +21,7 @@ from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.prediction_file import load_predictions, predictions_of, save_predictions
 from slowfast.engine.training.training_log import validation_metrics
 from slowfast.errors import ConfigError, DataError, NotFiniteError
+from slowfast.features import file_reader
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import close_logging
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction, bce_logit, cross_entropy
@@ -202,6 +203,15 @@ def test_predictions_are_read_as_they_were_saved(tmp_path: Path) -> None:
     assert rows[3] == '1,"b, with comma.mp4",,,,,,truncated: at 3 s'
     with pytest.raises(DataError, match="predictions file"):
         load_predictions(tmp_path / "predictions.csv")
+
+
+def test_a_predictions_file_that_unpacks_to_far_more_than_its_size_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_reader, "_FREE_BYTES", 10_000)
+    np.savez_compressed(tmp_path / "predictions.npz", broken_ids=np.zeros(1_000_000))
+    with pytest.raises(DataError, match=r"broken_ids\.npy would unpack from [\d,]+ to 8,000,128 bytes"):
+        load_predictions(tmp_path / "predictions.npz")
 
 
 def test_segments_are_saved_with_their_seconds(tmp_path: Path) -> None:

@@ -91,8 +91,11 @@ def test_the_encoder_starts_from_a_vtn_with_fewer_positions(tmp_path: Path) -> N
     The projection is that of the source's backbone, whose features are wider, and is not copied.
     """
     source = tiny()
-    projection = "temporal_encoder.feature_projection.weight"
+    projection, table = (
+        f"temporal_encoder.{name}.weight" for name in ("feature_projection", "embeddings.position_embeddings")
+    )
     state = {**source.state_dict(), projection: torch.zeros(WIDTH, FEATURE_DIM + 8)}
+    state[table][-1] = 0  # as in every VTN; those of the tests are random
     torch.save({"model_state": state}, tmp_path / "vtn.pyth")
     model = VTN("shallow_conv", **{**TINY, "attention_window": 16, "max_position_embeddings": 502})
     before = model.state_dict()[projection].clone()
@@ -104,6 +107,28 @@ def test_the_encoder_starts_from_a_vtn_with_fewer_positions(tmp_path: Path) -> N
     assert torch.equal(new[500], old[286])
     types = [m.temporal_encoder.embeddings.token_type_embeddings.weight for m in (model, source)]
     assert torch.equal(*types)  # both rows: frames and [CLS] have types of their own
+
+
+def test_of_three_token_types_the_encoder_takes_the_first_two(tmp_path: Path) -> None:
+    """The folder has no ``config.json``: the number of heads is then not compared."""
+    theirs = LongformerModel(longformer_config(type_vocab_size=3))
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    model = VTN("shallow_conv", **{**TINY, "encoder_checkpoint": str(tmp_path)})
+    types = model.temporal_encoder.embeddings.token_type_embeddings.weight
+    assert torch.equal(types, theirs.embeddings.token_type_embeddings.weight[:2])
+
+
+def test_a_text_longformer_is_known_by_its_last_row_where_row_1_is_not_zero(tmp_path: Path) -> None:
+    """As in tables that were made longer by the notebook of Longformer's authors, which leaves row 1 open."""
+    theirs = LongformerModel(longformer_config(pad_token_id=1))
+    table = theirs.embeddings.position_embeddings.weight.detach()
+    table[1] = 7.0
+    theirs.save_pretrained(tmp_path)
+    model = VTN("shallow_conv", **{**TINY, "encoder_checkpoint": str(tmp_path)})
+    own = model.temporal_encoder.embeddings.position_embeddings.weight
+    assert torch.equal(own[-2], table[2])
+    assert torch.equal(own[:100], table[3:103])
 
 
 def test_a_smaller_position_table_has_the_first_rows() -> None:
@@ -126,6 +151,16 @@ def test_a_longformer_that_does_not_fit_is_refused(
     LongformerModel(longformer_config(**changes)).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=message):
         start_from_longformer(tiny().temporal_encoder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "part", ["embeddings.position_embeddings.", "embeddings.token_type_embeddings.", "encoder.layer."]
+)
+def test_a_file_without_a_part_of_a_longformer_is_refused(part: str, tmp_path: Path) -> None:
+    weights = {name: w for name, w in tiny().temporal_encoder.state_dict().items() if part not in name}
+    torch.save(weights, tmp_path / "part.pyth")
+    with pytest.raises(CheckpointError, match="contains no Longformer"):
+        start_from_longformer(tiny().temporal_encoder, tmp_path / "part.pyth")
 
 
 def test_a_file_or_folder_without_a_longformer_is_refused(tmp_path: Path) -> None:

@@ -27,10 +27,16 @@ def test_the_evenness_of_attention_is_the_entropy_over_real_frames() -> None:
     half = torch.where(mask[None, :, None], 0.5, 0.0).expand(2, 3, 4, 8)
     assert attention_evenness(half, mask) == pytest.approx(1.0)
     assert attention_evenness(torch.ones(1, 2, 1, 1), None) == 1.0
+    one_frame = torch.tensor([[True] + [False] * 7, [True] * 8, [True] * 8])
+    assert attention_evenness(single, one_frame) == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_tokens_are_counted_like_frames() -> None:
     assert attention_evenness(torch.full((2, 3, 4, 8, 9), 0.01), None) == pytest.approx(1.0)
+    one_token = torch.zeros(2, 3, 4, 8, 4)
+    one_token[..., 2] = 0.1  # even over the frames
+    assert attention_evenness(one_token, None) == pytest.approx(3 / 5)  # log 8 of log 32
+    assert attention_evenness(one_token[:, :, :, :1], None) == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("tokens", [1, 4])

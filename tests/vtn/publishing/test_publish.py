@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from slowfast.errors import CheckpointError, ModelError
 from slowfast.models import build_model
 from tests.support.tiny_models import CLASSES, SIZE, TINY, tiny, tiny_average
 from vtn.cli.publish import main
+from vtn.publishing import replacement
 from vtn.publishing.publish import publish
 from vtn.publishing.zoo import file_sha256
 
@@ -144,8 +147,19 @@ def test_a_folder_that_cannot_be_written_is_named(
     (tmp_path / "file").touch()
     assert main([str(trained), str(tmp_path / "file")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{tmp_path / 'file'}: cannot be written (" in line
-    assert line.endswith("make room there or give another folder")
+    assert line.endswith(f"{tmp_path / 'file'}: cannot be written (File exists); give another folder")
+
+
+def test_a_folder_without_permission_is_not_to_be_made_room_in(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(prefix: str, dir: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir / f"{prefix}x1"))
+
+    monkeypatch.setattr(replacement, "tempfile", SimpleNamespace(mkdtemp=refuse))
+    message = rf"^{tmp_path}: cannot be written \(Permission denied\); give another folder$"
+    with pytest.raises(CheckpointError, match=message):
+        publish(trained, tmp_path)
 
 
 @contextmanager
@@ -168,7 +182,7 @@ def test_a_full_disk_is_reported_and_no_file_is_left(
     with small_files():
         assert main([str(trained), str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{tmp_path}: cannot be written (File too large); make room there" in line
+    assert f"{tmp_path}: cannot be written (File too large); make room there, or give another folder" in line
     assert not list(tmp_path.iterdir())
     message = r"could not save .*model\.safetensors: .*too large"
     with small_files(), pytest.raises(CheckpointError, match=message):

@@ -11,7 +11,7 @@ Layers have the same names and shapes in both models and are copied. The other d
 * [CLS]: its row is the row of the source's [CLS]. In a table of a VTN this is the row after the frames. In a
   table of a text model, whose row 1 is padding and whose positions start at row 2, it is the first position;
   frames get the positions from the second on.
-* token types: if the source has one type, frames and [CLS] both get it.
+* token types: frames get the source's first type, [CLS] its second; of one type both get it.
 * word embeddings, the pooler, the weights of other heads, and those of a VTN that make tokens of features are
   not copied.
 
@@ -79,22 +79,19 @@ def adapt_longformer(weights: Mapping[str, Tensor], encoder: TemporalEncoder) ->
         )
     adapted = {name: weights[name] for name in own if name in weights}
     if isinstance(encoder.embeddings.position_embeddings, LearnedPositions):
-        adapted[TABLE] = adapt_positions(weights[TABLE], own[TABLE].shape[0])
-    types = weights[TYPES]
-    adapted[TYPES] = types if len(types) > 1 else types.expand(2, -1)
+        table = weights[TABLE]
+        # The zero row for padding is the last one in a VTN, row 1 in a text model. Text tables that were made
+        # longer may have any numbers in row 1.
+        of_text = bool((table[1] == 0).all() or (table[-1] != 0).any())
+        adapted[TABLE] = adapt_positions(table, own[TABLE].shape[0], of_text=of_text)
+    adapted[TYPES] = weights[TYPES][:2].expand(2, -1)
     kept = {name: value for name, value in own.items() if name.startswith(_BEFORE)}
     return {**adapted, **kept}
 
 
-def adapt_positions(table: Tensor, num_rows: int) -> Tensor:
-    """Returns a position table (num_rows, D) from the table (P, D) of a VTN or of a text model.
-
-    The zero row for padding shows which of the two it is: row 1 in a text model, the last row in a VTN.
-    """
-    if (table[1] == 0).all():
-        cls, frames = table[2], table[3:]
-    else:
-        cls, frames = table[-2], table[:-2]
+def adapt_positions(table: Tensor, num_rows: int, *, of_text: bool = False) -> Tensor:
+    """Returns a position table (num_rows, D) from the table (P, D) of a VTN, or of a text model."""
+    cls, frames = (table[2], table[3:]) if of_text else (table[-2], table[:-2])
     rows = frames[torch.arange(num_rows - 2) % len(frames)]
     return torch.cat([rows, cls[None], torch.zeros_like(cls)[None]])
 

@@ -111,7 +111,9 @@ def _write_weights(path: Path, weights: dict[str, Tensor], class_names: Sequence
             save_file(weights, temporary, metadata)
             temporary.chmod(0o644)  # safetensors makes it readable for the owner only
     except SafetensorError as error:  # safetensors wraps operating system errors, such as a full disk
-        raise CheckpointError(f"could not save {path}: {error}; make room or give another folder") from error
+        raise CheckpointError(
+            f"could not save {path}: {error}; make room or restore the access there, or give another folder"
+        ) from error
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -35,17 +35,11 @@ def attention_evenness(weights: Tensor, mask: Tensor | None) -> float:
         1 for clips of one frame.
     """
     weights = weights.detach().to(widest_float(weights.device))
-    tokens = 1
-    if weights.ndim == 5:
-        tokens = weights.shape[-1]
-        weights = weights.flatten(3)  # (L, B, N, T × M)
     if mask is None:
-        mask = torch.ones(weights.shape[1], weights.shape[3] // tokens, device=weights.device)
-    frames = mask.sum(dim=1)
-    largest = (frames.to(weights) * tokens).log()  # (B,)
-    if float(largest.max()) == 0.0:
-        return 1.0
-    fractions = weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+        mask = torch.ones(weights.shape[1], weights.shape[3], device=weights.device)
+    tokens = weights[0, 0, 0, 0].numel()
+    largest = (mask.sum(dim=1).to(weights) * tokens).log()[:, None]  # (B, 1), the entropy of equal weights
+    fractions = weights.flatten(3)
+    fractions = fractions / fractions.sum(dim=-1, keepdim=True).clamp(min=1e-12)
     entropy = -(fractions * fractions.clamp(min=1e-30).log()).sum(dim=-1)  # (L, B, N)
-    relative = torch.where(largest[:, None] > 0, entropy / largest.clamp(min=math.log(2))[:, None], 1.0)
-    return float(relative.mean())
+    return float(torch.where(largest > 0, entropy / largest.clamp(min=math.log(2)), 1.0).mean())

@@ -9,6 +9,7 @@ The optimiser's state and the progress of training are left out.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from slowfast.config.defaults import project_sections
 from slowfast.config.values import flatten
 from slowfast.datasets.class_names import named_classes
 from slowfast.errors import CheckpointError
+from slowfast.files import FULL_DISK
 from slowfast.registry import import_user_modules
 from vtn.folder.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
 from vtn.hub import HubModel, find_registered_model
@@ -172,7 +174,8 @@ def _explained_write_errors(output: Path) -> Iterator[None]:
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
-        where = without_staging(str(cause.filename or output))
+        where = Path(without_staging(str(cause.filename or output)))
+        remedy = "make room there, or " if cause.errno in (*FULL_DISK, errno.EFBIG) else ""
         raise CheckpointError(
-            f"{where}: cannot be written ({cause.strerror or cause}); make room there or give another folder"
+            f"{where}: cannot be written ({cause.strerror or cause}); {remedy}give another folder"
         ) from error

@@ -22,7 +22,7 @@ from slowfast.files import write_text
 from vtn.publishing.zoo import file_sha256
 
 _STAGING_MARK = ".publishing-"
-_STAGED = re.compile(rf"\.[^/\\]*{re.escape(_STAGING_MARK)}[^/\\]*[/\\]")
+_STAGED = re.compile(rf"\.[^/\\]*{re.escape(_STAGING_MARK)}[^/\\]*([/\\]|$)")
 _CARD_NAME = "README.md"
 
 
