@@ -11,8 +11,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.context import BaseContext
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -101,6 +103,25 @@ class Interrupt:
         """Raises :class:`Interrupted` if a stop was requested."""
         if self.signum:
             raise Interrupted(self.signum)
+
+
+@contextmanager
+def sparing_new_processes(context: BaseContext) -> Iterator[None]:
+    """Blocks Ctrl-C for the processes that are started in its block, until they ignore or unblock it.
+
+    A new process may import modules for seconds before it can do so; Ctrl-C, which reaches all processes of a
+    terminal, would end it with a traceback.
+
+    Args:
+        context: that starts them.
+    """
+    if context.get_start_method() != "fork":
+        resource_tracker.ensure_running()  # first, since its start unblocks the signal
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which new processes inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _is_started_by_launcher() -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import EXIT_ERROR, EXIT_INTERRUPTED, exit_status_of
 from slowfast.files import share_temporary_folder
-from slowfast.interrupt import Interrupt, stop_when_parent_ends
+from slowfast.interrupt import Interrupt, sparing_new_processes, stop_when_parent_ends
 from slowfast.log import printable
 
 # Seconds for the other processes to report and end by themselves after one has failed.
@@ -43,13 +43,9 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
         context.Process(target=_run_child, args=(function, rank, arguments, errors)) for rank in range(count)
     ]
     with Interrupt() as interrupt:
-        # A new process imports torch before it can answer Ctrl-C: it inherits this mask, and removes it.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with sparing_new_processes(context):
             for process in processes:
                 process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             code = _wait(processes, interrupt)
         except KeyboardInterrupt:

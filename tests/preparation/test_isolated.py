@@ -9,10 +9,13 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from slowfast.errors import DecodeError
+from slowfast.preparation.file_work import isolated
 from slowfast.preparation.file_work.isolated import Outcome, run_isolated
 
 
@@ -42,7 +45,9 @@ def run(*paths: str, time_limit: float = 60.0) -> dict[str, Outcome[str]]:
     return {o.path: o for o in run_isolated(stand_in, paths, workers=2, time_limit=time_limit)}
 
 
-def test_each_file_has_its_own_outcome() -> None:
+@pytest.mark.parametrize("system", [sys.platform, "darwin"])
+def test_each_file_has_its_own_outcome(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "sys", SimpleNamespace(platform=system))
     outcomes = run("a", "crashes", "leaves", "broken", "surprises", "b")
     assert outcomes == {
         "a": Outcome("a", "A"),
@@ -75,6 +80,26 @@ def test_a_file_that_hangs_is_ended_after_the_time_limit() -> None:
     assert time.monotonic() - start < 25
     assert outcomes["hangs"] == Outcome("hangs", None, "timeout", "took longer than 6 s")
     assert outcomes["b"].value == "B"
+
+
+class SlowToStart:
+    """A task whose process needs longer to start than it has for a file."""
+
+    def __call__(self, path: str) -> str:
+        return path.upper()
+
+    def __reduce__(self) -> Any:
+        return _start_slowly, ()
+
+
+def _start_slowly() -> SlowToStart:
+    time.sleep(2.5)
+    return SlowToStart()
+
+
+def test_the_start_of_a_process_is_no_part_of_the_time_of_its_first_file() -> None:
+    (outcome,) = run_isolated(SlowToStart(), ["a"], workers=1, time_limit=2.0)
+    assert outcome == Outcome("a", "A")
 
 
 def test_no_process_is_left_when_the_caller_stops() -> None:

@@ -20,12 +20,14 @@ import torch
 from numpy.typing import NDArray
 
 from slowfast.datasets.loading.quarantine import Quarantine
-from slowfast.errors import DataError
+from slowfast.errors import DataError, UsageError
 from slowfast.timing.stage_times import COLLATING, COPYING, measure, take_times
 
 # Seconds between two checks for a dead or stuck process, by workers and main process alike.
 POLL_SECONDS = 0.5
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+# Exit status of a process that would start others while it is started itself; EX_CONFIG of sysexits.h.
+_STARTS_OTHERS = 78
 
 
 class QuarantinedDataset(Protocol):
@@ -46,7 +48,11 @@ def worker_context() -> Any:
 
     A forked worker starts within milliseconds, shares the memory of the lists, and takes data sets that
     cannot be pickled. From Python 3.14 on the default is a fork server, whose processes import all modules.
+
+    In a process that is still starting, it ends that process; see :func:`check_start`.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        sys.exit(_STARTS_OTHERS)
     # With allow_none, since asking for the default would fix it: the program could not set it any more.
     forks = sys.platform == "linux" and multiprocessing.get_start_method(allow_none=True) != "spawn"
     return multiprocessing.get_context("fork" if forks else "spawn")
@@ -74,6 +80,18 @@ def run_worker(
             _send_batch(connection, number, _build_batch(dataset, collate, items))
     except (EOFError, OSError):  # the main process is gone
         return
+
+
+def check_start(exit_code: int | None) -> None:
+    """Raises ``UsageError`` where a process ended because it imports the user's script, which starts others.
+
+    A process that is not forked imports the script first. Python would print a traceback for each process.
+    """
+    if exit_code == _STARTS_OTHERS:
+        raise UsageError(
+            "the main script starts processes, and each of them imports the script first, as on macOS; put "
+            'what the script does under `if __name__ == "__main__":`'
+        )
 
 
 def prepare_process() -> None:

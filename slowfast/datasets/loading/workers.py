@@ -27,6 +27,7 @@ from slowfast.datasets.loading.worker_handle import Worker
 from slowfast.datasets.loading.worker_process import (
     POLL_SECONDS,
     QuarantinedDataset,
+    check_start,
     find_shortage,
     run_worker,
     worker_context,
@@ -34,6 +35,7 @@ from slowfast.datasets.loading.worker_process import (
 from slowfast.errors import DataError
 from slowfast.exit_status import describe_exit
 from slowfast.files import share_temporary_folder
+from slowfast.interrupt import sparing_new_processes
 from slowfast.log import get_logger
 from slowfast.timing.stage_times import StageTimes
 
@@ -102,6 +104,7 @@ class WorkerPool:
         Raises:
             DataError: when workers end repeatedly without reading a video, and when open files or shared
                 memory do not suffice for the batches.
+            UsageError: see :func:`slowfast.datasets.loading.worker_process.check_start`.
             Exception: the exception of the data set, when its batch is due.
         """
         while len(self._workers) < self._num_workers:
@@ -216,6 +219,7 @@ class WorkerPool:
         )
 
     def _replace_dead(self, worker: Worker) -> None:
+        check_start(worker.process.exitcode)
         cause = describe_exit(worker.process.exitcode)
         state = worker.quarantine.observe()
         if worker.process.exitcode in _ENDED_FROM_OUTSIDE:
@@ -270,7 +274,8 @@ class WorkerPool:
             name=f"loader worker {number}",
             daemon=True,
         )
-        process.start()
+        with sparing_new_processes(context):
+            process.start()
         worker_connection.close()
         return Worker(number, process, connection, quarantine)
 

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from slowfast.errors import DecodeError
 from slowfast.exit_status import describe_exit
+from slowfast.interrupt import sparing_new_processes
 
 T = TypeVar("T")
 
+# Seconds that a process may take to start.
+_START_SECONDS = 60.0
 # Imported once by the server that forks each process.
 _PRELOADED = [
     "slowfast.video.pyav_video",
@@ -63,33 +66,32 @@ def run_isolated(
         workers: number of processes at a time.
         time_limit: seconds per file.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    _start_server()
+    context = _prepare_context()
     idle: list[_Worker[T]] = []
     running: dict[Connection, _Worker[T]] = {}
     remaining = iter(paths)
 
     def start(worker: _Worker[T], path: str) -> None:
-        worker.assign(path, time_limit)
+        worker.assign(path)
         running[worker.connection] = worker
 
     try:
         while True:
             while len(running) < workers and (path := next(remaining, None)) is not None:
-                start(idle.pop() if idle else _Worker(context, task), path)
+                start(idle.pop() if idle else _Worker(context, task, time_limit), path)
             if not running:
                 return
             first_deadline = min(worker.deadline for worker in running.values())
             ready = wait(list(running), timeout=max(first_deadline - time.monotonic(), 0))
             for connection, worker in list(running.items()):
                 if connection in ready:
+                    if (outcome := worker.receive()) is None:
+                        continue
                     del running[connection]
-                    outcome = worker.receive()
                     if worker.is_alive:
                         idle.append(worker)
                     elif worker.num_files > 1:  # an earlier file may have damaged its memory
-                        start(_Worker(context, task), worker.path)
+                        start(_Worker(context, task, time_limit), worker.path)
                         continue
                     yield outcome
                 elif worker.deadline <= time.monotonic() and not connection.poll():
@@ -107,29 +109,35 @@ class _Worker(Generic[T]):
     Attributes:
         connection: ready where an outcome has come, or the process has ended.
         path: the file that it works on, or has worked on last.
-        deadline: of that file, on the monotonic clock.
+        deadline: of that file, on the monotonic clock; the start of the process has one of its own.
         num_files: number of files that it was given.
         is_alive: False after it has ended.
     """
 
-    def __init__(self, context: ForkServerContext, task: Callable[[str], T]) -> None:
+    def __init__(self, context: Any, task: Callable[[str], T], time_limit: float) -> None:
         self.path, self.deadline, self.num_files, self.is_alive = "", 0.0, 0, True
+        self._time_limit, self._is_started = time_limit, False
         self.connection, other = context.Pipe()
         self._process = context.Process(target=_run_tasks, args=(other, task), daemon=True)
-        self._process.start()
+        with sparing_new_processes(context):
+            self._process.start()
         other.close()
 
-    def assign(self, path: str, time_limit: float) -> None:
+    def assign(self, path: str) -> None:
         """Gives the process a file."""
-        self.path, self.deadline = path, time.monotonic() + time_limit
+        seconds = self._time_limit if self._is_started else self._time_limit + _START_SECONDS
+        self.path, self.deadline = path, time.monotonic() + seconds
         self.num_files += 1
         with suppress(OSError):  # it has ended, which is noticed as for any file
             self.connection.send(path)
 
-    def receive(self) -> Outcome[T]:
-        """Returns the outcome of the file."""
+    def receive(self) -> Outcome[T] | None:
+        """Returns the outcome of the file; None: the process has started, and works on it from now on."""
         try:
-            return self.connection.recv()
+            outcome: Outcome[T] | None = self.connection.recv()
+            if outcome is None:
+                self._is_started, self.deadline = True, time.monotonic() + self._time_limit
+            return outcome
         except (EOFError, OSError):
             self.terminate(kill=False)
             return Outcome(self.path, None, "crashed", describe_exit(self._process.exitcode))
@@ -143,23 +151,26 @@ class _Worker(Generic[T]):
         self._process.join()
 
 
-def _start_server() -> None:
-    """Starts the server that forks the processes, unless it runs; Ctrl-C does not reach it.
+def _prepare_context() -> Any:
+    """Returns the ``multiprocessing`` context of the processes; on Linux a server forks them.
 
-    It ignores Ctrl-C by itself only after its imports, which take seconds, and would print a traceback.
+    Libraries of macOS, such as the one by which NumPy multiplies matrices, end processes that were forked
+    after their import.
     """
-    resource_tracker.ensure_running()  # first, since its start unblocks the signal
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which new processes inherit
-    try:
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    with sparing_new_processes(context):  # the server ignores Ctrl-C by itself, but only after its imports
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return context
 
 
 def _run_tasks(connection: Connection, task: Callable[[str], T]) -> None:
     # Ctrl-C is handled by the main process, which ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, OSError):  # the main process has ended
+        connection.send(None)
         while True:
             path = connection.recv()
             connection.send(_run_task(task, path))

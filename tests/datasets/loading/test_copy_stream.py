@@ -128,3 +128,13 @@ def test_a_batch_in_other_memory_is_not_pinned(accelerator: Accelerator) -> None
     """``DATA_LOADER.PIN_MEMORY False`` is for machines that limit such memory."""
     copy_batch_tensor(torch.ones(2), DEVICE)
     assert accelerator.events == ["copy {'non_blocking': True}"]
+
+
+def test_an_apple_gpu_has_read_a_tensor_when_its_upload_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would read the memory of a tensor that is gone by then: wrong values without an error."""
+    calls: list[Any] = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda *_, **options: calls.append(options))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    device.upload(torch.ones(2), torch.device("mps", 0))
+    copy_batch_tensor(torch.ones(2), torch.device("mps", 0))
+    assert calls == [{"non_blocking": False}] * 2

@@ -7,12 +7,14 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -93,15 +95,62 @@ def test_a_worker_leaves_the_garbage_of_the_main_process_alone() -> None:
     assert sum(batch.num_clips for batch in batches) == VIDEOS
 
 
+@pytest.fixture
+def start_method() -> Iterator[Callable[[str], None]]:
+    """Returns a function that sets how processes start during the test."""
+    before = multiprocessing.get_start_method(allow_none=True)
+    yield lambda method: multiprocessing.set_start_method(method, force=True)
+    multiprocessing.set_start_method(before, force=True)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not fork workers")
 @pytest.mark.parametrize(
     ("method", "expected"), [("fork", "fork"), ("forkserver", "fork"), ("spawn", "spawn")]
 )
-def test_workers_are_forked_unless_spawn_is_set(method: str, expected: str) -> None:
+def test_workers_are_forked_unless_spawn_is_set(
+    method: str, expected: str, start_method: Callable[[str], None]
+) -> None:
     """``forkserver`` is the default of Python 3.14, which nobody has chosen."""
-    before = multiprocessing.get_start_method(allow_none=True)
-    multiprocessing.set_start_method(method, force=True)
-    try:
-        assert worker_context().get_start_method() == expected
-    finally:
-        multiprocessing.set_start_method(before, force=True)
+    start_method(method)
+    assert worker_context().get_start_method() == expected
+
+
+class _InterruptedStart:
+    """A function that does nothing; Ctrl-C reaches the process that unpickles it."""
+
+    def __call__(self) -> None: ...
+
+    def __reduce__(self) -> Any:
+        return _interrupt_start, ()
+
+
+def _interrupt_start() -> _InterruptedStart:
+    os.kill(os.getpid(), signal.SIGINT)
+    return _InterruptedStart()
+
+
+def test_ctrl_c_does_not_end_workers_that_are_starting(start_method: Callable[[str], None]) -> None:
+    """The main process stops at a safe point, and may need batches until then."""
+    start_method("spawn")
+    data = stand_in_dataset(_InterruptedStart(), training=False)
+    batches = list(stand_in_loader(data, training=False, workers=1))
+    assert sum(batch.num_clips for batch in batches) == VIDEOS
+
+
+_SCRIPT = """
+import multiprocessing
+multiprocessing.set_start_method("spawn", force=True)
+from tests.support.loading.stand_in import do_nothing, stand_in_dataset, stand_in_loader
+print(len(list(stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=2))))
+"""
+
+
+def test_a_script_that_each_worker_would_run_is_told_how_to_prevent_it(tmp_path: Path) -> None:
+    """Such scripts work on Linux alone."""
+    (tmp_path / "script.py").write_text(_SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, tmp_path / "script.py"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.stderr.count("Traceback") == 1
+    assert "UsageError: the main script starts processes" in done.stderr.splitlines()[-1]
+    assert 'under `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -92,6 +94,24 @@ def test_a_decoder_that_hangs_or_crashes_while_the_model_runs_costs_one_video(
     assert results[3].error == "killed its worker (the decoder crashed or took all memory)"
     for result in results[::2]:
         assert np.array_equal(result.scores, good.scores)
+
+
+_SCRIPT = """
+import multiprocessing
+multiprocessing.set_start_method("spawn", force=True)
+from vtn.predictor.reading.isolated_video import Decoder
+Decoder()
+"""
+
+
+def test_a_script_that_a_decoder_would_run_is_told_how_to_prevent_it(tmp_path: Path) -> None:
+    """Each video would be reported as one that crashes its decoder."""
+    (tmp_path / "script.py").write_text(_SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert 'under `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
 
 
 def test_one_process_decodes_video_after_video(

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from slowfast.datasets.loading.worker_process import prepare_process, worker_context
+from slowfast.datasets.loading.worker_process import check_start, prepare_process, worker_context
 from slowfast.errors import DecodeError
-from slowfast.interrupt import when_parent_ends
+from slowfast.interrupt import sparing_new_processes, when_parent_ends
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placement, Placer
@@ -31,14 +31,25 @@ _POLL_SECONDS = 0.5
 
 
 class Decoder:
-    """A process that decodes videos one after another."""
+    """A process that decodes videos one after another.
+
+    Raises:
+        UsageError: see :func:`slowfast.datasets.loading.worker_process.check_start`.
+    """
 
     def __init__(self) -> None:
         context = worker_context()
         self.connection, end = context.Pipe()
         self.process = context.Process(target=_serve, args=(end,), name="decoder", daemon=True)
-        self.process.start()
+        with sparing_new_processes(context):
+            self.process.start()
         end.close()
+        # Not counted as time of a video: a process that is not forked takes seconds to start.
+        with suppress(EOFError, ConnectionError):
+            self.connection.recv()
+            return
+        self.process.join(_JOIN_SECONDS)
+        check_start(self.process.exitcode)  # another end is noticed when the first video is sent
 
     def close(self) -> None:
         """Ends the process."""
@@ -216,6 +227,7 @@ def _serve(connection: Connection) -> None:
     prepare_process()
     when_parent_ends(lambda: os._exit(1))  # also while the decoder hangs
     with suppress(EOFError, ConnectionError):
+        connection.send(None)  # it has started
         while True:
             _serve_video(connection, *connection.recv())
 
