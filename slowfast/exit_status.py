@@ -18,7 +18,7 @@ from pathlib import Path
 
 import slowfast
 from slowfast.errors import ConfigError, InstallationError, SlowFastError, UsageError
-from slowfast.files import naming_file
+from slowfast.files import LOST_DISK, naming_file
 from slowfast.interrupt import Interrupted
 from slowfast.log import discard_output, printable
 
@@ -125,6 +125,16 @@ def outdated_packages(requirements: Iterable[str]) -> dict[str, str]:
     return old
 
 
+def _with_remedy(error: Exception) -> str:
+    """Returns the message of an error; one of the operating system gets a remedy, where it has one."""
+    if not (isinstance(error, OSError) and error.filename and error.errno in LOST_DISK):
+        return str(error)
+    return (
+        f"{error.filename}: cannot be used ({error.strerror}); make room or restore the access there, or "
+        "choose another file or folder"
+    )
+
+
 def run_command(
     program: str,
     work: Callable[[], int],
@@ -160,7 +170,7 @@ def run_command(
         print(printable(f"{program}: {stopped}"), file=sys.stderr)
         return stopped.exit_code
     except expected as error:
-        print(printable(f"{program}: {error}"), file=sys.stderr)
+        print(printable(f"{program}: {_with_remedy(error)}"), file=sys.stderr)
         return exit_status_of(error)
     except KeyboardInterrupt:
         print(f"{program}: {if_interrupted}", file=sys.stderr)
