@@ -10,7 +10,6 @@ import importlib.metadata
 import os
 import signal
 import sys
-import tomllib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
@@ -21,6 +20,7 @@ from slowfast.errors import ConfigError, InstallationError, SlowFastError, Usage
 from slowfast.files import LOST_DISK, naming_file
 from slowfast.interrupt import Interrupted
 from slowfast.log import discard_output, printable
+from slowfast.registry import checkout_settings
 
 EXIT_ERROR = 1
 EXIT_CONFIG_ERROR = 2
@@ -95,10 +95,9 @@ def _requirements(folder: Path) -> Iterable[str]:
         folder: contains the imported package. Of a checkout its own file is read: an update has changed it,
             but not what the installation has recorded.
     """
-    with suppress(FileNotFoundError, importlib.metadata.PackageNotFoundError):
-        if (folder / "projects").is_dir():  # of a checkout
-            text = (folder / "pyproject.toml").read_text(encoding="utf-8")
-            return tomllib.loads(text)["project"]["dependencies"]
+    with suppress(importlib.metadata.PackageNotFoundError):
+        if settings := checkout_settings(folder):
+            return settings["project"]["dependencies"]
         return importlib.metadata.requires("slowfast-vtn") or ()
     return ()
 
