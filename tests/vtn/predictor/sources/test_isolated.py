@@ -160,7 +160,7 @@ def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(
         with source.open() as video:
             for process in multiprocessing.active_children():
                 process.kill()
-            with pytest.raises(DecodeError, match="killed its worker .the decoder crashed"):
+            with pytest.raises(DecodeError, match=r"killed its worker .the decoder crashed"):
                 video.read(np.arange(3))
     for descriptor in kept:
         os.close(descriptor)
