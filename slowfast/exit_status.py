@@ -10,7 +10,6 @@ import importlib.metadata
 import os
 import signal
 import sys
-import tomllib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
@@ -18,9 +17,10 @@ from pathlib import Path
 
 import slowfast
 from slowfast.errors import ConfigError, InstallationError, SlowFastError, UsageError
-from slowfast.files import naming_file
+from slowfast.files import LOST_DISK, naming_file
 from slowfast.interrupt import Interrupted
 from slowfast.log import discard_output, printable
+from slowfast.registry import checkout_settings
 
 EXIT_ERROR = 1
 EXIT_CONFIG_ERROR = 2
@@ -95,10 +95,9 @@ def _requirements(folder: Path) -> Iterable[str]:
         folder: contains the imported package. Of a checkout its own file is read: an update has changed it,
             but not what the installation has recorded.
     """
-    with suppress(FileNotFoundError, importlib.metadata.PackageNotFoundError):
-        if (folder / "projects").is_dir():  # of a checkout
-            text = (folder / "pyproject.toml").read_text(encoding="utf-8")
-            return tomllib.loads(text)["project"]["dependencies"]
+    with suppress(importlib.metadata.PackageNotFoundError):
+        if settings := checkout_settings(folder):
+            return settings["project"]["dependencies"]
         return importlib.metadata.requires("slowfast-vtn") or ()
     return ()
 
@@ -123,6 +122,16 @@ def outdated_packages(requirements: Iterable[str]) -> dict[str, str]:
             if not any(accepted):
                 old[str(requirement)] = found
     return old
+
+
+def _with_remedy(error: Exception) -> str:
+    """Returns the message of an error; one of the operating system gets a remedy, where it has one."""
+    if not (isinstance(error, OSError) and error.filename and error.errno in LOST_DISK):
+        return str(error)
+    return (
+        f"{error.filename}: cannot be used ({error.strerror}); make room or restore the access there, or "
+        "choose another file or folder"
+    )
 
 
 def run_command(
@@ -160,7 +169,7 @@ def run_command(
         print(printable(f"{program}: {stopped}"), file=sys.stderr)
         return stopped.exit_code
     except expected as error:
-        print(printable(f"{program}: {error}"), file=sys.stderr)
+        print(printable(f"{program}: {_with_remedy(error)}"), file=sys.stderr)
         return exit_status_of(error)
     except KeyboardInterrupt:
         print(f"{program}: {if_interrupted}", file=sys.stderr)

@@ -10,13 +10,15 @@ that register an entry when a name is first looked up.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
 import sys
+import tomllib
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import resources
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType
@@ -203,27 +205,42 @@ class Project:
     weights: str = ""
 
 
+_GROUP = "slowfast.projects"
+_ROOT = Path(__file__).parents[1]  # of a checkout, or of all installed packages
 # The framework's own networks are a project too; it is known even where the package is not installed.
-_BUILT_IN = EntryPoint("slowfast", "slowfast.models.pytorchvideo.config:PROJECT", "slowfast.projects")
-_not_installed: list[EntryPoint] = []
+_BUILT_IN = EntryPoint("slowfast", "slowfast.models.pytorchvideo.config:PROJECT", _GROUP)
 
 
-def announce_project(name: str, value: str) -> None:
-    """Announces a project that is not installed; call it before a configuration is loaded.
+@cache
+def checkout_settings(folder: Path = _ROOT) -> Mapping[str, Any]:
+    """Returns the content of a checkout's ``pyproject.toml``; empty for the folder of an installed copy.
 
-    Args:
-        name: the name of the project's entry point.
-        value: ``module:OBJECT`` of the :class:`Project`, as in an entry point.
+    A checkout may be imported without being installed, or be newer than what its installation has recorded.
     """
-    _not_installed.append(EntryPoint(name, value, "slowfast.projects"))
-    projects.cache_clear()
+    file = folder / "pyproject.toml"
+    if not ((folder / "projects").is_dir() and file.is_file()):
+        return {}
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def find_package(name: str) -> Path | None:
+    """Returns the folder of a package of data, installed or in a checkout; None where it is in neither."""
+    try:
+        return Path(str(resources.files(name)))
+    except ModuleNotFoundError:
+        setuptools = checkout_settings().get("tool", {}).get("setuptools", {})
+        folder = setuptools.get("package-dir", {}).get(name)
+        return _ROOT / folder if folder else None
 
 
 @cache
 def projects() -> tuple[Project, ...]:
-    """Returns all projects, whether built in, installed or announced, ordered by name."""
-    entries = (_BUILT_IN, *_not_installed, *entry_points(group="slowfast.projects"))
-    found = {entry.name: entry for entry in entries}
+    """Returns all projects, whether built in, installed, or importable from a checkout, ordered by name."""
+    found = {entry.name: entry for entry in (_BUILT_IN, *entry_points(group=_GROUP))}
+    declared = checkout_settings().get("project", {}).get("entry-points", {}).get(_GROUP, {})
+    for name, value in declared.items():
+        if name not in found and importlib.util.find_spec(value.partition(".")[0]) is not None:
+            found[name] = EntryPoint(name, value, _GROUP)
     return tuple(sorted((entry.load() for entry in found.values()), key=lambda project: project.name))
 
 

@@ -35,7 +35,3 @@ if sys.version_info < (3, 11):  # noqa: UP036 (an older Python may be the defaul
 if find_spec("slowfast") is None:
     check_packages()
     sys.path += [str(ROOT), str(ROOT / "projects" / "vtn")]
-    from slowfast.registry import announce_project
-
-    # No entry point announces the project of a checkout that is not installed.
-    announce_project("vtn", "vtn.project:PROJECT")

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
@@ -17,7 +16,7 @@ from slowfast.config.defaults import get_default_config
 from slowfast.config.merge import Merge
 from slowfast.config.yaml_file import YamlEntry, read_yaml
 from slowfast.errors import ConfigError, did_you_mean
-from slowfast.registry import projects
+from slowfast.registry import find_package, projects
 
 BASE_KEY = "_BASE_"
 
@@ -111,11 +110,7 @@ def _shipped_configs() -> dict[str, Path]:
     """Returns PROJECT/NAME -> file of the configurations that the projects ship."""
     found: dict[str, Path] = {}
     for project in projects():
-        if project.configs:
-            try:
-                folder = Path(str(resources.files(project.configs)))
-            except ModuleNotFoundError:  # a checkout that is not installed
-                continue
+        if project.configs and (folder := find_package(project.configs)):
             found |= {f"{project.name}/{file.stem}": file for file in sorted(folder.glob("*.yaml"))}
     return found
 

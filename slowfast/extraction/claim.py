@@ -58,8 +58,10 @@ def _claim(folder: Path, wanted: Manifest, stack: ExitStack) -> Manifest:
             running, killed = _count_marks(folder)
             if killed and not running:
                 delete_unfinished(folder, with_folders=True)
-            manifest = _merge(folder, wanted, is_running=running > 0)
-            manifest.write(folder)
+            present = Manifest.read(folder) if (folder / MANIFEST).exists() else None
+            manifest = _merge(folder, present, wanted, is_running=running > 0)
+            if manifest != present:  # a complete cache may be on a disk that can only be read
+                manifest.write(folder)
             # A name of its own: several extractions may have the same settings.
             mark = folder / f"{_MARK}{manifest.settings_hash}-{os.getpid()}-{secrets.token_hex(4)}"
             stack.enter_context(hold_lock(mark, 0))
@@ -71,11 +73,10 @@ def _claim(folder: Path, wanted: Manifest, stack: ExitStack) -> Manifest:
     return manifest
 
 
-def _merge(folder: Path, wanted: Manifest, *, is_running: bool) -> Manifest:
-    """Returns the manifest to write: ``wanted``, with the variants that the folder has or will have."""
-    if not (folder / MANIFEST).exists():
+def _merge(folder: Path, present: Manifest | None, wanted: Manifest, *, is_running: bool) -> Manifest:
+    """Returns the manifest to have: ``wanted``, with the variants that the folder has or will have."""
+    if present is None:
         return wanted
-    present = Manifest.read(folder)
     complete = holds_features(folder, present)
     if not complete and not is_running:
         return wanted

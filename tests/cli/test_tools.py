@@ -62,6 +62,15 @@ def test_projects_of_a_checkout_that_is_not_installed_are_found() -> None:
     assert "  backbones " in run("-c", UNINSTALLED, analyze, "--help").stdout
 
 
+def test_a_checkout_on_the_path_of_python_is_as_good_as_an_installed_one() -> None:
+    """As by ``PYTHONPATH``: its projects and the names of their configurations are those of its own file."""
+    root = TOOLS[0].parents[1]
+    run_net = f"import sys; sys.path += ['{root}', '{root / 'projects/vtn'}']\n{UNINSTALLED}"
+    for config in ("VIT_B_VTN", "Kinetics/SLOW_8x8_R50"):
+        result = run("-c", run_net, TOOLS[0].with_name("run_net.py"), "--cfg", config)
+        assert f"1 problem in {config}:\n  - DATA.PATH_TO_DATA_DIR" in result.stderr
+
+
 def test_a_python_without_the_packages_gets_the_command_that_installs_them() -> None:
     tool = TOOLS[0].with_name("run_net.py")
     result = run("-I", "-S", tool, "--help")

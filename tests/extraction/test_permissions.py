@@ -32,6 +32,29 @@ def test_a_cache_that_must_not_be_written_to_is_not_taken_for_broken_videos(
     assert not (tmp_path / "cache/broken.json").exists(), "the videos would be broken for all users"
 
 
+def test_a_complete_cache_on_a_disk_that_can_only_be_read_stays_as_it_is(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")}
+    plain = os.open
+
+    def refuse(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return plain(path, flags, *arguments, **options)
+
+    def refuse_text(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)  # of locks
+    monkeypatch.setattr(Path, "write_text", refuse_text)
+    make()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*")} == files
+    with pytest.raises(DataError, match=r"cannot be written \(Read-only file system\); choose another"):
+        make("DATA.TEST_CROP_SIZE", 24)
+
+
 def test_features_that_must_not_be_read_are_reported(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = make()
     stat = os.stat

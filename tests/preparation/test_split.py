@@ -65,6 +65,16 @@ def test_parts_and_their_classes_have_the_wanted_sizes(
     assert (np.abs(found.sum(1) - wanted.sum(1)) < 2).all()
 
 
+def test_a_folder_that_cannot_be_written_to_is_an_error_with_a_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").touch()  # a file in place of the folder, since root may write to all folders
+    split(write_list(tmp_path, classes=2, videos=4), "--shares", "train=0.5", "val=0.5", status=1)
+    message = capsys.readouterr().err
+    assert message.startswith(f"slowfast prepare split: {tmp_path / 'out'}: cannot be used (")
+    assert "restore the access there, or choose another file or folder" in message
+
+
 def test_an_empty_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = write_list(tmp_path, classes=1, videos=4)
     split(listed, "--shares", "train=0.9", "val=0.1", status=1)

@@ -127,7 +127,12 @@ def test_rows_of_one_video_are_joined(capsys: pytest.CaptureFixture[str]) -> Non
         ("id,label\n7,x\n", ("--path", "{idd}.mp4"), 2, "do not fit table.csv, line 2 ('idd')"),
         ("id,label\n7,x\n", ("--path", "{id", "--label", "label"), 2, "do not fit table.csv, line 2"),
         ("id,label\n7,x\n", ("--path", "{id}", "--label", "tag"), 2, "which has the columns id, label"),
-        ("path,label\na.mp4,x,y\n", (), 1, "table.csv, line 2: has 3 columns, and line 1 has 2; write quotes around cells with ','"),
+        (
+            "path,label\na.mp4,x,y\n",
+            (),
+            1,
+            "line 2: has 3 columns, and line 1 has 2; write quotes around cells with ','",
+        ),
         ("path,label\na.mp4,x\n", (), 1, "none of its videos exists, such as 'a.mp4'; change --path"),
         ("path,label\na,x\n", ("--label-pattern", "("), 2, "--label-pattern '(': must be a regular"),
         ("id,label\n7,x\n", ("--path", "{id[x]}"), 2, "do not fit table.csv, line 2"),

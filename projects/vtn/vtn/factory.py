@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from slowfast.config.load import find_config
 from slowfast.errors import CheckpointError, ConfigError, first_line
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
-from slowfast.registry import import_user_modules
+from slowfast.registry import find_package, import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.backbones.hub_access import hub_access
@@ -43,8 +42,8 @@ def list_models(filter: str = "*") -> list[str]:
     >>> list_models("r50*frozen")
     ['R50_VTN_FROZEN']
     """
-    files = resources.files("vtn.configs").iterdir()
-    names = sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
+    folder = find_package("vtn.configs")
+    names = sorted(file.stem for file in folder.glob("*.yaml")) if folder else []
     # BASE_….yaml holds what other configurations have in common.
     return [name for name in names if not name.startswith("BASE_") and fnmatch(name.lower(), filter.lower())]
 

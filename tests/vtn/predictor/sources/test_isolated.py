@@ -22,6 +22,7 @@ from slowfast.video.pyav_video import PyAVVideo
 from tests.support.videos import overwrite_packets, write_video
 from vtn import Predictor
 from vtn.predictor import videos as videos_module
+from vtn.predictor.reading import isolated_video
 from vtn.predictor.reading.isolated_video import Decoders, IsolatedSource
 from vtn.predictor.videos import FileSource
 
@@ -157,6 +158,46 @@ def test_a_process_that_crashes_between_two_requests_is_told_as_in_one(videos: P
                 process.join()
             with pytest.raises(DecodeError, match="the decoder crashed or took all memory"):
                 video.read(np.arange(3))
+
+
+def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that another thread has forked between the creation of the pipe and the closing of its end."""
+    kept: list[int] = []
+
+    class Context:
+        Process = multiprocessing.get_context("fork").Process
+
+        def Pipe(self) -> Any:  # noqa: N802
+            pair = multiprocessing.Pipe()
+            kept.append(os.dup(pair[1].fileno()))
+            return pair
+
+    monkeypatch.setattr(isolated_video, "worker_context", Context)
+    with closing(Decoders()) as decoders:
+        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 8, decoders)
+        with source.open() as video:
+            for process in multiprocessing.active_children():
+                process.kill()
+            with pytest.raises(DecodeError, match=r"killed its worker .the decoder crashed"):
+                video.read(np.arange(3))
+    for descriptor in kept:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("end", [lambda: time.sleep(1000), lambda: os._exit(1)], ids=["hangs", "crashes"])
+def test_a_video_that_cannot_be_closed_costs_no_other_one(
+    videos: Path, monkeypatch: pytest.MonkeyPatch, end: Any
+) -> None:
+    monkeypatch.setattr(isolated_video, "_CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr(PyAVVideo, "__exit__", lambda *_: end())
+    with closing(Decoders()) as decoders:
+        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 8, decoders)
+        with source.open() as video:
+            expected = video.read(np.arange(3))
+        with source.open() as video:
+            assert np.array_equal(video.read(np.arange(3)), expected)
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("inf"), float("nan")])

@@ -28,6 +28,8 @@ from vtn.predictor.videos import VideoSource
 _JOIN_SECONDS = 5.0
 # Longest wait whose duration counts: the whole command may have been suspended meanwhile.
 _POLL_SECONDS = 0.5
+# Seconds within which a video must be closed before the process gets another one.
+_CLOSE_SECONDS = 5.0
 
 
 class Decoder:
@@ -51,6 +53,12 @@ class Decoder:
         self.process.join(_JOIN_SECONDS)
         check_start(self.process.exitcode)  # another end is noticed when the first video is sent
 
+    def has_closed(self) -> bool:
+        """Returns whether the process has closed its last video; closing one may hang or crash, too."""
+        with suppress(EOFError, ConnectionError):
+            return self.connection.poll(_CLOSE_SECONDS) and isinstance(self.connection.recv(), _End)
+        return False
+
     def close(self) -> None:
         """Ends the process."""
         self.process.kill()
@@ -66,11 +74,14 @@ class Decoders:
 
     def take(self) -> Decoder:
         """Returns a decoder without a video."""
-        while self._idle:
-            if (decoder := self._idle.pop()).process.is_alive():
+        while True:
+            try:
+                decoder = self._idle.pop()
+            except IndexError:  # another thread may have taken the last one
+                return Decoder()
+            if decoder.has_closed():
                 return decoder
             decoder.close()
-        return Decoder()
 
     def give_back(self, decoder: Decoder) -> None:
         """Ends the video of a decoder, and keeps it for the next one."""
@@ -197,6 +208,9 @@ class IsolatedVideo:
             for request in requests:
                 self._connection.send(request)
             while not self._connection.poll(step := min(_POLL_SECONDS, self._limit)):
+                # Another forked process may hold the other end of the pipe of one that has crashed.
+                if not (self._decoder.process.is_alive() or self._connection.poll()):
+                    raise EOFError
                 waited += step
                 if waited >= self._limit:
                     detail = f"the decoder gave no frame within {self._limit:g} s; --time-limit allows more"
@@ -219,7 +233,7 @@ class _Size:
 
 
 class _End:
-    """The end of the frames that were asked for."""
+    """The end of the frames that were asked for, or of the video."""
 
 
 def _serve(connection: Connection) -> None:
@@ -239,6 +253,7 @@ def _serve_video(connection: Connection, source: VideoSource, threads: int) -> N
             connection.send(video.times)
             while (request := connection.recv()) is not None:
                 _answer(connection, video, *request)
+        connection.send(_End())
     except FAILURES as error:
         connection.send(portable(error, source.name))
 
