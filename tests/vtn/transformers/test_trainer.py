@@ -188,6 +188,14 @@ def test_items_of_two_kinds_are_refused() -> None:
         VideoCollator()(items)
 
 
+@pytest.mark.parametrize("name", ["positions", "labels"])
+def test_labels_and_positions_in_some_items_alone_are_refused(name: str) -> None:
+    items: list[dict[str, Any]] = [{"features": torch.ones(2, 4)} for _ in range(2)]
+    items[0][name] = [0, 1]
+    with pytest.raises(InputError, match=f"{name}: 1 of 2 items have them"):
+        VideoCollator()(items)
+
+
 @pytest.mark.parametrize("inputs", [{}, {"pixel_values_videos": torch.zeros(1), "features": torch.zeros(1)}])
 def test_frames_or_features(inputs: dict[str, Any]) -> None:
     model = VTNForVideoClassification.from_vtn(tiny())

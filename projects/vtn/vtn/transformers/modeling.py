@@ -5,6 +5,7 @@ B clips, V views of each, T frames, H W pixels, M tokens of a frame, F width of 
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Mapping
@@ -134,6 +135,7 @@ class VTNForVideoClassification(PreTrainedModel):
             config, options = VTNConfig.from_pretrained(
                 source, return_unused_kwargs=True, **download, **options
             )
+        config = copy.deepcopy(config)  # the caller's may be used for another model
         placement = take_placement(options, config)
         if (options.pop("adapter_kwargs", None) or {}).get("_adapter_model_path"):
             raise InputError(
