@@ -211,7 +211,7 @@ def test_losses() -> None:
     classes = torch.tensor([1, 3])
     one_hot = torch.nn.functional.one_hot(classes, CLASSES).float()
     expected = torch.nn.functional.cross_entropy(logits, classes)
-    for labels in (classes, one_hot):
+    for labels in (classes, classes.int(), one_hot):
         torch.testing.assert_close(model(features=features, labels=labels).loss, expected)
     model.config.problem_type = "multi_label_classification"
     several = (torch.rand(2, CLASSES, generator=torch.Generator().manual_seed(0)) > 0.5).float()

@@ -20,9 +20,9 @@ from transformers.modeling_utils import PreTrainedModel
 from slowfast.errors import InputError
 from vtn.folder.entries import arguments_as_json
 from vtn.folder.layout import write_folder
+from vtn.hub import DOWNLOAD_OPTIONS
 from vtn.transformers.configuration import VTNConfig, take_arguments
 from vtn.transformers.loading import (
-    DOWNLOAD_OPTIONS,
     accept_names_of_folder,
     build_network,
     load_network,
