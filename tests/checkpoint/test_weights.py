@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slowfast.checkpoint.weights import load_model_weights, match_names
+from slowfast.checkpoint.weights import list_names, load_model_weights, match_names
 from slowfast.errors import CheckpointError
 from tests.support.tiny import Tiny
 
@@ -210,3 +210,23 @@ def test_a_file_in_the_current_folder_is_refused_as_any_other(
     torch.save({"other": torch.ones(1)}, "w.pth")
     with pytest.raises(CheckpointError, match=r"^w\.pth does not fit the model"):
         load_model_weights(Tiny(), "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("folder", "has_config"), [("checkpoints", False), ("weights", True), ("checkpoints", True)]
+)
+def test_only_the_configuration_of_the_run_of_the_weights_is_named(
+    folder: str, has_config: bool, tmp_path: Path
+) -> None:
+    (tmp_path / folder).mkdir()
+    if has_config:
+        (tmp_path / "config.yaml").touch()
+    with pytest.raises(CheckpointError) as caught:
+        load(Tiny(), {"other": torch.ones(1)}, tmp_path / folder)
+    assert ("trained with the configuration" in str(caught.value)) == (has_config and folder == "checkpoints")
+
+
+def test_of_many_names_ten_are_listed() -> None:
+    names = [f"layer{number}" for number in range(12)]
+    assert list_names("missing", names[:10]).splitlines()[-1] == "    layer9"
+    assert list_names("missing", names).splitlines()[-2:] == ["    layer9", "    … and 2 more"]

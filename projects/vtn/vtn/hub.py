@@ -49,7 +49,7 @@ print(classify("video.mp4"))
 ```
 """
 
-_DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 
 
 class HubModel(
@@ -147,7 +147,7 @@ class HubModel(
             config: content of ``config.json``; None for a folder without one.
             options: as for :meth:`from_pretrained`, and the entries of ``config``.
         """
-        download = {name: options.pop(name) for name in _DOWNLOAD_OPTIONS}
+        download = {name: options.pop(name) for name in DOWNLOAD_OPTIONS}
         if config is None:
             raise CheckpointError(f"{model_id}: has no {CONFIG_NAME}; give a folder or a model of the hub")
         if config.get("architecture", cls.__name__) != cls.__name__:

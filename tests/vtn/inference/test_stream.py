@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from slowfast.datasets.clip import normalize
 from slowfast.errors import DecodeError, InputError
+from slowfast.video.frame_times import FrameTimes
 from tests.support.tiny_models import CLASSES, FEATURE_DIM, SIZE, tiny, video_features
-from vtn import VTN, VideoStream
+from vtn import VTN, VideoFeatures, VideoStream, score_video
 
 FPS = 5.0
 
@@ -135,6 +136,24 @@ def test_kept_seconds_have_the_positions_of_the_last_seconds(
         for stream in (kept, whole):
             stream.push_features(features[row : row + 1], [seconds])
         np.testing.assert_array_equal(kept.scores(), whole.scores(last=keep / 50))
+
+
+def test_the_last_seconds_of_a_stream_are_that_part_of_the_whole_video() -> None:
+    """The stream begins at 5 s, and its frames are not evenly spaced: a part begins within a frame."""
+    model, features = tiny(position_rate=25.0, position="sinusoidal"), video_features(30).features
+    seconds = 5.0 + np.cumsum(np.random.default_rng(0).uniform(0.02, 0.6, 30))
+    end = seconds[-1] + np.median(np.diff(seconds[-8:]))
+    video = VideoFeatures(features, FrameTimes(seconds - seconds[0], end - seconds[0]), np.arange(30))
+    stream = VideoStream(model)
+    stream.push_features(features, seconds)
+    assert stream.video().duration == pytest.approx(video.duration)
+    part = video.part(video.duration - 4.7, video.duration)
+    np.testing.assert_allclose(stream.scores(last=4.7), score_video(model, part), atol=1e-6)
+
+
+def test_a_stream_without_a_frame_has_no_time() -> None:
+    with pytest.raises(InputError, match="call push first"):
+        _ = VideoStream(tiny()).seconds
 
 
 def test_following_a_source_that_decodes_in_a_thread(frames: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from slowfast.video.frame_times import FrameTimes
 from tests.support.tiny_models import CLASSES, FEATURE_DIM, tiny, tiny_average, video_features
 from vtn import VideoFeatures, score_video, score_windows
 from vtn.inference.prediction import Prediction
-from vtn.inference.windows import Timeline, evaluating, window_spans
+from vtn.inference.windows import Timeline, choose_windows, evaluating, window_lengths, window_spans
 
 
 def scores_alone(model: torch.nn.Module, video: VideoFeatures, start: float, end: float) -> np.ndarray:
@@ -157,6 +157,41 @@ def test_lengths_of_windows_must_be_finite_and_above_0(lengths: tuple[float, flo
     seconds, stride = lengths
     with pytest.raises(InputError, match="must be above 0"):
         score_windows(tiny(), video_features(4), seconds=seconds, stride=stride)
+    with pytest.raises(InputError, match="must be above 0"):
+        window_lengths(*lengths)
+
+
+def test_the_stride_is_the_length_of_a_window_where_none_is_given() -> None:
+    assert window_lengths(None, None) is None
+    assert window_lengths(0.5, None) == (0.5, 0.5)
+    assert window_lengths(4.0, 0.5) == (4.0, 0.5)
+    with pytest.raises(InputError, match="needs window_seconds"):
+        window_lengths(None, 2.0)
+
+
+def test_windows_that_the_user_does_not_choose_are_a_tenth_of_the_video() -> None:
+    video = video_features(100)  # 20 seconds
+    assert choose_windows(video) == pytest.approx((2.0, 0.5))
+    assert choose_windows(video, window_seconds=8.0) == pytest.approx((8.0, 2.0))
+    assert choose_windows(video, stride_seconds=3.0) == pytest.approx((2.0, 3.0))
+    assert choose_windows(video, 0.0, 0.0) == (0.0, 0.0)  # which is refused when windows are scored
+    few = video_features(6)  # 1.2 seconds: a window has four frames, and a stride one
+    assert choose_windows(few) == pytest.approx((0.8, 0.2))
+    assert choose_windows(video_features(2)) == pytest.approx((0.4, 0.2))
+
+
+@torch.no_grad()
+def test_frames_that_cannot_be_decoded_have_no_influence() -> None:
+    """All windows are of one length, so that padding needs no mask."""
+    model, video = tiny(), video_features(20)
+    lost = video.features.clone()
+    lost[7] = float("nan")
+    mask = torch.arange(20) != 7
+    damaged = VideoFeatures(lost, video.times, video.indices, mask)
+    found = score_windows(model, damaged, 2.0, 2.0).scores
+    expected = model.classify(video.features[None, :10], video.positions(None)[None, :10], mask[None, :10])
+    np.testing.assert_allclose(found[0], expected.softmax(1)[0], atol=1e-5)
+    np.testing.assert_allclose(found[1], score_windows(model, video, 2.0, 2.0).scores[1], atol=1e-6)
 
 
 @pytest.mark.parametrize(("duration", "stride"), [(2.0, 1e-9), (1e12, 60.0), (2.0, 1e-320)])

@@ -117,6 +117,20 @@ def test_register_tokens_of_hugging_face_models_are_left_out() -> None:
     torch.testing.assert_close(found.class_token, built.network(images))
 
 
+def test_sizes_may_be_tried_by_several_threads_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = TokenReader(build("resnet10t"), TokenGrid(4, 4))
+    assert "must be at most [2, 2]" in reader.map_problem(64, 64)
+    assert "must be at most [2, 2]" in reader.map_problem(33, 33)
+    fits = TokenReader._fits
+
+    def try_another(self: TokenReader, trial: Any) -> bool:
+        self._try(96 + len(self._trials), 96)  # as another thread may do
+        return fits(self, trial)
+
+    monkeypatch.setattr(TokenReader, "_fits", try_another)
+    assert reader.map_problem(128, 128) == ""
+
+
 def test_an_earlier_stage_has_the_stage_s_channels_and_later_layers_learn_nothing() -> None:
     built = build("resnet10t")
     reader = TokenReader(built, TokenGrid(4, 4, stage=3))

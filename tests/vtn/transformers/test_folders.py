@@ -123,6 +123,15 @@ def test_arguments_replace_those_of_a_folder(tmp_path: Path) -> None:
     assert torch.equal(model(features=features).logits, tiny(attention_window=8).classify(features))
 
 
+def test_a_given_configuration_stays_as_it_is(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    before = config.to_dict()
+    model = VTNForVideoClassification.from_pretrained(tmp_path, config=config, attention_window=8)
+    assert model.config.arguments["encoder"]["attention_window"] == 8
+    assert config.to_dict() == before
+
+
 def test_weights_in_bfloat16_stay_so_in_files(tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     half = AutoModelForVideoClassification.from_pretrained(tmp_path, dtype=torch.bfloat16)

@@ -188,6 +188,14 @@ def test_items_of_two_kinds_are_refused() -> None:
         VideoCollator()(items)
 
 
+@pytest.mark.parametrize("name", ["positions", "labels"])
+def test_labels_and_positions_in_some_items_alone_are_refused(name: str) -> None:
+    items: list[dict[str, Any]] = [{"features": torch.ones(2, 4)} for _ in range(2)]
+    items[0][name] = [0, 1]
+    with pytest.raises(InputError, match=f"{name}: 1 of 2 items have them"):
+        VideoCollator()(items)
+
+
 @pytest.mark.parametrize("inputs", [{}, {"pixel_values_videos": torch.zeros(1), "features": torch.zeros(1)}])
 def test_frames_or_features(inputs: dict[str, Any]) -> None:
     model = VTNForVideoClassification.from_vtn(tiny())
@@ -203,7 +211,7 @@ def test_losses() -> None:
     classes = torch.tensor([1, 3])
     one_hot = torch.nn.functional.one_hot(classes, CLASSES).float()
     expected = torch.nn.functional.cross_entropy(logits, classes)
-    for labels in (classes, one_hot):
+    for labels in (classes, classes.int(), one_hot):
         torch.testing.assert_close(model(features=features, labels=labels).loss, expected)
     model.config.problem_type = "multi_label_classification"
     several = (torch.rand(2, CLASSES, generator=torch.Generator().manual_seed(0)) > 0.5).float()

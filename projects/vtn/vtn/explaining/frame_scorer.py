@@ -24,10 +24,6 @@ MIN_FRAMES = 2
 """Frames that a video needs, so that one of them can be left out."""
 
 
-def _ignore(count: int) -> None:
-    """Does nothing after a batch."""
-
-
 @dataclass(frozen=True)
 class FrameScorer:
     """A model and the features of one video, scored for any choice of its frames.
@@ -48,7 +44,7 @@ class FrameScorer:
     positions: Tensor
     decoded: NDArray[np.bool_]
     head_act: str
-    on_batch: Callable[[int], object] = _ignore
+    on_batch: Callable[[int], object] = lambda passes: None
 
     @classmethod
     def of_video(cls, model: FrameModel, video: VideoFeatures, *, head_act: str = "softmax") -> Self:

@@ -176,7 +176,7 @@ class VideoStream:
         features, *columns = (queue.rows for queue in self._queues)
         if (tail := self._incomplete()) is not None:
             features = torch.cat([features, tail.features]) if len(features) else tail.features
-            columns = [torch.cat([rows, more]) for rows, more in zip(columns, tail.fields[1:], strict=True)]
+            columns = [torch.cat([rows, more]) for rows, more in zip(columns, tail[1:], strict=True)]
         # Times are related to the first frame of the result: others may not be kept, and another subtraction
         # rounds positions half-way between two numbers in another way.
         first = 0 if last is None else self._find_start(columns[0].numpy(), last)
@@ -245,7 +245,7 @@ class VideoStream:
         self._preview, self._previewed = None, self.model.clip_grid is None
 
     def _add(self, rows: StreamRows) -> None:
-        for queue, values in zip(self._queues, rows.fields, strict=True):
+        for queue, values in zip(self._queues, rows, strict=True):
             queue.append(values)
         if self.keep_seconds is not None:
             # The end is estimated: later frames may show that the newest one was shorter. Only frames that

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,7 @@ from torch import Tensor
 from slowfast.models.frame_encoder import FrameEncoder, SequenceEncoder
 
 
-@dataclass(frozen=True)
-class StreamRows:
+class StreamRows(NamedTuple):
     """Rows of features and the frames that they stand for.
 
     Attributes:
@@ -31,11 +30,6 @@ class StreamRows:
     indices: Tensor
     centre_seconds: Tensor
     centre_indices: Tensor
-
-    @property
-    def fields(self) -> tuple[Tensor, ...]:
-        """All tensors, in the order above."""
-        return self.features, self.seconds, self.indices, self.centre_seconds, self.centre_indices
 
 
 class RowMaker:

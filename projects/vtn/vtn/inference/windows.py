@@ -97,8 +97,7 @@ def score_windows(
     >>> timeline.starts.tolist(), timeline.scores.shape
     ([0.0, 2.0, 4.0, 6.0], (4, 3))
     """
-    if not (0 < seconds < math.inf and 0 < stride < math.inf):
-        raise InputError(f"windows of {seconds} s every {stride} s: lengths must be above 0 and finite")
+    window_lengths(seconds, stride)
     starts, ends = window_spans(video.duration, seconds, stride)
     scores: list[np.ndarray] = []
     with evaluating(model):
@@ -142,7 +141,7 @@ def window_lengths(seconds: float | None, stride: float | None) -> tuple[float, 
         return None
     stride = seconds if stride is None else stride
     if not (0 < seconds < math.inf and 0 < stride < math.inf):
-        raise InputError(f"window_seconds = {seconds}, stride_seconds = {stride}: must be above 0")
+        raise InputError(f"window_seconds = {seconds}, stride_seconds = {stride}: must be above 0 and finite")
     return seconds, stride
 
 
@@ -158,8 +157,8 @@ def choose_windows(
     num_frames = len(features.features)
     spacing = features.duration / num_frames
     frames = max(_MIN_FRAMES, num_frames / WINDOWS_PER_VIDEO)
-    window = window_seconds or min(frames * spacing, features.duration)
-    return window, stride_seconds or max(spacing, window / 4)
+    window = min(frames * spacing, features.duration) if window_seconds is None else window_seconds
+    return window, max(spacing, window / 4) if stride_seconds is None else stride_seconds
 
 
 def window_spans(duration: float, seconds: float, stride: float) -> tuple[np.ndarray, np.ndarray]:

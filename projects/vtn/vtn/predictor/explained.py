@@ -84,14 +84,13 @@ class ExplainsVideos:
         if not self._plan.is_full_video:
             raise InputError("views: must be None for explanations, which are of the full video")
         request = request or ExplanationRequest()
-        encoder, view = self._features.encoder, self._features.view
-        model = ExplainedModel(encoder, view, self._scorer.head_act, self.class_names)
+        passes = self._features
+        model = ExplainedModel(passes.encoder, passes.view, self._scorer.head_act, self.class_names)
         model.check(request)
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
-        with self._features.read_crops(source, **shown) as (opened, features):
-            uri = playable_video(path) if path else ""
+        with passes.read_crops(source, **shown) as (opened, features):
             merged = None
             if len(features.crops) > 1:
                 merged = MergedCrops(len(features.crops), self._merged_scores(features))
@@ -99,7 +98,7 @@ class ExplainsVideos:
                 *(opened, features.middle, model, request),
                 name=source.name,
                 merged=merged,
-                video_uri=uri,
+                video_uri=playable_video(path) if path else "",
                 **shown,
             )
 

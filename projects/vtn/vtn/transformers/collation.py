@@ -36,7 +36,8 @@ class VideoCollator:
         """Returns a batch: inputs (B, T, …), ``positions`` (B, T), ``mask`` (B, T) bool, and ``labels``.
 
         Raises:
-            InputError: for items without frames and features, and for items of both kinds.
+            InputError: for items without frames and features, for items of both kinds, and for positions or
+                labels in some items alone.
         """
         names = {name for item in items for name in _INPUTS if name in item}
         if len(names) != 1 or any(names.isdisjoint(item) for item in items):
@@ -45,14 +46,21 @@ class VideoCollator:
         sequences = [torch.as_tensor(item[name]) for item in items]
         lengths = torch.tensor([len(sequence) for sequence in sequences])
         batch = {name: pad_sequence(sequences, batch_first=True)}
-        if all("positions" in item for item in items):
-            positions = [torch.as_tensor(item["positions"]) for item in items]
+        if positions := _of_all("positions", items):
             batch["positions"] = pad_sequence(positions, batch_first=True)
         if lengths.min() != lengths.max():
             batch["mask"] = torch.arange(int(lengths.max())) < lengths[:, None]
-        if all("labels" in item for item in items):
-            batch["labels"] = torch.stack([torch.as_tensor(item["labels"]) for item in items])
+        if labels := _of_all("labels", items):
+            batch["labels"] = torch.stack(labels)
         return batch
+
+
+def _of_all(name: str, items: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+    """Returns an entry of each item; empty where none has it."""
+    found = [torch.as_tensor(item[name]) for item in items if name in item]
+    if 0 < len(found) < len(items):
+        raise InputError(f"{name}: {len(found)} of {len(items)} items have them: give them in all or none")
+    return found
 
 
 class TrainerDataset(Dataset[dict[str, Any]]):

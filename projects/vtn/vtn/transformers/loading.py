@@ -17,8 +17,6 @@ from vtn.folder.untrusted import check_backbone, count_safetensors
 from vtn.predictor.source import check_model, find_model_class
 from vtn.transformers.configuration import VTNConfig
 
-DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
-
 
 def build_network(config: VTNConfig) -> Any:
     """Returns a new network.

@@ -5,6 +5,7 @@ B clips, V views of each, T frames, H W pixels, M tokens of a frame, F width of 
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Mapping
@@ -19,9 +20,9 @@ from transformers.modeling_utils import PreTrainedModel
 from slowfast.errors import InputError
 from vtn.folder.entries import arguments_as_json
 from vtn.folder.layout import write_folder
+from vtn.hub import DOWNLOAD_OPTIONS
 from vtn.transformers.configuration import VTNConfig, take_arguments
 from vtn.transformers.loading import (
-    DOWNLOAD_OPTIONS,
     accept_names_of_folder,
     build_network,
     load_network,
@@ -134,6 +135,7 @@ class VTNForVideoClassification(PreTrainedModel):
             config, options = VTNConfig.from_pretrained(
                 source, return_unused_kwargs=True, **download, **options
             )
+        config = copy.deepcopy(config)  # the caller's may be used for another model
         placement = take_placement(options, config)
         if (options.pop("adapter_kwargs", None) or {}).get("_adapter_model_path"):
             raise InputError(

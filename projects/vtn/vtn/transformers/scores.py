@@ -46,4 +46,4 @@ def compute_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Te
     """Returns the loss of logits (B, K) for classes (B,), or for probabilities or marks (B, K)."""
     if problem_type == _MULTI_LABEL:
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.cross_entropy(logits, labels.to(logits.dtype) if labels.is_floating_point() else labels)
+    return F.cross_entropy(logits, labels.to(logits.dtype) if labels.is_floating_point() else labels.long())

@@ -94,7 +94,8 @@ class TokenReader:
             return ""
         # A trial takes up to a second, and whole pictures have many sizes. A map does not shrink when the
         # image grows, so that an image needs no trial if a smaller one has a large enough map.
-        for (*_, tried_height, tried_width), trial in self._trials.items():
+        # Of a copy: another thread may add a trial meanwhile.
+        for (*_, tried_height, tried_width), trial in [*self._trials.items()]:
             if tried_height <= height and tried_width <= width and self._fits(trial):
                 return ""
         trial = self._try(height, width)

@@ -61,11 +61,7 @@ def add_lora(network: nn.Module, lora: LoRA) -> None:
             "not call its linear layers; timm's version of the network does not have this restriction",
             len(uncalled),
         )
-    linear = [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) and name not in uncalled
-    ]
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]
