@@ -22,7 +22,7 @@ BASE_KEY = "_BASE_"
 
 
 def load_config(
-    path: str | Path, overrides: Sequence[str] = (), *, for_run: bool = False, warn: bool = True
+    path: str | Path, overrides: Sequence[object] = (), *, for_run: bool = False, warn: bool = True
 ) -> CfgNode:
     """Reads a configuration, checks it as a whole, and freezes it.
 
@@ -34,7 +34,7 @@ def load_config(
     Args:
         path: a YAML file, or the name of a configuration that a project ships, ``NAME`` or
             ``PROJECT/NAME``.
-        overrides: ``["KEY", "VALUE", …]`` with values as on a command line.
+        overrides: ``["KEY", VALUE, …]``, with values as texts of a command line or as numbers, lists, paths.
         for_run: also check what only a run needs: the names of model and data sets, data files, weights to
             test, the output folder. Leave it False to build a model only.
         warn: False omits the warnings, for all processes of a run but one.
@@ -52,7 +52,7 @@ def load_config(
     """
     merge = Merge(get_default_config(), projects())
     complete = _add_file(merge, find_config(path), ())
-    paired = merge.add_overrides(list(overrides))
+    paired = merge.add_overrides(overrides)
     differences = []
     if complete and paired:
         differences = merge.check_fixed_keys()

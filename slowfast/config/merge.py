@@ -64,8 +64,9 @@ class Merge:
             given[key] = (written, entry)
             self._set(key, written, entry)
 
-    def add_overrides(self, overrides: Sequence[str]) -> bool:
+    def add_overrides(self, given: Sequence[object]) -> bool:
         """Merges overrides ``KEY VALUE KEY VALUE …``; returns False, without a merge, if not pairs."""
+        overrides = [str(one) for one in given]
         joined = [text for text in overrides if self._is_joined(text)]
         if joined:
             pairs = " ".join(text.replace("=", " ", 1) for text in joined)

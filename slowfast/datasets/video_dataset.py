@@ -106,6 +106,11 @@ class ViewDataset(Dataset[Item]):
         self._frame_order = frame_order
 
     @property
+    def is_for_training(self) -> bool:
+        """Whether its clips are those of a training, which are others in each epoch."""
+        return self._substitute
+
+    @property
     @abstractmethod
     def labels(self) -> np.ndarray:
         """(N,) int32, or (N, K) float32 where videos have several labels."""

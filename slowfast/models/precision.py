@@ -27,9 +27,10 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Returns the context of a forward pass."""
-        if self.dtype is None:
+        if self.dtype is None and not torch.amp.is_autocast_available(self.device_type):
             return nullcontext()
-        return torch.autocast(self.device_type, dtype=self.dtype)
+        # Float32 also where the caller's own autocast is on, as in a training of other code.
+        return torch.autocast(self.device_type, dtype=self.dtype, enabled=self.dtype is not None)
 
     def fast_attention(self) -> AbstractContextManager[object]:
         """Returns the context of forward and backward pass in training."""

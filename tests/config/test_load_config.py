@@ -187,6 +187,8 @@ class TestOverrides:
         cfg = load_config("VIT_B_VTN")
         overrides = [text for key, value in leaves(cfg) for text in (key, str(value))]
         assert load_config("VIT_B_VTN", overrides) == cfg
+        assert load_config("VIT_B_VTN", [one for pair in leaves(cfg) for one in pair]) == cfg
+        assert load_config("VIT_B_VTN", ["OUTPUT_DIR", Path("a/b")]).OUTPUT_DIR == "a/b"
 
     def test_a_later_override_replaces_an_earlier_one(self) -> None:
         cfg = load_config("VIT_B_VTN", ["SOLVER.BASE_LR", "1", "SOLVER.BASE_LR", "1e-3"])

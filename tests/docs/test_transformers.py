@@ -15,7 +15,7 @@ from tests.support.videos import write_csv, write_video
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "GETTING_STARTED.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "TRANSFORMERS.md").read_text(encoding="utf-8")
-PIPELINE, TRAINING = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PIPELINE, TRAINING, LOOP = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -46,6 +46,15 @@ def test_a_program_in_python(start: str, folder: Path) -> None:
 def test_the_pipeline(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(PIPELINE, "pipeline.py", "exec"), {})
     assert "'score': 0." in capsys.readouterr().out
+
+
+def test_a_loop_of_your_own(folder: Path) -> None:
+    (folder / "my_data").mkdir()
+    shutil.copy("train.csv", "my_data")
+    exec(compile(LOOP, "loop.py", "exec"), {})
+    mine = vtn.Predictor("published/MINE", device="cpu")
+    assert [*mine.class_names] == ["move right", "move left", "move down"]
+    assert mine("my_video.mp4").scores.shape == (3,)
 
 
 def test_the_training(folder: Path) -> None:

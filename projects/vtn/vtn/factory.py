@@ -52,7 +52,7 @@ def create_model(
     name: str | Path,
     checkpoint: str | Path | None = None,
     *,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[object] = (),
     **fields: Any,
 ) -> FrameModel:
     """Returns a model in evaluation mode, on the CPU.
@@ -69,7 +69,7 @@ def create_model(
             downloaded. A checkpoint of the model zoo is verified by its SHA-256, one that ``vtn publish``
             wrote by the hash in it. None: a configuration gives a model as initialised, with the backbone's
             published weights unless ``pretrained=False``; a folder gives its own weights.
-        overrides: ``("KEY", "VALUE", …)`` of a configuration, as on the command line.
+        overrides: ``("KEY", VALUE, …)`` of a configuration, see :func:`slowfast.config.load_config`.
         fields: arguments of the model that replace those of the configuration or folder: ``num_classes``,
             ``backbone``, ``encoder``, ``head``, or single fields by flat names, as for :class:`vtn.VTN`. For
             a folder also ``reset_head=True``, which leaves the last layer as initialised where

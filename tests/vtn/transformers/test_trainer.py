@@ -158,6 +158,22 @@ def test_a_data_set_of_frames(small_dataset: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(item["pixel_values_videos"], expected)
 
 
+def test_training_clips_differ_from_epoch_to_epoch(small_dataset: Path, tmp_path: Path) -> None:
+    """Each epoch of a trainer, and of a loop of a user, had the crops and times of the first one."""
+    cfg = tiny_config(small_dataset, tmp_path / "run", *SMALL_VTN, "DATA.TRAIN_CROP_SIZE", 16)
+
+    def first_clips(split: str) -> list[torch.Tensor]:
+        dataset = TrainerDataset(build_dataset(cfg, split), (0.5,) * 3, (0.25,) * 3)
+        return [dataset[0]["pixel_values_videos"] for _ in range(8)]
+
+    torch.manual_seed(3)
+    clips = first_clips("train")
+    assert not all(torch.equal(clip, clips[0]) for clip in clips)
+    torch.manual_seed(3)
+    assert all(torch.equal(*both) for both in zip(first_clips("train"), clips, strict=True))
+    assert all(torch.equal(clip, first_clips("val")[0]) for clip in first_clips("val"))
+
+
 def test_videos_that_cannot_be_used_are_named(small_dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_text("not a video")
     write_csv(tmp_path / "test.csv", [(tmp_path / "broken.mp4", 0), (small_dataset / "7.mp4", 1)])

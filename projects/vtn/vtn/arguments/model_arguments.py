@@ -52,15 +52,18 @@ class ModelArguments:
         num_classes: number K of logits, 1 or more.
 
     Raises:
-        ModelError: for fewer classes than 1.
+        ModelError: for fewer classes than 1, and for what is not a whole number.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     num_classes: int = 400
 
     def __post_init__(self) -> None:
-        if self.num_classes < 1:
-            raise ModelError(f"num_classes = {self.num_classes}: must be 1 or more")
+        # NumPy's integers, such as labels.max() + 1, become Python's, which config.json can hold.
+        count = self.num_classes.__index__() if hasattr(self.num_classes, "__index__") else 0
+        if count < 1:
+            raise ModelError(f"num_classes = {self.num_classes!r}: must be 1 or more, as a whole number")
+        object.__setattr__(self, "num_classes", count)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:

@@ -78,7 +78,7 @@ class MergedCrops:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """A prediction, and what it depends on.
 
@@ -117,6 +117,10 @@ class Explanation:
     merged: MergedCrops | None = None
     video: str = ""
     notes: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        """Returns one line, without the encoded video."""
+        return f"<Explanation of {self.prediction.video}: {self.class_text}, {len(self.seconds)} frames>"
 
     @property
     def class_name(self) -> str:

@@ -6,7 +6,7 @@ T frames, W windows, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ SHOWN_FRAMES = 6
 _PICTURE_SIDE = 240
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Overview:
     """A prediction, its course over time, and frames to look at.
 
@@ -45,7 +45,7 @@ class Overview:
     seconds: NDArray[np.float64]
     attention: NDArray[np.float32] | None
     shown: NDArray[np.int64]
-    jpegs: Mapping[int, bytes]
+    jpegs: Mapping[int, bytes] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the prediction as :meth:`Prediction.to_dict`, with attention; pictures are left out."""

@@ -16,7 +16,7 @@ from slowfast.features.row_times import RowTimes
 from slowfast.video.frame_times import FrameTimes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VideoFeatures:
     """The features of a video, or of a part of a video, whose times then start at 0, too.
 

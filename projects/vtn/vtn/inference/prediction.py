@@ -81,7 +81,7 @@ class ScoredViews:
         return {"merged": {"clips": self.clips, "crops": self.crops}} if self.text else {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """Scores of one video.
 
@@ -240,7 +240,7 @@ class Prediction:
         writer.writerows(self.rows())
         return table.getvalue()
 
-    def write(self, path: str | Path, top: int) -> None:
+    def write(self, path: str | Path, top: int = TOP) -> None:
         """Writes ``.json`` or ``.csv``, depending on the suffix, atomically."""
         write_text(path, self.to_csv() if Path(path).suffix == ".csv" else self.to_json(top))
 

@@ -32,7 +32,7 @@ _MOST_WINDOWS = 1_000_000  # a damaged file may claim any duration
 _TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Timeline:
     """Scores over time.
 
@@ -181,7 +181,7 @@ def window_spans(duration: float, seconds: float, stride: float) -> tuple[np.nda
             "choose longer windows (--window), or a longer time from one to the next (--stride)"
         )
     count = max(0, math.ceil((duration - seconds - _TOLERANCE) / stride)) + 1
-    starts = np.arange(count) * stride
+    starts = np.arange(count) * float(stride)
     starts = starts[starts < duration]
     ends = np.minimum(starts + seconds, duration)
     if len(starts) > 1 and ends[-1] - starts[-1] < seconds / 2 - _TOLERANCE:

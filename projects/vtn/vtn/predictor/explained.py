@@ -158,9 +158,10 @@ class ExplainsVideos:
         for source in map(self._source, videos):
             try:
                 with self._features.read(source, of_test=True) as (_, features):
-                    yield measure_row(self.model, features, name=source.name, head_act=self._scorer.head_act)
+                    row = measure_row(self.model, features, name=source.name, head_act=self._scorer.head_act)
             except FAILURES as error:
-                yield FaithfulnessRow(source.name, error=describe_failure(error, source.name))
+                row = FaithfulnessRow(source.name, error=describe_failure(error, source.name))
+            yield row
 
     def _source(self, video: Video | VideoSource) -> VideoSource:
         """Returns the source of one of many videos, which raises the error where it is not a video."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from slowfast.distributed.host import usable_cores
-from slowfast.errors import DecodeError, InputError
+from slowfast.errors import DecodeError, InputError, counted
 from slowfast.models.precision import DTYPES
 from slowfast.video.container import without_secrets
 from vtn.exported.model import ExportedModel
@@ -117,6 +117,11 @@ class Predictor(ExplainsVideos):
         self._workers = workers or min(4, usable_cores())
         self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
 
+    def __repr__(self) -> str:
+        """Returns the model, its classes, and where and how it computes."""
+        encoder, classes = self._scorer.encoder, counted(len(self.class_names), "class", "classes")
+        return f"<Predictor of {type(self.model).__name__}: {classes}, {encoder.device}, {encoder.precision}>"
+
     def __call__(
         self,
         video: Video | VideoSource,
@@ -190,7 +195,7 @@ class Predictor(ExplainsVideos):
                 yield result
 
     def follow(
-        self, video: str, *, last_seconds: float, every_seconds: float = 1.0
+        self, video: str | int | Path, *, last_seconds: float, every_seconds: float = 1.0
     ) -> Generator[Prediction, None, None]:
         """Yields predictions of a camera or stream while its frames come, each of its last seconds.
 
@@ -201,7 +206,7 @@ class Predictor(ExplainsVideos):
         stream of the network that is lost is connected again, and the time without it counts.
 
         Args:
-            video: number of a camera as text, such as ``0``; an address, such as ``rtsp://…``; or the path of
+            video: number of a camera, such as 0; an address, such as ``rtsp://…``; or the path of
                 a file.
             last_seconds: duration that is scored.
             every_seconds: from one prediction to the next.
@@ -215,6 +220,7 @@ class Predictor(ExplainsVideos):
             raise InputError(
                 f"last_seconds = {last_seconds}, every_seconds = {every_seconds}: must be above 0"
             )
+        video = str(video)
         view, name = self._features.view, without_secrets(video)
         frames = LiveFrames(video, view.variant.placer, fps=view.fps, seconds=every_seconds)
         stream = VideoStream(self.model, keep_seconds=last_seconds, head_act=self._scorer.head_act)

@@ -5,6 +5,7 @@ Everything that belongs to the weights travels with them: class names, normalisa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,15 @@ def load_source(
     Raises:
         CheckpointError: for a source that does not exist, is damaged, or must not be acted on.
         ConfigError, ModelError: for a model that cannot be built.
-        InputError: for a configuration, modules or a backbone beside an exported file, which needs none.
+        InputError: for another object, and for a configuration, modules or a backbone beside an exported
+            file, which needs none.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(
+            f"source is a {type(source).__name__}: must be a path, OWNER/NAME of a model on the hub, or a "
+            "model of this package: one of transformers has it as .vtn, DataParallel and DDP as .module, and "
+            "torch.compile as ._orig_mod"
+        )
     path = Path(source)
     if is_exported(path):
         if config or imports or backbone:

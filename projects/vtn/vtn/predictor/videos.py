@@ -200,7 +200,7 @@ def as_source(
         path = os.fsdecode(video)
         if is_endless(path):
             name = without_secrets(path)
-            raise InputError(f"{name}: has no end; follow it by `vtn predict --live`, or vtn.VideoStream")
+            raise InputError(f"{name}: has no end; follow it by `vtn predict --live`, or Predictor.follow")
         if is_unknown_address(path):
             raise InputError(f"{without_secrets(path)}: does not exist; {ADDRESS_HINT}")
         return _address(path) if is_address(path) else FileSource(path, path)
@@ -221,7 +221,7 @@ def as_source(
         return FileSource(_seekable(video), str(name))
     raise InputError(
         f"a video is a {type(video).__name__}: must be a path, an address, a binary file, or frames (T, H, "
-        "W, 3)"
+        "W, 3); np.stack joins images, io.BytesIO holds bytes, and Predictor.follow reads a camera"
     )
 
 

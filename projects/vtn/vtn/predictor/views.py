@@ -181,7 +181,7 @@ def build_view_plan(
     """
     if views is not None and fps is not None:
         raise InputError(f"views = {views}, fps = {fps}: the frames of clips are fixed; give one of the two")
-    if views is not None and min(views) < 1:
+    if views is not None and not (np.shape(views) == (2,) and all(_is_count(number) for number in views)):
         raise InputError(f"views = {views}: must be clips per video and crops per clip, each 1 or more")
     if fps is not None and not 0 < fps < float("inf"):
         raise InputError(f"fps = {fps}: must be above 0 frames per second")
@@ -212,3 +212,7 @@ def build_view_plan(
 
 def _num_frames(clip: Clip | StreamedClip) -> int:
     return len(clip.positions) if isinstance(clip, Clip) else len(clip.view.indices)
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int | np.integer) and int(number) >= 1

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from slowfast.datasets.clip import BrokenVideo, Clip, Normalization, StreamedClip, normalize
+from slowfast.datasets.loading.samplers import SampleRef
 from slowfast.errors import DecodeError, InputError
 from slowfast.features.batch import FeatureClip
 
@@ -64,7 +65,9 @@ def _of_all(name: str, items: Sequence[Mapping[str, Any]]) -> list[Tensor]:
 
 
 class TrainerDataset(Dataset[dict[str, Any]]):
-    """A data set of ``slowfast.datasets.build_dataset`` as the trainer of ``transformers`` takes it.
+    """A data set of ``slowfast.datasets.build_dataset`` for the trainer of ``transformers``, and other loops.
+
+    Training clips are others each time, as torch's generator chooses them.
 
     Args:
         dataset: of clips of frames, or of cached features.
@@ -86,7 +89,9 @@ class TrainerDataset(Dataset[dict[str, Any]]):
             DecodeError: for a video that cannot be decoded.
             InputError: for a view that is longer than ``TRAIN.EVAL_STREAM_FRAMES``.
         """
-        clip = self._dataset[index]
+        # The engine names the epoch, by which its clips differ; other loops name none.
+        epoch = int(torch.randint(2**31, ())) if self._dataset.is_for_training else 0
+        clip = self._dataset[SampleRef(epoch, index)]
         if isinstance(clip, BrokenVideo):
             raise DecodeError(clip.path, clip.reason, clip.detail)
         if isinstance(clip, StreamedClip):

@@ -19,6 +19,7 @@ from slowfast.errors import InputError
 from slowfast.files import FULL_DISK
 from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder
+from slowfast.models.precision import Precision
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
 from vtn.inference.extract import DECODING_THREADS, FrameView, extract_crops
@@ -112,7 +113,9 @@ class FeaturePass:
                     durable=False,
                     **shown,
                 )
-            yield video, features
+            # From features on, scores are float32 also within the autocast of a caller's training.
+            with Precision(self.encoder.device.type).autocast():
+                yield video, features
 
 
 @contextmanager

@@ -1,0 +1,103 @@
+"""The predictor as a part of other programs: notebooks, trainings, and what they hand over by mistake."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import vtn
+from slowfast.errors import InputError
+from vtn import Predictor
+from vtn.transformers import VTNForVideoClassification
+
+
+@pytest.fixture(scope="module")
+def predictor(published: Path) -> Predictor:
+    return Predictor(published, device="cpu")
+
+
+def test_what_is_not_a_source_is_named(published: Path) -> None:
+    model = vtn.create_model(published)
+    for wrong, remedy in (
+        (torch.nn.DataParallel(model), ".module"),
+        (torch.compile(model, backend="eager"), "._orig_mod"),
+        (VTNForVideoClassification.from_vtn(model), ".vtn"),
+        (model.state_dict(), "must be a path"),
+        (None, "must be a path"),
+    ):
+        with pytest.raises(InputError, match=re.escape(remedy)):
+            Predictor(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("views", [4, (2,), (2.5, 3), "43", (1, 2, 3), np.zeros((2, 2))])
+def test_what_is_not_a_number_of_views_is_named(published: Path, views: Any) -> None:
+    with pytest.raises(InputError, match="must be clips per video and crops per clip"):
+        Predictor(published, device="cpu", views=views)
+
+
+@pytest.mark.parametrize(
+    ("video", "remedy"),
+    [([np.zeros((8, 8, 3), np.uint8)], "np.stack"), (b"RIFF", "io.BytesIO"), (0, "Predictor.follow")],
+)
+def test_the_remedy_for_other_forms_of_videos(predictor: Predictor, video: Any, remedy: str) -> None:
+    with pytest.raises(InputError, match=remedy):
+        predictor(video)
+
+
+def test_a_path_is_followed_in_every_form(predictor: Predictor, videos: Path) -> None:
+    first, second = (
+        next(predictor.follow(video, last_seconds=1)) for video in (videos / "20.mp4", str(videos / "20.mp4"))
+    )
+    assert np.array_equal(first.scores, second.scores)
+
+
+def test_float32_is_float32_within_the_autocast_of_a_training(predictor: Predictor, videos: Path) -> None:
+    def score() -> list[np.ndarray]:
+        found, explained = predictor(video, window_seconds=1), predictor.explain(video)
+        assert found.timeline is not None
+        return [predictor(video).scores, found.scores, found.timeline.scores, explained.occlusion.evidence]
+
+    video = videos / "20.mp4"
+    expected = score()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = score()
+        assert torch.is_autocast_enabled("cpu")
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_times_of_windows_are_floats(predictor: Predictor, videos: Path) -> None:
+    timeline = predictor(videos / "20.mp4", window_seconds=1).timeline
+    assert timeline is not None
+    assert timeline.starts.dtype == timeline.ends.dtype == np.float64
+
+
+def test_results_can_be_compared_and_counted(predictor: Predictor, videos: Path) -> None:
+    """Arrays have no one truth value: ``==`` raised ValueError, and so did ``in`` and ``list.index``."""
+    first, second = (predictor(videos / "20.mp4", window_seconds=1) for _ in range(2))
+    assert first != second
+    assert [second, first].index(first) == 1
+    assert len({first, second, first.timeline, second.timeline}) == 4
+
+
+def test_results_in_a_notebook_are_one_line(predictor: Predictor, videos: Path) -> None:
+    """The repr of an explanation had the video in it, in base64."""
+    assert repr(predictor) == "<Predictor of VTN: 3 classes, cpu, float32>"
+    explanation = predictor.explain(videos / "20.mp4")
+    assert re.fullmatch(r"<Explanation of \S+20.mp4: \w+, 20 frames>", repr(explanation))
+    assert "JFIF" not in repr(predictor.overview(videos / "20.mp4"))
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv"])
+def test_a_result_is_written_with_its_best_classes(
+    predictor: Predictor, videos: Path, tmp_path: Path, suffix: str
+) -> None:
+    result = predictor(videos / "20.mp4")
+    result.write(tmp_path / f"scores{suffix}")
+    written = (tmp_path / f"scores{suffix}").read_text()
+    assert written == (result.to_csv() if suffix == ".csv" else result.to_json())
