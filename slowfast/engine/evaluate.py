@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from slowfast.datasets.clip import Batch, BrokenVideo, Normalization, StreamedClip
 from slowfast.distributed.world import World
-from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.engine.video_scores import VideoScores, finish_merge, merge_view
 from slowfast.errors import DataError, DecodeError, NotFiniteError
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_once
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.inference.clip_logits import compute_logits
+from slowfast.models.inference.streamed_logits import classify_streamed_view
 from slowfast.models.losses import LossFunction
 from slowfast.models.objective.training_loss import require_mean
 from slowfast.models.precision import Precision

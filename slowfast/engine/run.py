@@ -45,7 +45,7 @@ from slowfast.engine.demo.run import check_demo_inputs, run_demo
 from slowfast.engine.dry_run import run_dry
 from slowfast.engine.run_lock import claim_output_dir
 from slowfast.engine.seeding import compute_deterministically
-from slowfast.engine.test import run_test
+from slowfast.engine.testing.run import run_test
 from slowfast.engine.training.train_loop import train
 from slowfast.errors import (
     ConfigError,

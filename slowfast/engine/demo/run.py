@@ -10,24 +10,21 @@ from typing import Any
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.class_names import build_class_names, read_class_names
 from slowfast.datasets.views.view_reader import ClipViews, ViewReader
 from slowfast.distributed.device import device_errors
 from slowfast.distributed.world import World
 from slowfast.engine.demo.drawing import OutputFormat, Overlay, draw_video
 from slowfast.engine.demo.windows import WindowScorer
-from slowfast.engine.run_model import build_seeded_model
-from slowfast.engine.test import find_weights
+from slowfast.engine.run_model import build_tested_model, find_weights
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
 from slowfast.models.capabilities import clip_grid_of, memory_remedies
-from slowfast.models.frame_format import adopt_frame_format, frame_normalization
+from slowfast.models.frame_format import frame_normalization
 from slowfast.models.precision import build_precision
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from slowfast.progress import Progress
-from slowfast.solver.ema import evaluates_average
 from slowfast.video.decoding import open_video
 
 logger = get_logger(__name__)
@@ -65,10 +62,8 @@ def run_demo(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
     """
     if not world.is_main:
         return None
-    model = build_seeded_model(cfg, world, fetch_weights=False)
-    cfg = adopt_frame_format(cfg, model)
     weights = find_weights(cfg, trained)
-    stored_names = load_model_weights(model, weights, averaged=evaluates_average(cfg))
+    cfg, model, stored_names = build_tested_model(cfg, world, weights)
     names = _class_names(cfg, stored_names)
     seconds, stride = _window_lengths(cfg)
     scorer = _build_scorer(cfg, model, world)

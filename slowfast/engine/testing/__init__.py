@@ -1,1 +1,1 @@
-"""Questions that a test answers beyond the accuracy."""
+"""Testing of a trained model, and what a test answers beyond the accuracy."""

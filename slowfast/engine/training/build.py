@@ -26,7 +26,7 @@ from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
 from slowfast.engine.speed.headroom import cores_of
 from slowfast.engine.speed.monitor import HeadroomMonitor
-from slowfast.engine.test import check_test_data
+from slowfast.engine.testing.run import check_test_data
 from slowfast.engine.training.compiled_network import CompiledNetwork
 from slowfast.engine.training.failure_budget import build_failure_budget
 from slowfast.engine.training.feature_statistics import set_feature_statistics

@@ -11,7 +11,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.distributed.world import World
 from slowfast.engine.prediction_file import Predictions, load_predictions
-from slowfast.engine.test import run_test
+from slowfast.engine.testing.run import run_test
 from slowfast.interrupt import Interrupt
 from slowfast.tracking.trackers import Trackers
 from tests.support.clips.backbone import TinyClips  # noqa: F401 (registers itself)

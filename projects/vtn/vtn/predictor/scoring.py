@@ -15,11 +15,11 @@ from torch import Tensor
 from slowfast.datasets.clip import Clip, StreamedClip
 from slowfast.datasets.loading.loader import collate
 from slowfast.distributed.device import device_errors
-from slowfast.engine.streamed_view import classify_streamed_view
 from slowfast.engine.video_scores import finish_merge, merge_view
 from slowfast.errors import DecodeError, InputError, NotFiniteError
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.inference.clip_logits import compute_logits
+from slowfast.models.inference.streamed_logits import classify_streamed_view
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from vtn.frame_model import FrameModel
 

@@ -197,7 +197,7 @@ class IsolatedVideo:
             for request in requests:
                 self._connection.send(request)
             while not self._connection.poll(step := min(_POLL_SECONDS, self._limit)):
-                # A process that another thread forked meanwhile may hold the other end of a crashed one's pipe.
+                # Another forked process may hold the other end of the pipe of one that has crashed.
                 if not (self._decoder.process.is_alive() or self._connection.poll()):
                     raise EOFError
                 waited += step

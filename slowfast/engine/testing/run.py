@@ -9,9 +9,6 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast.checkpoint.best import best_of
-from slowfast.checkpoint.storage import last_checkpoint, list_checkpoints
-from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.class_names import build_class_names
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.datasets.video_dataset import ViewDataset
@@ -19,15 +16,13 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
-from slowfast.engine.run_model import build_seeded_model
+from slowfast.engine.run_model import build_tested_model, find_weights
 from slowfast.engine.testing.order_report import run_order_tests
 from slowfast.engine.testing.reports import build_model_reports, build_test_reports
 from slowfast.engine.training.training_log import log_broken
-from slowfast.errors import AnnotationError, CheckpointError, ConfigError, DataError
+from slowfast.errors import AnnotationError, ConfigError, DataError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
-from slowfast.models.frame_format import adopt_frame_format
-from slowfast.solver.ema import evaluates_average
 from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
@@ -77,10 +72,8 @@ def run_test(
         CheckpointError: if no weights are found, or they do not fit the model.
         DataError: if no video could be scored.
     """
-    model = build_seeded_model(cfg, world, fetch_weights=False)
-    cfg = adopt_frame_format(cfg, model)
     weights = world.all_gather_objects(find_weights(cfg, trained) if world.is_main else None)[0]
-    stored_names = load_model_weights(model, weights, averaged=evaluates_average(cfg))
+    cfg, model, stored_names = build_tested_model(cfg, world, weights)
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
     evaluation = evaluator.run()
@@ -139,28 +132,6 @@ def find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:
     if cfg.TEST.GROUP_BY:
         return groups_by_pattern(list(dataset.names), cfg.TEST.GROUP_BY, name="TEST.GROUP_BY")
     return dataset.groups
-
-
-def find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
-    """Returns the configured file, that just trained, the newest in OUTPUT_DIR, or the start of training.
-
-    With ``TEST.WEIGHTS`` ``best`` the best validated one takes the place of that just trained.
-    """
-    if cfg.TEST.WEIGHTS == "best" and not cfg.TEST.CHECKPOINT_FILE_PATH:
-        if (best := best_of(list_checkpoints(cfg.OUTPUT_DIR), cfg.TRAIN.BEST_METRIC)) is None:
-            raise CheckpointError(
-                f"TEST.WEIGHTS = 'best': {cfg.OUTPUT_DIR}/checkpoints has no validated checkpoint; train "
-                "first, or set TEST.WEIGHTS last"
-            )
-        return best
-    found = cfg.TEST.CHECKPOINT_FILE_PATH or trained or last_checkpoint(cfg.OUTPUT_DIR)
-    found = found or cfg.TRAIN.CHECKPOINT_FILE_PATH
-    if not found:
-        raise CheckpointError(
-            f"no weights to test: {cfg.OUTPUT_DIR}/checkpoints has no intact checkpoint; train first, "
-            "or set TEST.CHECKPOINT_FILE_PATH"
-        )
-    return found
 
 
 def _final_metrics(evaluation: Evaluation, *, num_videos: int) -> dict[str, Any]:
