@@ -44,6 +44,11 @@ class BrokenVideo:
     reason: str
     detail: str = ""
 
+    def describe(self) -> str:
+        """Returns one line about the video."""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.path or f'video {self.video_id}'}: {self.reason}{detail}"
+
 
 @dataclass(frozen=True)
 class Clip:

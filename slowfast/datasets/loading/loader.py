@@ -17,7 +17,7 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Batch, BrokenVideo, Clip, ReadClip, StreamedClip
 from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, EvalSampler, TrainingSampler
 from slowfast.datasets.loading.workers import WorkerPool
-from slowfast.datasets.missing_videos import check_videos_exist
+from slowfast.datasets.unusable_videos import check_videos_exist
 from slowfast.datasets.video_dataset import Item, VideoDataset, ViewDataset
 from slowfast.timing.stage_times import COLLATING, StageTimes, measure, take_times
 

@@ -1,18 +1,33 @@
-"""Messages about videos whose files are missing, which mostly means wrong paths in a list."""
+"""Messages about videos that are broken, or whose files are missing by wrong paths in a list."""
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from slowfast.datasets.annotations import PathTable
+from slowfast.datasets.clip import BrokenVideo
 from slowfast.errors import DataError
+from slowfast.log import get_logger
 
+_logger = get_logger(__name__)
+
+_MAX_LISTED = 20
 # Videos whose files are looked for before a run.
 _PROBED_VIDEOS = 100
 # Columns that may stand between path and label.
 _EXTRA_COLUMNS = 3
+
+
+def log_broken(videos: Collection[BrokenVideo], heading: str) -> None:
+    """Logs broken videos with path and reason, at most 20 of them; nothing without broken videos."""
+    if not videos:
+        return
+    lines = [video.describe() for video in itertools.islice(videos, _MAX_LISTED)]
+    if len(videos) > _MAX_LISTED:
+        lines.append(f"… and {len(videos) - _MAX_LISTED} more")
+    _logger.warning("%s: %d broken:\n  %s", heading, len(videos), "\n  ".join(lines))
 
 
 def describe_base_folder(prefix: str, key: str = "DATA.PATH_PREFIX") -> str:
