@@ -46,10 +46,11 @@ def check_videos_exist(paths: PathTable, *, prefix_key: str = "DATA.PATH_PREFIX"
     first = list(itertools.islice(paths, _PROBED_VIDEOS))
     if not first or any(os.path.exists(path) for path in first):
         return
-    all_of_them = f"all {len(first)} videos" if len(first) > 1 else "the only video"
-    count = f"the first {len(first)} of {len(paths)} videos" if len(first) < len(paths) else all_of_them
+    count = f"the first {len(first)} of {len(paths)}" if len(first) < len(paths) else f"all {len(first)}"
+    several = f"{count} videos of the list are missing"
+    missing = several if len(paths) > 1 else "the video of the list is missing"
     base = describe_base_folder(paths.prefix, prefix_key)
-    problem = f"{count} of the list {'are' if len(first) > 1 else 'is'} missing, such as {first[0]!r}; {base}"
+    problem = f"{missing}, such as {first[0]!r}; {base}"
     if existing := _find_shorter_path(first):
         raise DataError(
             f"{problem}; but {existing!r} exists: add a first line to the list that names its columns, such "
