@@ -99,5 +99,15 @@ def format_duration(seconds: float, *, tenths: bool = False) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}{end}"
 
 
+def format_bytes(count: int) -> str:
+    """Returns a number of bytes in the largest fitting unit.
+
+    >>> format_bytes(5_767_168)
+    '5.5 MiB'
+    """
+    power = min(max(count.bit_length() - 1, 10) // 10, 3)
+    return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
+
+
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -8,7 +8,6 @@ without a checkpoint of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -207,6 +206,17 @@ def check_resumable(
     }
     described = {key: f"{key}: {old!r} → {new!r}" for key, (old, new) in changes.items()}
     refused = [described[key] for key, values in changes.items() if _makes_other_run(key, values)]
+    if refused and not forced:
+        option, force = (
+            "TRAIN.CHECKPOINT_EPOCH_RESET True",
+            "; to resume nevertheless set TRAIN.FORCE_RESUME True",
+        )
+        if "MODEL.NUM_CLASSES" in changes:  # its last layer does not fit
+            option, force = RESET_OPTION, ""
+        raise CheckpointError(
+            f"{source} cannot be resumed with {'; '.join(refused)}; restore the former value, or use another "
+            f"OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH with {option} to start from its weights{force}"
+        )
     known_lists = ("", identity.data_fingerprint, identity.former_fingerprint)
     other_list = state.data_fingerprint not in known_lists
     if other_list and not forced:
@@ -214,12 +224,6 @@ def check_resumable(
             f"{source} was made with another list of training videos (relative paths or labels differ); "
             "restore that list, or use another OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH to start from its "
             "weights; if the change is harmless, set TRAIN.FORCE_RESUME True"
-        )
-    if refused and not forced:
-        raise CheckpointError(
-            f"{source} cannot be resumed with {'; '.join(refused)}; restore the former value, or use another "
-            "OUTPUT_DIR and TRAIN.CHECKPOINT_FILE_PATH with TRAIN.CHECKPOINT_EPOCH_RESET True to start from "
-            f"its weights{_offer_force(changes)}"
         )
     for change in described.values():
         logger.warning("changed since the checkpoint: %s", change)
@@ -285,12 +289,6 @@ def start_from_file(
             "TRAIN.CHECKPOINT_EPOCH_RESET True to start from its weights"
         )
     return progress
-
-
-def _offer_force(changes: Iterable[str]) -> str:
-    """Returns the end of a message about changed keys; empty where the weights would not fit."""
-    fits = "MODEL.NUM_CLASSES" not in changes
-    return "; to resume nevertheless set TRAIN.FORCE_RESUME True" if fits else ""
 
 
 def _makes_other_run(key: str, values: tuple[Any, Any]) -> bool:

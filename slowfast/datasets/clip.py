@@ -44,6 +44,11 @@ class BrokenVideo:
     reason: str
     detail: str = ""
 
+    def describe(self) -> str:
+        """Returns one line about the video."""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.path or f'video {self.video_id}'}: {self.reason}{detail}"
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -75,13 +80,7 @@ class Clip:
         return replace(self, frames=self.frames[:, order])
 
     @staticmethod
-    def collate(
-        clips: Sequence[Clip],
-        broken: Sequence[BrokenVideo] = (),
-        streamed: Sequence[StreamedClip] = (),
-        *,
-        is_continued: bool = False,
-    ) -> ClipBatch:
+    def collate(clips: Sequence[Clip]) -> ClipBatch:
         """Returns a batch; shorter clips are padded with zeros and masked.
 
         The memory of the frames is laid out (B, T, H, W, 3), as decoded: networks use it as channels-last.
@@ -111,9 +110,6 @@ class Clip:
         return ClipBatch(
             frames=frames.permute(0, 4, 1, 2, 3),  # (B, 3, T, H, W)
             **collate_common(clips, lengths),
-            broken=tuple(broken),
-            streamed=tuple(streamed),
-            is_continued=is_continued,
         )
 
 
@@ -148,14 +144,8 @@ class ReadClip(Protocol):
         ...
 
     @staticmethod
-    def collate(
-        clips: Any,
-        broken: Sequence[BrokenVideo] = (),
-        streamed: Sequence[StreamedClip] = (),
-        *,
-        is_continued: bool = False,
-    ) -> Batch:
-        """Returns a batch of clips of this type; for ``is_continued`` see :class:`Batch`."""
+    def collate(clips: Any) -> Batch:
+        """Returns a batch of clips of this type."""
         ...
 
 

@@ -22,8 +22,8 @@ from slowfast.datasets.annotations import Annotations, PathTable
 from slowfast.datasets.clip import BrokenVideo, Clip, ReadClip, StreamedClip
 from slowfast.datasets.loading.quarantine import Quarantine
 from slowfast.datasets.loading.samplers import SampleRef
-from slowfast.datasets.missing_videos import describe_base_folder
 from slowfast.datasets.shards.member_paths import ShardOrder
+from slowfast.datasets.unusable_videos import describe_base_folder
 from slowfast.datasets.views.frame_order import GIVEN, order_frames
 from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.datasets.views.view_reader import Segment

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.device import CPU, accelerator, collective_backends, synchronize
-from slowfast.errors import ConfigError, DistributedError
+from slowfast.errors import DistributedError
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
@@ -158,13 +158,7 @@ def torchrun_world() -> World:
 
 
 def shard_world(*, processes: Processes, local_rank: int, num_shards: int, shard_id: int) -> World:
-    """Returns the world of process ``local_rank`` on node ``shard_id`` of ``num_shards`` equal nodes.
-
-    Raises:
-        ConfigError: where SHARD_ID is out of range.
-    """
-    if not 0 <= shard_id < num_shards:
-        raise ConfigError(f"SHARD_ID = {shard_id}: must be 0 … {num_shards - 1}, NUM_SHARDS is {num_shards}")
+    """Returns the world of process ``local_rank`` on node ``shard_id`` of ``num_shards`` equal nodes."""
     return World(
         rank=shard_id * processes.count + local_rank,
         size=num_shards * processes.count,

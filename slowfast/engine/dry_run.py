@@ -24,7 +24,7 @@ from slowfast.errors import ConfigError, counted
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
 from slowfast.models.complexity import describe_parameters
-from slowfast.progress import format_duration
+from slowfast.progress import format_bytes, format_duration
 from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
@@ -152,13 +152,3 @@ def _tensors(state: Mapping[str, Any]) -> list[Tensor]:
 def _peak_of_process() -> int:
     unit = 1 if os.uname().sysname == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def format_bytes(count: int) -> str:
-    """Returns a number of bytes in the largest fitting unit.
-
-    >>> format_bytes(5_767_168)
-    '5.5 MiB'
-    """
-    power = min(max(count.bit_length() - 1, 10) // 10, 3)
-    return f"{count / 1024**power:.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"

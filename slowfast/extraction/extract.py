@@ -18,12 +18,12 @@ from slowfast.checkpoint.resume import RESET_OPTION
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.datasets.build import read_annotations, video_opener
 from slowfast.datasets.clip import Normalization
+from slowfast.datasets.unusable_videos import log_broken
 from slowfast.datasets.views.build import build_views
 from slowfast.datasets.views.view_reader import TrainingViews
 from slowfast.distributed.device import device_errors, is_cpu
 from slowfast.distributed.world import World
 from slowfast.engine.run_model import build_seeded_model
-from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import ConfigError, DataError
 from slowfast.extraction.cached_video import CachedVideoExtractor
 from slowfast.extraction.claim import claim_folder

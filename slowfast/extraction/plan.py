@@ -12,7 +12,6 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from slowfast.distributed.world import World
-from slowfast.engine.dry_run import format_bytes
 from slowfast.errors import ConfigError, SlowFastError
 from slowfast.extraction.cached_video import cached_rows
 from slowfast.extraction.worker import SplitVideos
@@ -23,6 +22,7 @@ from slowfast.log import get_logger
 from slowfast.models.capabilities import EncodingSetup, clip_grid_of
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
+from slowfast.progress import format_bytes
 
 logger = get_logger(__name__)
 

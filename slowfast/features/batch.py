@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from slowfast.datasets.clip import Batch, BrokenVideo, Normalization, StreamedClip, collate_common
+from slowfast.datasets.clip import Batch, BrokenVideo, Normalization, collate_common
 from slowfast.datasets.views.mixing import BatchMixer, mix_labels
 from slowfast.distributed.device import CPU
 
@@ -44,13 +44,7 @@ class FeatureClip:
         return replace(self, features=self.features[order])
 
     @staticmethod
-    def collate(
-        clips: Sequence[FeatureClip],
-        broken: Sequence[BrokenVideo] = (),
-        streamed: Sequence[StreamedClip] = (),
-        *,
-        is_continued: bool = False,
-    ) -> FeatureBatch:
+    def collate(clips: Sequence[FeatureClip]) -> FeatureBatch:
         """Returns a batch of at least one clip; shorter clips are padded with zeros and masked.
 
         Clips of several dtypes get one that holds the values of all of them.
@@ -61,13 +55,7 @@ class FeatureClip:
         features = torch.zeros(len(clips), max(lengths), *frame, dtype=dtype)
         for i, clip in enumerate(clips):
             features[i, : len(clip.features)] = clip.features
-        return FeatureBatch(
-            features=features,
-            **collate_common(clips, lengths),
-            broken=tuple(broken),
-            streamed=tuple(streamed),
-            is_continued=is_continued,
-        )
+        return FeatureBatch(features=features, **collate_common(clips, lengths))
 
 
 @dataclass(frozen=True, eq=False)

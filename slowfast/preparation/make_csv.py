@@ -6,10 +6,10 @@ import argparse
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json
 from slowfast.datasets.video_folder import (
@@ -80,22 +80,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class _Rows(NamedTuple):
+    """The rows of a new list.
+
+    Attributes:
+        rows: cells of each video.
+        others: files that are not videos of a class.
+        indices: of the classes by their names; empty where labels are indices already.
+        columns: of the cells.
+    """
+
+    rows: list[list[str]]
+    others: Sequence[str]
+    indices: dict[str, int]
+    columns: Sequence[str] = (PATH, LABEL)
+
+
 def run(args: argparse.Namespace) -> CommandReport:
     """Writes the list and returns its report."""
     separator = {"\\t": "\t"}.get(args.separator, args.separator)
     if len(separator.encode()) != 1:
         raise UsageError(f"--separator {separator!r}: must be one ASCII character")
-    columns = [PATH, LABEL]
-    others: list[str] = []
     classes_file = os.path.join(os.path.dirname(args.out), CLASSES_FILE)
-    indices: dict[str, int] = {}
     if args.dataset:
-        rows, columns, indices = _official_rows(args, separator)
-        _refuse_other_classes(classes_file, indices)
+        made = _official_rows(args, separator)
+        _refuse_other_classes(classes_file, made.indices)
     elif os.path.isfile(args.folder):
-        rows, others, indices = _table_rows(args, classes_file)
+        made = _table_rows(args, classes_file)
     else:
-        rows, others, indices = _folder_rows(args.folder, classes_file)
+        made = _folder_rows(args.folder, classes_file)
+    rows, others, indices, columns = made
     found = [row for row in rows if not args.existing_only or os.path.exists(row[0])]
     if not found:
         raise AnnotationError(
@@ -104,7 +118,7 @@ def run(args: argparse.Namespace) -> CommandReport:
         )
     if args.relative_to:
         found = [[os.path.relpath(row[0], args.relative_to), *row[1:]] for row in found]
-    header = columns if len(columns) > 2 else []
+    header = columns if len(columns) > 2 else ()
     lines = [separator.join(header)] if header else []
     lines += [format_row(row, separator, header) for row in found]
     write_text(args.out, "".join(f"{line}\n" for line in lines))
@@ -129,8 +143,8 @@ def _write_classes(path: str, indices: dict[str, int]) -> str:
     return f"{path}: {classes}{'' if is_new else ', with the indices of an earlier list'}"
 
 
-def _folder_rows(folder: str, classes_file: str) -> tuple[list[list[str]], list[str], dict[str, int]]:
-    """Returns the rows of a folder of classes, the files that are not videos of a class, and the indices."""
+def _folder_rows(folder: str, classes_file: str) -> _Rows:
+    """Returns the rows of a folder of classes."""
     try:
         names, others = find_class_folders(folder), find_loose_files(folder)
     except OSError as error:
@@ -145,13 +159,11 @@ def _folder_rows(folder: str, classes_file: str) -> tuple[list[list[str]], list[
         others += [os.path.join(name, other) for other in contents.others]
     if not rows:
         raise AnnotationError(f"{folder}: contains no class folder with videos in it")
-    return rows, others, indices
+    return _Rows(rows, others, indices)
 
 
-def _table_rows(
-    args: argparse.Namespace, classes_file: str
-) -> tuple[list[list[str]], list[str], dict[str, int]]:
-    """Returns the rows of a table, the videos without a label, and the indices, where labels are names."""
+def _table_rows(args: argparse.Namespace, classes_file: str) -> _Rows:
+    """Returns the rows of a table; videos without a label are the others."""
     labels = read_labels(args)
     names = sorted({name for found in labels.values() for name in found})
     others = [name for name in names if parse_index(name) is None]
@@ -166,7 +178,7 @@ def _table_rows(
         for path, found in labels.items()
         if found
     ]
-    return rows, [path for path, found in labels.items() if not found], indices
+    return _Rows(rows, [path for path, found in labels.items() if not found], indices)
 
 
 def _join(labels: Iterable[object], separator: str) -> str:
@@ -211,12 +223,8 @@ def _refuse_other_classes(path: str, indices: dict[str, int]) -> None:
         )
 
 
-def _official_rows(
-    args: argparse.Namespace, separator: str
-) -> tuple[list[list[str]], list[str], dict[str, int]]:
-    """Returns the rows, their columns (path, label, start and end of segments, group), and the class indices,
-    where the data set names all classes.
-    """
+def _official_rows(args: argparse.Namespace, separator: str) -> _Rows:
+    """Returns the rows of official annotations, with the columns that these have."""
     annotations = _read_official(args, separator)
     if annotations.shards is not None:
         raise UsageError(
@@ -235,7 +243,7 @@ def _official_rows(
         rows.append([path, _join(labels, separator), *map(repr, segment), *groups[i : i + 1]])
     segments = [START, END] if annotations.segments is not None else []
     indices = {name: index for index, name in enumerate(annotations.class_names)}
-    return rows, [PATH, LABEL, *segments, *([GROUP] if groups else [])], indices
+    return _Rows(rows, (), indices, [PATH, LABEL, *segments, *([GROUP] if groups else [])])
 
 
 def _read_official(args: argparse.Namespace, separator: str) -> Annotations:

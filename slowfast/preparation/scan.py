@@ -19,7 +19,7 @@ from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport, describe_bad
 
 if TYPE_CHECKING:  # keeps `--help` fast
-    from slowfast.preparation.file_work.probe import VideoFacts
+    from slowfast.preparation.file_work.video_facts import VideoFacts
 
 EXAMPLES = """\
 examples:

@@ -25,7 +25,7 @@ from slowfast.preparation.lists import VideoList, read_video_list
 from slowfast.preparation.report import CommandReport, describe_bad
 
 if TYPE_CHECKING:  # keeps `--help` fast
-    from slowfast.preparation.file_work.isolated import Outcome
+    from slowfast.preparation.file_work.isolated import FileResult
     from slowfast.preparation.sharding.plan import ShardPlan
     from slowfast.preparation.sharding.write import WrittenShard
 
@@ -125,15 +125,15 @@ def _write(plan: ShardPlan, args: argparse.Namespace) -> tuple[ShardManifest, li
     return manifest, written
 
 
-def _check_videos(videos: VideoList, args: argparse.Namespace) -> list[Outcome[Any]]:
+def _check_videos(videos: VideoList, args: argparse.Namespace) -> list[FileResult[Any]]:
     """Returns the videos whose packets cannot be read."""
-    from slowfast.preparation.file_work.isolated import Outcome
+    from slowfast.preparation.file_work.isolated import FileResult
     from slowfast.preparation.file_work.work import survey
 
     facts = survey(
         videos.paths, work_options(args, "shard"), decode=False, with_hash=False, description="check"
     )
-    return [Outcome(fact.path, None, fact.problem, fact.detail) for fact in facts if fact.problem]
+    return [FileResult(fact.path, None, fact.problem, fact.detail) for fact in facts if fact.problem]
 
 
 def _name_videos(videos: VideoList, args: argparse.Namespace) -> dict[str, str]:

@@ -16,7 +16,7 @@ from slowfast.preparation.report import CommandReport
 if TYPE_CHECKING:  # keeps `--help` fast
     from matplotlib.figure import Figure
 
-    from slowfast.preparation.file_work.probe import VideoFacts
+    from slowfast.preparation.file_work.video_facts import VideoFacts
 
 EXAMPLES = """\
 examples:

@@ -17,7 +17,7 @@ from slowfast.probe.tasks import Problem
 IDENTITY = "probe_settings.json"
 
 
-def claim_folder(folder: Path, problem: Problem, manifest: Manifest | None) -> None:
+def claim_results_folder(folder: Path, problem: Problem, manifest: Manifest | None) -> None:
     """Raises ``ConfigError`` where the folder holds results of other data or settings.
 
     The configuration counts except its output folder, the number of processes and the like.

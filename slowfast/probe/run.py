@@ -38,7 +38,7 @@ from slowfast.probe.folds import (
     stratified_subset,
 )
 from slowfast.probe.metrics import METRICS
-from slowfast.probe.output_folder import claim_folder
+from slowfast.probe.output_folder import claim_results_folder
 from slowfast.probe.report import CHOSEN, ProbeReport, build_report
 from slowfast.probe.search import SearchResult, search
 from slowfast.probe.tasks import TEST_LIST, Problem, ResultFiles, Runner, Task
@@ -92,7 +92,7 @@ def _probe(cfg: CfgNode, source: CandidateSource, options: ProbeOptions, interru
     problem, manifest = _load_problem(cfg, source, options)
     candidates = _checked_candidates(cfg, problem, source, options.num_candidates)
     folder = Path(cfg.OUTPUT_DIR)
-    claim_folder(folder, problem, manifest)
+    claim_results_folder(folder, problem, manifest)
     _log_problem(problem, options, len(candidates))
     workers = _choose_workers(options.workers, problem.device)
     files = ResultFiles(folder / "trainings")

@@ -38,11 +38,18 @@ def test_changes_that_make_another_run_are_refused(
     assert difference in str(caught.value)
 
 
-def test_another_number_of_classes_cannot_be_forced(colour_videos: Path, stopped: Path) -> None:
+def test_another_number_of_classes_cannot_be_forced(
+    colour_videos: Path, stopped: Path, tmp_path: Path
+) -> None:
     """The weights of the last layer would not fit, so that the remedy would be another error."""
-    with pytest.raises(CheckpointError, match=r"cannot be resumed with MODEL\.NUM_CLASSES: \d → 5") as caught:
-        run(tiny_config(colour_videos, stopped, *NO_DROPOUT_OR_TEST, "MODEL.NUM_CLASSES", 5))
-    assert "FORCE_RESUME" not in str(caught.value)
+    for split in ("train", "val"):  # as for a list with another class
+        lines = (colour_videos / f"{split}.csv").read_text().splitlines()
+        (tmp_path / f"{split}.csv").write_text("\n".join(lines[1:]) + "\n")
+    for data in (colour_videos, tmp_path):
+        with pytest.raises(CheckpointError, match=r"cannot be .* MODEL\.NUM_CLASSES: \d → 5") as caught:
+            run(tiny_config(data, stopped, *NO_DROPOUT_OR_TEST, "MODEL.NUM_CLASSES", 5))
+        assert "TRAIN.CHECKPOINT_RESET_HEAD True to start from its weights" in str(caught.value)
+        assert "FORCE_RESUME" not in str(caught.value)
 
 
 def test_changes_of_the_training_are_logged_and_take_effect(colour_videos: Path, stopped: Path) -> None:

@@ -158,5 +158,5 @@ MISSING = {
 def test_paths_that_do_not_exist_are_refused_with_their_cause(
     load, content: str | bytes, separator: str, message: str
 ) -> None:
-    with pytest.raises(DataError, match=rf"the only video of the list is missing, .*{message}"):
+    with pytest.raises(DataError, match=rf"the video of the list is missing, .*{message}"):
         load(content, separator)

@@ -16,7 +16,7 @@ import pytest
 
 from slowfast.errors import DecodeError
 from slowfast.preparation.file_work import isolated
-from slowfast.preparation.file_work.isolated import Outcome, run_isolated
+from slowfast.preparation.file_work.isolated import FileResult, run_isolated
 
 
 def stand_in(path: str) -> str:
@@ -41,7 +41,7 @@ def stand_in(path: str) -> str:
     return path.upper()
 
 
-def run(*paths: str, time_limit: float = 60.0) -> dict[str, Outcome[str]]:
+def run(*paths: str, time_limit: float = 60.0) -> dict[str, FileResult[str]]:
     return {o.path: o for o in run_isolated(stand_in, paths, workers=2, time_limit=time_limit)}
 
 
@@ -50,12 +50,12 @@ def test_each_file_has_its_own_outcome(system: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(isolated, "sys", SimpleNamespace(platform=system))
     outcomes = run("a", "crashes", "leaves", "broken", "surprises", "b")
     assert outcomes == {
-        "a": Outcome("a", "A"),
-        "b": Outcome("b", "B"),
-        "crashes": Outcome("crashes", None, "crashed", "ended by signal SIGSEGV"),
-        "leaves": Outcome("leaves", None, "crashed", "ended with status 3"),
-        "broken": Outcome("broken", None, "not a video", "it is text"),
-        "surprises": Outcome("surprises", None, "unexpected", "KeyError: 'defect'"),
+        "a": FileResult("a", "A"),
+        "b": FileResult("b", "B"),
+        "crashes": FileResult("crashes", None, "crashed", "ended by signal SIGSEGV"),
+        "leaves": FileResult("leaves", None, "crashed", "ended with status 3"),
+        "broken": FileResult("broken", None, "not a video", "it is text"),
+        "surprises": FileResult("surprises", None, "unexpected", "KeyError: 'defect'"),
     }
 
 
@@ -78,7 +78,7 @@ def test_a_file_that_hangs_is_ended_after_the_time_limit() -> None:
     start = time.monotonic()
     outcomes = run("hangs", "a", "b", time_limit=6.0)
     assert time.monotonic() - start < 25
-    assert outcomes["hangs"] == Outcome("hangs", None, "timeout", "took longer than 6 s")
+    assert outcomes["hangs"] == FileResult("hangs", None, "timeout", "took longer than 6 s")
     assert outcomes["b"].value == "B"
 
 
@@ -99,7 +99,7 @@ def _start_slowly() -> SlowToStart:
 
 def test_the_start_of_a_process_is_no_part_of_the_time_of_its_first_file() -> None:
     (outcome,) = run_isolated(SlowToStart(), ["a"], workers=1, time_limit=2.0)
-    assert outcome == Outcome("a", "A")
+    assert outcome == FileResult("a", "A")
 
 
 def test_no_process_is_left_when_the_caller_stops() -> None:

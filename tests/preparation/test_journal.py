@@ -13,7 +13,7 @@ from slowfast.cli.prepare import main
 from slowfast.errors import DataError
 from slowfast.preparation.file_work.isolated import run_isolated
 from slowfast.preparation.file_work.journal import Journal
-from slowfast.preparation.file_work.probe import VideoFacts
+from slowfast.preparation.file_work.video_facts import VideoFacts
 from slowfast.preparation.file_work.work import WorkOptions, survey
 from tests.support.videos import write_csv, write_video
 

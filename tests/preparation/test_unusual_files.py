@@ -13,8 +13,8 @@ import pytest
 
 from slowfast.cli.prepare import main
 from slowfast.errors import DecodeError
-from slowfast.preparation.file_work.isolated import Outcome
-from slowfast.preparation.file_work.probe import VideoFacts, probe_video
+from slowfast.preparation.file_work.isolated import FileResult
+from slowfast.preparation.file_work.video_facts import VideoFacts, probe_video
 from slowfast.preparation.file_work.work import WorkOptions, survey
 from slowfast.video.decoding import decode
 from slowfast.video.pyav_video import PyAVVideo
@@ -52,11 +52,11 @@ def test_files_with_transient_problems_are_tried_again(
     path = str(tmp_path / "a.mp4")
     Path(path).write_text("a video")
     outcomes = [
-        Outcome[VideoFacts](path, None, problem, "Input/output error"),
-        Outcome(path, VideoFacts(path)),
+        FileResult[VideoFacts](path, None, problem, "Input/output error"),
+        FileResult(path, VideoFacts(path)),
     ]
 
-    def run(task: Any, paths: Sequence[str], **options: Any) -> Iterator[Outcome[VideoFacts]]:
+    def run(task: Any, paths: Sequence[str], **options: Any) -> Iterator[FileResult[VideoFacts]]:
         for _ in paths:
             yield outcomes.pop(0)
 

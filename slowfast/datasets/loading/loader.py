@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from fvcore.common.config import CfgNode
@@ -16,7 +17,7 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Batch, BrokenVideo, Clip, ReadClip, StreamedClip
 from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, EvalSampler, TrainingSampler
 from slowfast.datasets.loading.workers import WorkerPool
-from slowfast.datasets.missing_videos import check_videos_exist
+from slowfast.datasets.unusable_videos import check_videos_exist
 from slowfast.datasets.video_dataset import Item, VideoDataset, ViewDataset
 from slowfast.timing.stage_times import COLLATING, StageTimes, measure, take_times
 
@@ -38,8 +39,8 @@ def collate(items: Sequence[Item]) -> Batch:
     Raises:
         DataError: where the frames of two clips differ in size.
     """
-    kind, clips, broken, streamed = _sort(items)
-    return kind.collate(clips, broken, streamed)
+    clips, rest = _sort(items)
+    return replace(_collate(clips), **rest)
 
 
 def collate_by_size(items: Sequence[Item], *, by_length: bool = False) -> Step:
@@ -48,13 +49,13 @@ def collate_by_size(items: Sequence[Item], *, by_length: bool = False) -> Step:
     Args:
         by_length: True: clips of different lengths are in different batches, too.
     """
-    kind, clips, broken, streamed = _sort(items)
+    clips, rest = _sort(items)
     groups: dict[tuple[int, ...], list[ReadClip]] = {}
     for clip in clips:
         groups.setdefault(clip.shape if by_length else clip.shape[1:], []).append(clip)
     *others, last = [*groups.values()] or [[]]
-    batches = [kind.collate(group, is_continued=True) for group in others]
-    return Step([*batches, kind.collate(last, broken, streamed)])
+    batches = [replace(_collate(group), is_continued=True) for group in others]
+    return Step([*batches, replace(_collate(last), **rest)])
 
 
 def collate_one_size(items: Sequence[Item]) -> Step:
@@ -62,15 +63,17 @@ def collate_one_size(items: Sequence[Item]) -> Step:
     return Step([collate(items)])
 
 
-def _sort(
-    items: Sequence[Item],
-) -> tuple[type[ReadClip], list[ReadClip], list[BrokenVideo], list[StreamedClip]]:
-    """Returns the type of the clips, the clips, all broken videos, and the streamed clips."""
+def _collate(clips: Sequence[ReadClip]) -> Batch:
+    return clips[0].collate(clips) if clips else Clip.collate([])
+
+
+def _sort(items: Sequence[Item]) -> tuple[list[ReadClip], dict[str, Any]]:
+    """Returns the clips, and the broken videos and streamed clips by their names in a :class:`Batch`."""
     clips = [item for item in items if not isinstance(item, BrokenVideo | StreamedClip)]
     broken = [item for item in items if isinstance(item, BrokenVideo)]
     broken += [video for clip in clips for video in clip.broken]
-    streamed = [item for item in items if isinstance(item, StreamedClip)]
-    return type(clips[0]) if clips else Clip, clips, broken, streamed
+    streamed = tuple(item for item in items if isinstance(item, StreamedClip))
+    return clips, {"broken": tuple(broken), "streamed": streamed}
 
 
 class BatchSampler(Protocol):

@@ -17,7 +17,7 @@ from slowfast.datasets.text_files import parse_index, parse_segment
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import AnnotationError
 from slowfast.video.archive.member import member_name
-from slowfast.video.archive.tar_file import Entry, TarError, scan_tar
+from slowfast.video.archive.tar_file import TarEntry, TarError, scan_tar
 
 CLASS_SUFFIX, JSON_SUFFIX = "cls", "json"
 # Bytes of a member with labels; a larger one is something else.
@@ -62,9 +62,9 @@ def read_rows(shard: str) -> list[Row]:
         raise AnnotationError(f"{shard}: cannot be read ({error.strerror})") from error
 
 
-def _group(shard: str) -> dict[str, dict[str, Entry]]:
+def _group(shard: str) -> dict[str, dict[str, TarEntry]]:
     """Returns key -> suffix -> member."""
-    samples: dict[str, dict[str, Entry]] = {}
+    samples: dict[str, dict[str, TarEntry]] = {}
     for entry in scan_tar(shard):
         folder, name = os.path.split(entry.name)
         stem, _, suffix = name.partition(".")
@@ -86,7 +86,7 @@ class _Sample:
         file: the open archive.
     """
 
-    def __init__(self, shard: str, key: str, members: Mapping[str, Entry], file: BinaryIO) -> None:
+    def __init__(self, shard: str, key: str, members: Mapping[str, TarEntry], file: BinaryIO) -> None:
         self._shard, self._members, self._file = shard, members, file
         videos = [entry for suffix, entry in members.items() if f".{suffix}" in VIDEO_SUFFIXES]
         if len(videos) != 1:

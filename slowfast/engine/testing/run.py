@@ -11,6 +11,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.datasets.class_names import build_class_names
 from slowfast.datasets.groups import groups_by_pattern
+from slowfast.datasets.unusable_videos import log_broken
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
@@ -19,7 +20,6 @@ from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_tested_model, find_weights
 from slowfast.engine.testing.order_report import run_order_tests
 from slowfast.engine.testing.reports import build_model_reports, build_test_reports
-from slowfast.engine.training.training_log import log_broken
 from slowfast.errors import AnnotationError, ConfigError, DataError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats

@@ -17,7 +17,6 @@ from slowfast.datasets.clip import Batch, BrokenVideo
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.training.train_step import StepResult
-from slowfast.engine.training.training_log import describe_broken
 from slowfast.errors import DataError, TrainingError, counted
 from slowfast.log import get_logger
 
@@ -118,7 +117,7 @@ class FailureBudget:
         videos = {i: video for on_rank in on_ranks for i, video in on_rank.items()}
         self.num_broken = len(videos)
         if self.num_broken > self.max_broken:
-            listing = "\n  ".join(describe_broken(videos[i]) for i in sorted(videos)[:50])
+            listing = "\n  ".join(videos[i].describe() for i in sorted(videos)[:50])
             raise DataError(
                 f"{self.num_broken} of {len(self.paths)} videos are broken in epoch {progress.epoch + 1}, "
                 f"more than DATA.MAX_BROKEN_FRACTION allows; fix or remove them:\n  {listing}"

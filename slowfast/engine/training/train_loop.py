@@ -24,6 +24,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.seeding import seed_generators
 from slowfast.engine.speed.monitor import StepTimes
 from slowfast.engine.training.build import build_training_run
+from slowfast.engine.training.train_step import StepResult
 from slowfast.engine.training.training_run import TrainingRun
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
@@ -131,43 +132,13 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
     Raises:
         Interrupted: after a signal on any rank, with the state saved.
     """
-    schedule, log, world = run.schedule, run.log, run.world
+    schedule = run.schedule
     progress = start
     while progress < schedule.end:
-        epoch, first = progress.epoch, progress.step
-        run.failure_budget.begin_epoch()
-        lr = 0.0
-        with log.begin_epoch(epoch, first) as bar:
-            before = time.perf_counter()
-            for batch in run.batches_from(progress):
-                received = time.perf_counter()
-                seed_generators(run.identity.seed, world.rank, epoch, progress.step)
-                lr = run.lr_policy(epoch + progress.step / schedule.steps_per_epoch)
-                batch = run.mix(batch, progress)
-                is_due = functools.partial(run.writer.is_due, schedule.steps_to(progress) + 1)
-                with blocking_on("a step of all ranks"):
-                    result = run.step(
-                        batch, lr, stop_requested=run.interrupt.requested, save_requested=is_due
-                    )
-                times = StepTimes(waiting=received - before, computing=time.perf_counter() - received)
-                run.failure_budget.check(progress, batch, result)
-                log.add_step(epoch, progress.step, result, lr=lr, times=times)
-                if hint := run.stall_detector.observe(result, batch, lr):
-                    logger.warning("%s", hint)
-                waiting, computing = (f"{seconds:.3g} s" for seconds in times)
-                bar.update(1, loss=result.loss, data=waiting, compute=computing)
-                progress = schedule.after(progress)
-                if progress.epoch > epoch or progress >= schedule.end:
-                    break
-                if result.stop:
-                    raise run.stop(progress)
-                if result.save:
-                    run.save(progress)
-                before = time.perf_counter()
-        log.end_epoch(epoch, schedule.steps_to(progress), lr=lr, broken=run.failure_budget.all_broken())
-        if result.stop:
+        progress, last = _run_epoch(run, progress)
+        if last.stop:
             raise run.stop(progress)
-        is_saved = schedule.saves_at(progress) or result.save
+        is_saved = schedule.saves_at(progress) or last.save
         if is_saved:
             run.save(progress)
         if schedule.validates_at(progress):
@@ -177,6 +148,40 @@ def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:
         elif is_saved and not schedule.saves_at(progress):
             run.writer.release(progress)
     return progress
+
+
+def _run_epoch(run: TrainingRun, start: TrainingProgress) -> tuple[TrainingProgress, StepResult]:
+    """Trains to the end of the epoch or of the run; returns the progress and the result of the last step."""
+    schedule, epoch, progress = run.schedule, start.epoch, start
+    run.failure_budget.begin_epoch()
+    lr = 0.0
+    with run.log.begin_epoch(epoch, start.step) as bar:
+        before = time.perf_counter()
+        for batch in run.batches_from(progress):
+            received = time.perf_counter()
+            seed_generators(run.identity.seed, run.world.rank, epoch, progress.step)
+            lr = run.lr_policy(epoch + progress.step / schedule.steps_per_epoch)
+            batch = run.mix(batch, progress)
+            is_due = functools.partial(run.writer.is_due, schedule.steps_to(progress) + 1)
+            with blocking_on("a step of all ranks"):
+                result = run.step(batch, lr, stop_requested=run.interrupt.requested, save_requested=is_due)
+            times = StepTimes(waiting=received - before, computing=time.perf_counter() - received)
+            run.failure_budget.check(progress, batch, result)
+            run.log.add_step(epoch, progress.step, result, lr=lr, times=times)
+            if hint := run.stall_detector.observe(result, batch, lr):
+                logger.warning("%s", hint)
+            waiting, computing = (f"{seconds:.3g} s" for seconds in times)
+            bar.update(1, loss=result.loss, data=waiting, compute=computing)
+            progress = schedule.after(progress)
+            if progress.epoch > epoch or progress >= schedule.end:
+                break
+            if result.stop:
+                raise run.stop(progress)
+            if result.save:
+                run.save(progress)
+            before = time.perf_counter()
+    run.log.end_epoch(epoch, schedule.steps_to(progress), lr=lr, broken=run.failure_budget.all_broken())
+    return progress, result
 
 
 def _make_up_validation(run: TrainingRun, checkpoint: Path, start: TrainingProgress) -> None:

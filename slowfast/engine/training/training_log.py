@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from slowfast.datasets.clip import BrokenVideo
+from slowfast.datasets.unusable_videos import log_broken
 from slowfast.distributed.device import peak_memory
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.speed.monitor import HeadroomMonitor, StepTimes
@@ -24,7 +25,6 @@ from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
 
-MAX_LISTED = 20
 # Metrics of training steps that trackers draw.
 _CURVES = ("loss", "lr", "top1_err", "top5_err", "grad_norm", "dt")
 
@@ -254,23 +254,6 @@ def validation_metrics(evaluation: Evaluation) -> dict[str, float]:
         "top5_err": 100.0 - evaluation.top5,
         **evaluation.class_metrics,
     }
-
-
-def log_broken(videos: Iterable[BrokenVideo], heading: str) -> None:
-    """Logs broken videos with path and reason, at most 20 of them; nothing without broken videos."""
-    listed = list(videos)
-    if not listed:
-        return
-    lines = [describe_broken(video) for video in listed[:MAX_LISTED]]
-    if len(listed) > MAX_LISTED:
-        lines.append(f"… and {len(listed) - MAX_LISTED} more")
-    logger.warning("%s: %d broken:\n  %s", heading, len(listed), "\n  ".join(lines))
-
-
-def describe_broken(video: BrokenVideo) -> str:
-    """Returns one line about a broken video."""
-    detail = f" ({video.detail})" if video.detail else ""
-    return f"{video.path or f'video {video.video_id}'}: {video.reason}{detail}"
 
 
 def memory_metrics(device: torch.device) -> dict[str, float]:

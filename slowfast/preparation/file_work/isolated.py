@@ -27,7 +27,7 @@ _START_SECONDS = 60.0
 # Imported once by the server that forks each process.
 _PRELOADED = [
     "slowfast.video.pyav_video",
-    "slowfast.preparation.file_work.probe",
+    "slowfast.preparation.file_work.video_facts",
     "slowfast.preparation.file_work.transcode",
 ]
 
@@ -36,8 +36,8 @@ UNEXPECTED = "unexpected"
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[T]):
-    """The outcome of the work on one file.
+class FileResult(Generic[T]):
+    """The result of the work on one file.
 
     Attributes:
         path: the file.
@@ -54,7 +54,7 @@ class Outcome(Generic[T]):
 
 def run_isolated(
     task: Callable[[str], T], paths: Iterable[str], *, workers: int, time_limit: float
-) -> Iterator[Outcome[T]]:
+) -> Iterator[FileResult[T]]:
     """Yields the outcomes of ``task(path)`` as they finish, each from a process that works on nothing else.
 
     A process that takes longer than ``time_limit`` seconds is killed: problem ``timeout``. One that ends
@@ -97,7 +97,7 @@ def run_isolated(
                 elif worker.deadline <= time.monotonic() and not connection.poll():
                     worker.terminate()
                     del running[connection]
-                    yield Outcome(worker.path, None, "timeout", f"took longer than {time_limit:g} s")
+                    yield FileResult(worker.path, None, "timeout", f"took longer than {time_limit:g} s")
     finally:
         for worker in (*running.values(), *idle):
             worker.terminate()
@@ -131,16 +131,16 @@ class _Worker(Generic[T]):
         with suppress(OSError):  # it has ended, which is noticed as for any file
             self.connection.send(path)
 
-    def receive(self) -> Outcome[T] | None:
+    def receive(self) -> FileResult[T] | None:
         """Returns the outcome of the file; None: the process has started, and works on it from now on."""
         try:
-            outcome: Outcome[T] | None = self.connection.recv()
+            outcome: FileResult[T] | None = self.connection.recv()
             if outcome is None:
                 self._is_started, self.deadline = True, time.monotonic() + self._time_limit
             return outcome
         except (EOFError, OSError):
             self.terminate(kill=False)
-            return Outcome(self.path, None, "crashed", describe_exit(self._process.exitcode))
+            return FileResult(self.path, None, "crashed", describe_exit(self._process.exitcode))
 
     def terminate(self, *, kill: bool = True) -> None:
         """Waits for the end of the process, which is killed unless it ends by itself."""
@@ -176,14 +176,14 @@ def _run_tasks(connection: Connection, task: Callable[[str], T]) -> None:
             connection.send(_run_task(task, path))
 
 
-def _run_task(task: Callable[[str], T], path: str) -> Outcome[T]:
+def _run_task(task: Callable[[str], T], path: str) -> FileResult[T]:
     try:
-        return Outcome(path, task(path))
+        return FileResult(path, task(path))
     except DecodeError as error:
-        return Outcome(path, None, error.reason, error.detail)
+        return FileResult(path, None, error.reason, error.detail)
     except MemoryError:
-        return Outcome(path, None, "memory", "not enough memory")
+        return FileResult(path, None, "memory", "not enough memory")
     except OSError as error:
-        return Outcome(path, None, "unreadable", str(error))
+        return FileResult(path, None, "unreadable", str(error))
     except Exception as error:
-        return Outcome(path, None, UNEXPECTED, f"{type(error).__name__}: {error}")
+        return FileResult(path, None, UNEXPECTED, f"{type(error).__name__}: {error}")

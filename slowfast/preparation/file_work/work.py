@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from slowfast.preparation.file_work.isolated import UNEXPECTED, Outcome, run_isolated
+from slowfast.preparation.file_work.isolated import UNEXPECTED, FileResult, run_isolated
 from slowfast.preparation.file_work.journal import FileState, Journal, state_of
-from slowfast.preparation.file_work.probe import VideoFacts, probe_video
+from slowfast.preparation.file_work.video_facts import VideoFacts, probe_video
 from slowfast.progress import Progress
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def work_through(
     description: str,
     settings: dict[str, Any],
     is_current: Callable[[str, T | None], bool] = lambda path, value: True,
-) -> dict[str, Outcome[T]]:
+) -> dict[str, FileResult[T]]:
     """Runs ``task`` for each file without a valid result, and returns all outcomes by path, in order.
 
     Args:
@@ -56,7 +56,7 @@ def work_through(
         settings: all values that results depend on beside the file.
         is_current: returns False for a path and an earlier result that is outdated.
     """
-    outcomes: dict[str, Outcome[T]] = {}
+    outcomes: dict[str, FileResult[T]] = {}
     with Journal(options.journal, settings) as journal:
         for path in paths:
             known = _restore(path, journal.find(path), kind)
@@ -78,11 +78,11 @@ def work_through(
     return {path: outcomes[path] for path in paths}
 
 
-def _restore(path: str, entry: Any, kind: type[T]) -> Outcome[T] | None:
+def _restore(path: str, entry: Any, kind: type[T]) -> FileResult[T] | None:
     """Returns the outcome of an entry of the journal; None without one, and for that of another version."""
     try:
         value = None if entry["value"] is None else kind(**entry["value"])
-        return Outcome(path, value, entry["problem"], entry["detail"])
+        return FileResult(path, value, entry["problem"], entry["detail"])
     except (KeyError, TypeError):
         return None
 

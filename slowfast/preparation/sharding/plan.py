@@ -17,7 +17,7 @@ from slowfast.datasets.shards.rows import CLASS_SUFFIX, JSON_SUFFIX
 from slowfast.datasets.text_files import parse_segment
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import AnnotationError
-from slowfast.preparation.file_work.isolated import Outcome
+from slowfast.preparation.file_work.isolated import FileResult
 from slowfast.preparation.lists import Entry, VideoList
 from slowfast.progress import Progress
 
@@ -78,7 +78,7 @@ class ShardPlan:
     """
 
     shards: tuple[PlannedShard, ...]
-    left_out: tuple[Outcome[Any], ...]
+    left_out: tuple[FileResult[Any], ...]
     settings: str
 
 
@@ -104,7 +104,7 @@ def plan_shards(
         rows.pop(path, None)
     labels = {path: _label_members(videos.source, names[path], own) for path, own in rows.items()}
     found: list[SourceVideo] = []
-    left_out: list[Outcome[Any]] = []
+    left_out: list[FileResult[Any]] = []
     with ThreadPoolExecutor(_THREADS) as pool, Progress(len(rows), "files looked up", "video") as progress:
         for path, outcome in zip(rows, pool.map(_look_up, rows), strict=True):
             if outcome.value is None:
@@ -118,22 +118,22 @@ def plan_shards(
     return ShardPlan(tuple(_divide(found, shard_size)), tuple(left_out), _hash(found, names, shard_size))
 
 
-def _look_up(path: str) -> Outcome[tuple[int, int]]:
+def _look_up(path: str) -> FileResult[tuple[int, int]]:
     """Returns bytes and time of the last change of a file."""
     suffix = os.path.splitext(path)[1].lower()
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        return Outcome(path, None, "missing")
+        return FileResult(path, None, "missing")
     except (OSError, ValueError) as error:
-        return Outcome(path, None, "unreadable", str(error))
+        return FileResult(path, None, "unreadable", str(error))
     if not stat.S_ISREG(status.st_mode):
-        return Outcome(path, None, "not a file")
+        return FileResult(path, None, "not a file")
     if status.st_size == 0:
-        return Outcome(path, None, "empty")
+        return FileResult(path, None, "empty")
     if suffix not in VIDEO_SUFFIXES:
-        return Outcome(path, None, "unknown suffix", f"{suffix!r} must be that of a video, such as .mp4")
-    return Outcome(path, (status.st_size, status.st_mtime_ns))
+        return FileResult(path, None, "unknown suffix", f"{suffix!r} must be that of a video, such as .mp4")
+    return FileResult(path, (status.st_size, status.st_mtime_ns))
 
 
 def _divide(videos: Sequence[SourceVideo], shard_size: int) -> Iterable[PlannedShard]:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from slowfast.datasets.shards.index import load_index, update_index
 from slowfast.errors import DecodeError
 from slowfast.files import atomic_write
-from slowfast.preparation.file_work.isolated import Outcome
+from slowfast.preparation.file_work.isolated import FileResult
 from slowfast.preparation.sharding.plan import PlannedShard, SourceVideo
 from slowfast.progress import Progress
 
@@ -35,7 +35,7 @@ class WrittenShard:
 
     planned: PlannedShard
     bytes: int
-    left_out: tuple[Outcome[Any], ...] = ()
+    left_out: tuple[FileResult[Any], ...] = ()
     kept: bool = False
 
 
@@ -106,7 +106,7 @@ def _is_complete(path: str, shard: PlannedShard, left_out: Collection[str]) -> b
 def _write_shard(shard: PlannedShard, folder: str, count: Callable[[], None]) -> WrittenShard:
     """Writes an archive and its index; a video that cannot be copied is left out."""
     path = Path(folder, shard.name)
-    left_out: list[Outcome[Any]] = []
+    left_out: list[FileResult[Any]] = []
     counted: set[str] = set()
 
     def count_once(key: str) -> None:
@@ -121,7 +121,7 @@ def _write_shard(shard: PlannedShard, folder: str, count: Callable[[], None]) ->
                 _write_archive(shard, refused, temporary, count_once)
             break
         except DecodeError as error:
-            left_out.append(Outcome(error.path, None, error.reason, error.detail))
+            left_out.append(FileResult(error.path, None, error.reason, error.detail))
     update_index(str(path))
     return WrittenShard(shard, path.stat().st_size, tuple(left_out))
 

@@ -29,7 +29,7 @@ class TarError(ValueError):
     """An archive that cannot be read as a whole; the message is the end of a sentence about it."""
 
 
-class Entry(NamedTuple):
+class TarEntry(NamedTuple):
     """A regular file in an archive.
 
     Attributes:
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     size: int
 
 
-def scan_tar(path: str) -> Iterator[Entry]:
+def scan_tar(path: str) -> Iterator[TarEntry]:
     """Yields the regular files of an archive in their order; folders are left out.
 
     Raises:
@@ -61,7 +61,7 @@ def scan_tar(path: str) -> Iterator[Entry]:
                     if info.offset_data + info.size > size:
                         raise TarError(f"is cut off inside {info.name}: it has {size} bytes")
                     if info.isreg() and not info.issparse():
-                        yield Entry(info.name, info.offset_data, info.size)
+                        yield TarEntry(info.name, info.offset_data, info.size)
                     elif not info.isdir():
                         raise TarError(f"contains {info.name}, which must be a regular file, not a link")
                 end = archive.offset

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.missing_videos import check_videos_exist
 from slowfast.datasets.readers.path_label import read_csv
+from slowfast.datasets.unusable_videos import check_videos_exist
 from slowfast.errors import AnnotationError
 
 

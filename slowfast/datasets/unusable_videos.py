@@ -1,18 +1,33 @@
-"""Messages about videos whose files are missing, which mostly means wrong paths in a list."""
+"""Messages about videos that are broken, or whose files are missing by wrong paths in a list."""
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from slowfast.datasets.annotations import PathTable
+from slowfast.datasets.clip import BrokenVideo
 from slowfast.errors import DataError
+from slowfast.log import get_logger
 
+_logger = get_logger(__name__)
+
+_MAX_LISTED = 20
 # Videos whose files are looked for before a run.
 _PROBED_VIDEOS = 100
 # Columns that may stand between path and label.
 _EXTRA_COLUMNS = 3
+
+
+def log_broken(videos: Collection[BrokenVideo], heading: str) -> None:
+    """Logs broken videos with path and reason, at most 20 of them; nothing without broken videos."""
+    if not videos:
+        return
+    lines = [video.describe() for video in itertools.islice(videos, _MAX_LISTED)]
+    if len(videos) > _MAX_LISTED:
+        lines.append(f"… and {len(videos) - _MAX_LISTED} more")
+    _logger.warning("%s: %d broken:\n  %s", heading, len(videos), "\n  ".join(lines))
 
 
 def describe_base_folder(prefix: str, key: str = "DATA.PATH_PREFIX") -> str:
@@ -31,10 +46,11 @@ def check_videos_exist(paths: PathTable, *, prefix_key: str = "DATA.PATH_PREFIX"
     first = list(itertools.islice(paths, _PROBED_VIDEOS))
     if not first or any(os.path.exists(path) for path in first):
         return
-    all_of_them = f"all {len(first)} videos" if len(first) > 1 else "the only video"
-    count = f"the first {len(first)} of {len(paths)} videos" if len(first) < len(paths) else all_of_them
+    count = f"the first {len(first)} of {len(paths)}" if len(first) < len(paths) else f"all {len(first)}"
+    several = f"{count} videos of the list are missing"
+    missing = several if len(paths) > 1 else "the video of the list is missing"
     base = describe_base_folder(paths.prefix, prefix_key)
-    problem = f"{count} of the list {'are' if len(first) > 1 else 'is'} missing, such as {first[0]!r}; {base}"
+    problem = f"{missing}, such as {first[0]!r}; {base}"
     if existing := _find_shorter_path(first):
         raise DataError(
             f"{problem}; but {existing!r} exists: add a first line to the list that names its columns, such "
