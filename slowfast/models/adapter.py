@@ -134,6 +134,35 @@ def _with_all_arguments(model_class: Any, accepted: set[str]) -> type[nn.Module]
     return type(model_class.__name__, (model_class,), {**names, **filled, "forward": forward})
 
 
+def require_logits(logits: Any, frames: Tensor, model: Any) -> Tensor:
+    """Returns the result of a model for frames or features (B, ...) unchanged.
+
+    Raises:
+        ConfigError: where it is not a tensor (B, K).
+    """
+    num_classes = getattr(model, "num_classes", None)
+    is_pair = isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == len(frames)
+    if is_pair and num_classes in (None, logits.shape[1]):
+        return logits
+    raise ConfigError(
+        f"MODEL.MODEL_NAME: {type(model).__name__} must return one tensor of logits (clips, classes), here "
+        f"({len(frames)}, {num_classes}), and has returned {describe_result(logits)}"
+    )
+
+
+def describe_result(result: Any) -> str:
+    """Returns the shape of a tensor, or the type of another result, for messages.
+
+    >>> describe_result(torch.zeros(2, 3)), describe_result((1, 2)), describe_result(None)
+    ('a tensor of shape (2, 3)', 'a value of type tuple', 'None')
+    """
+    if result is None:
+        return "None"
+    if isinstance(result, Tensor):
+        return f"a tensor of shape {tuple(result.shape)}"
+    return f"a value of type {type(result).__name__}"
+
+
 def fill_up(frames: Tensor, mask: Tensor | None, num_frames: int) -> Tensor:
     """Returns clips of ``num_frames`` frames; their last real frame replaces masked and missing frames.
 
