@@ -43,7 +43,7 @@ def adapt_class(model_class: Any, name: str) -> Any:
     """
     if not (isinstance(model_class, type) and issubclass(model_class, nn.Module)):
         raise _refuse(name, "register a subclass of torch.nn.Module")
-    if not hasattr(model_class, "from_config") and not _takes_cfg_alone(model_class):
+    if not _can_be_built(model_class):
         raise _refuse(
             name,
             "add `def __init__(self, cfg)` or the class method `from_config(cls, cfg, *, fetch_weights)`",
@@ -77,8 +77,14 @@ def fill_in_defaults(
             setattr(model, name, value)
 
 
-def _takes_cfg_alone(model_class: type[nn.Module]) -> bool:
-    """Returns whether ``cfg`` is the constructor's first argument and its only required one."""
+def _can_be_built(model_class: Any) -> bool:
+    """Returns whether ``from_config`` takes ``fetch_weights``.
+
+    For a class without it: whether ``cfg`` is the constructor's first argument and its only required one.
+    """
+    if hasattr(model_class, "from_config"):
+        arguments = inspect.signature(model_class.from_config).parameters
+        return "fetch_weights" in arguments or any(p.kind is p.VAR_KEYWORD for p in arguments.values())
     parameters = list(inspect.signature(model_class).parameters.values())
     return bool(parameters) and parameters[0].name == "cfg" and not any(map(_is_required, parameters[1:]))
 

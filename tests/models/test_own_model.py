@@ -237,6 +237,22 @@ class NeedsBoxes(Own):
         return super().forward(frames)
 
 
+class WithoutFetchWeights(Own):
+    """A class method that the framework cannot call."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Any:
+        return cls(cfg)
+
+
+class BuildsNothing(Own):
+    """A class method without `return`."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, **options: Any) -> Any:
+        cls(cfg)
+
+
 class WithoutForward(nn.Module):
     """A class that lacks ``forward``."""
 
@@ -249,6 +265,8 @@ class WithoutForward(nn.Module):
     [
         (NeedsMore, r"add `def __init__\(self, cfg\)` or the class method"),
         (nn.Identity, r"add `def __init__\(self, cfg\)` or the class method"),
+        (WithoutFetchWeights, r".*or the class method `from_config\(cls, cfg, \*, fetch_weights\)`"),
+        (BuildsNothing, "from_config must return the model"),
         (NeedsBoxes, r"add `def forward\(self, frames\)`"),
         (WithoutForward, r"add `def forward\(self, frames\)`"),
         (lambda cfg: Own(cfg), "register a subclass of torch.nn.Module"),

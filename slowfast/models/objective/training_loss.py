@@ -82,7 +82,13 @@ class TrainingLoss:
             logits = logits.float() + self._adjustment
         losses = self._smoothed(logits, labels)  # (), (B,) or (B, K)
         if self._weights is not None:
-            losses = losses * self._weights_of(labels)
+            weights = self._weights_of(labels)
+            if losses.shape != weights.shape:
+                raise ConfigError(
+                    f"MODEL.LOSS_FUNC: its `each` must return the losses {tuple(weights.shape)} before the "
+                    f"mean, which LOSS.CLASS_WEIGHTS weighs, and has returned {describe_result(losses)}"
+                )
+            losses = losses * weights
         return losses.mean()
 
     def _move_to(self, device: torch.device) -> None:
