@@ -21,7 +21,7 @@ from functools import cache
 from importlib import resources
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from slowfast.errors import ConfigError, did_you_mean
@@ -209,6 +209,7 @@ _GROUP = "slowfast.projects"
 _ROOT = Path(__file__).parents[1]  # of a checkout, or of all installed packages
 # The framework's own networks are a project too; it is known even where the package is not installed.
 _BUILT_IN = EntryPoint("slowfast", "slowfast.models.pytorchvideo.config:PROJECT", _GROUP)
+_OWN_FOLDER = str(Path(__file__).parent)
 
 
 @cache
@@ -276,6 +277,8 @@ def _import_file(written: str) -> None:
             f"IMPORTS = {written!r}: must be an existing file; give a path relative to {Path.cwd()}, "
             "the folder in which the run is started"
         )
+    if "." in path.stem:
+        raise ConfigError(f"IMPORTS = {written!r}: must have no further dot in its name; rename the file")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     _import(written, path.stem)
@@ -290,10 +293,18 @@ def _import(written: str, name: str) -> None:
     """Imports a module; reports any failure of its code under the name that the user has written."""
     try:
         importlib.import_module(name)
-    except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        inside = "" if "importlib" in frame.filename else f" in {frame.filename}, line {frame.lineno}"
+    except (Exception, SystemExit) as error:
+        known = "; ".join(error.problems) if isinstance(error, ConfigError) else ""
         raise ConfigError(
-            f"IMPORTS = {written!r}: cannot be imported{inside} ({type(error).__name__}: {error}); "
+            f"IMPORTS = {written!r}: cannot be imported{place_of(error.__traceback__)} "
+            f"({known or f'{type(error).__name__}: {error}'}); "
             "fix the module, or name another module or Python file"
         ) from error
+
+
+def place_of(trace: TracebackType | None) -> str:
+    """Returns the innermost line of a user's code in a traceback, as " in FILE, line N"; "" without one."""
+    frames = [f for f in traceback.extract_tb(trace) if "importlib" not in f.filename]
+    frames = [f for f in frames if not f.filename.startswith(_OWN_FOLDER)]
+    written = [f for f in frames if "site-packages" not in f.filename] or frames
+    return f" in {written[-1].filename}, line {written[-1].lineno}" if written else ""

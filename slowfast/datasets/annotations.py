@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -160,18 +160,45 @@ class Annotations:
     class_names: tuple[str, ...] = ()
 
     @classmethod
-    def from_lists(cls, paths: Sequence[str], labels: Sequence[int], num_classes: int) -> Self:
-        """Returns the annotations of full video files with one class index per video.
+    def from_lists(
+        cls,
+        paths: Sequence[str],
+        labels: Sequence[Any],
+        num_classes: int,
+        *,
+        segments: Sequence[tuple[float, float]] | None = None,
+    ) -> Self:
+        """Returns the annotations of video files.
+
+        Args:
+            labels: the class index of each video; with ``DATA.MULTI_LABEL True`` a list of them.
+            segments: start and end in seconds of the part of each file that is the video; None: full files.
 
         Raises:
-            AnnotationError: where the lists differ in length, or a class index is out of range.
+            AnnotationError: where the lists differ in length, a class index is out of range or repeated, or a
+                segment does not end after its start.
+
+        >>> Annotations.from_lists(["a.mp4", "b.mp4"], [[0, 2], [1]], 3, segments=[(0, 4), (2.5, 9)]).label(0)
+        tensor([1., 0., 1.])
         """
-        if len(paths) != len(labels):
-            raise AnnotationError(f"{len(paths)} paths and {len(labels)} labels; give one label per path")
-        if wrong := [label for label in labels if not 0 <= label < num_classes]:
+        lists = {"labels": labels, "segments": paths if segments is None else segments}
+        for name, values in lists.items():
+            if len(values) != len(paths):
+                raise AnnotationError(f"{len(paths)} paths and {len(values)} {name}; give one per path")
+        sizes = [np.size(label) for label in labels] if np.ndim(labels[0] if len(labels) else 0) else None
+        flat = np.asarray(labels if sizes is None else [index for label in labels for index in label])  # (M,)
+        if flat.size and (flat.ndim > 1 or flat.dtype.kind not in "iu"):
+            raise AnnotationError(f"label {flat[0]!r}: must be a class index, an integer")
+        if (wrong := flat[(flat < 0) | (flat >= num_classes)]).size:
             raise AnnotationError(f"label {wrong[0]}: must be 0 to {num_classes - 1}")
-        values = torch.tensor(labels, dtype=torch.int32)
-        return cls(PathTable.from_strings(list(paths)), values, None, num_classes)
+        starts = None if sizes is None else torch.tensor([0, *np.cumsum(sizes)])
+        if sizes is not None and (twice := [label for label in labels if len(set(label)) < len(label)]):
+            raise AnnotationError(f"labels {twice[0]}: must be different indices, not a value per class")
+        times = None if segments is None else torch.tensor(segments, dtype=torch.float64).reshape(-1, 2)
+        if times is not None and (late := (times[:, 0] >= times[:, 1]).nonzero()).numel():
+            raise AnnotationError(f"segment {times[late[0, 0]].tolist()}: must end after its start")
+        values = torch.from_numpy(flat.astype(np.int32))
+        return cls(PathTable.from_strings(list(paths)), values, starts, num_classes, times)
 
     def __post_init__(self) -> None:
         for tensor in (self.label_values, self.label_starts, self.segments):

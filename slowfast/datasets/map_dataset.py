@@ -95,7 +95,10 @@ class MapDataset(ViewDataset):
         """Returns the number of videos, and of views per video."""
         for method in ("__len__", "__getitem__"):
             if not hasattr(self._dataset, method):
-                raise DataError(f"{self._name} must be map-style; add the method {method}")
+                raise DataError(
+                    f"{self._name} must be slowfast.datasets.annotations.Annotations, which the registered "
+                    f"function returns, or a map-style data set; a map-style one needs the method {method}"
+                )
         num_items = len(self._dataset)
         num_views = int(getattr(self._dataset, "num_views", getattr(self._dataset, "_num_clips", 1)))
         if num_items == 0:

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from slowfast.datasets.clip import Batch, BrokenVideo, Normalization, StreamedClip
 from slowfast.distributed.world import World
 from slowfast.engine.video_scores import VideoScores, finish_merge, merge_view
-from slowfast.errors import DataError, DecodeError, NotFiniteError
+from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_once
+from slowfast.models.adapter import describe_result
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.inference.clip_logits import compute_logits
 from slowfast.models.inference.streamed_logits import classify_streamed_view
@@ -233,7 +234,13 @@ class ViewScorer:
         is_first = not into.merged
         if is_first and self.activation is softmax and are_distributions(logits[usable]):
             log_once(logger, _ACTIVATED_TWICE, logging.WARNING)
-        rows = self.activation(logits).cpu().numpy()
+        activated = self.activation(logits)
+        if not isinstance(activated, Tensor) or activated.shape != logits.shape:
+            raise ConfigError(
+                f"MODEL.HEAD_ACT: must return scores of the shape of the logits, {tuple(logits.shape)}, and "
+                f"has returned {describe_result(activated)}"
+            )
+        rows = activated.cpu().numpy()
         for (video, view), label, row, is_finite in zip(keys, labels.numpy(), rows, finite, strict=True):
             if is_finite:
                 into.add(video, view, label, row)

@@ -43,7 +43,7 @@ def adapt_class(model_class: Any, name: str) -> Any:
     """
     if not (isinstance(model_class, type) and issubclass(model_class, nn.Module)):
         raise _refuse(name, "register a subclass of torch.nn.Module")
-    if not hasattr(model_class, "from_config") and not _takes_cfg_alone(model_class):
+    if not _can_be_built(model_class):
         raise _refuse(
             name,
             "add `def __init__(self, cfg)` or the class method `from_config(cls, cfg, *, fetch_weights)`",
@@ -77,8 +77,14 @@ def fill_in_defaults(
             setattr(model, name, value)
 
 
-def _takes_cfg_alone(model_class: type[nn.Module]) -> bool:
-    """Returns whether ``cfg`` is the constructor's first argument and its only required one."""
+def _can_be_built(model_class: Any) -> bool:
+    """Returns whether ``from_config`` takes ``fetch_weights``.
+
+    For a class without it: whether ``cfg`` is the constructor's first argument and its only required one.
+    """
+    if hasattr(model_class, "from_config"):
+        arguments = inspect.signature(model_class.from_config).parameters
+        return "fetch_weights" in arguments or any(p.kind is p.VAR_KEYWORD for p in arguments.values())
     parameters = list(inspect.signature(model_class).parameters.values())
     return bool(parameters) and parameters[0].name == "cfg" and not any(map(_is_required, parameters[1:]))
 
@@ -132,6 +138,35 @@ def _with_all_arguments(model_class: Any, accepted: set[str]) -> type[nn.Module]
     names = {key: getattr(model_class, key) for key in ("__module__", "__qualname__", "__doc__")}
     filled = {} if takes_mask else {"filled_frames": 0}
     return type(model_class.__name__, (model_class,), {**names, **filled, "forward": forward})
+
+
+def require_logits(logits: Any, frames: Tensor, model: Any) -> Tensor:
+    """Returns the result of a model for frames or features (B, ...) unchanged.
+
+    Raises:
+        ConfigError: where it is not a tensor (B, K).
+    """
+    num_classes = getattr(model, "num_classes", None)
+    is_pair = isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == len(frames)
+    if is_pair and num_classes in (None, logits.shape[1]):
+        return logits
+    raise ConfigError(
+        f"MODEL.MODEL_NAME: {type(model).__name__} must return one tensor of logits (clips, classes), here "
+        f"({len(frames)}, {num_classes}), and has returned {describe_result(logits)}"
+    )
+
+
+def describe_result(result: Any) -> str:
+    """Returns the shape of a tensor, or the type of another result, for messages.
+
+    >>> describe_result(torch.zeros(2, 3)), describe_result((1, 2)), describe_result(None)
+    ('a tensor of shape (2, 3)', 'a value of type tuple', 'None')
+    """
+    if result is None:
+        return "None"
+    if isinstance(result, Tensor):
+        return f"a tensor of shape {tuple(result.shape)}"
+    return f"a value of type {type(result).__name__}"
 
 
 def fill_up(frames: Tensor, mask: Tensor | None, num_frames: int) -> Tensor:

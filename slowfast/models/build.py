@@ -7,6 +7,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from slowfast.errors import ConfigError
 from slowfast.models.adapter import adapt_class, fill_in_defaults
 from slowfast.registry import Registry, import_user_modules
 
@@ -57,6 +58,11 @@ def build_model(cfg: CfgNode, *, fetch_weights: bool = True) -> nn.Module:
         model = adapted.from_config(cfg, fetch_weights=fetch_weights)
     else:
         model = adapted(cfg)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"MODEL.MODEL_NAME = {name!r}: must be a class that the framework can build; from_config must "
+            "return the model, and has returned another object"
+        )
     fill_in_defaults(
         model,
         num_classes=cfg.MODEL.NUM_CLASSES,

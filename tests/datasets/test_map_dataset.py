@@ -156,7 +156,7 @@ def test_broken_videos_are_reported_or_substituted() -> None:
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (iter([]), "list_iterator must be map-style; add the method __getitem__|add the method __len__"),
+        (iter([]), "list_iterator must be .*Annotations, .* needs the method __(len|getitem)__"),
         (Items(), "Items has no items"),
         (Items((PIXELS, 0), labels=None), "has no labels; add an attribute `labels`"),
         (Items((PIXELS, 0), labels=[1, 2]), r"Items\.labels has 2 values, but there are 1 videos"),

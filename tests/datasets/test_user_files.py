@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fvcore.common.config import CfgNode
 
 from slowfast.datasets import build_dataset, construct_loader
+from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.build import DATASET_REGISTRY, read_annotations
 from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
-from slowfast.errors import ConfigError
+from slowfast.errors import AnnotationError, ConfigError
 from tests.support.processes import run_forked
 from tests.support.run_results import metrics_of
 from tests.support.tiny import tiny_config
@@ -111,6 +113,37 @@ def test_construct_loader_gives_each_view_once_in_evaluation(colour_videos: Path
     loader = construct_loader(tiny_config(colour_videos, tmp_path), "test")
     views = [pair for b in loader for pair in zip(b.video_id.tolist(), b.view_id.tolist(), strict=True)]
     assert views == [(video, view) for video in range(7) for view in range(2)]
+
+
+def test_lists_have_several_classes_per_video_and_segments() -> None:
+    found = Annotations.from_lists(["a", "b"], [[0, 2], []], 3, segments=[(0, 4), (2.5, 9)])
+    assert found.labels().tolist() == [[1, 0, 1], [0, 0, 0]]
+    assert (found.segment(0), found.segment(1)) == ((0.0, 4.0), (2.5, 9.0))
+    assert Annotations.from_lists(["a", "b"], np.array([1, 0]), 3).labels().tolist() == [1, 0]
+    assert len(Annotations.from_lists([], [], 3)) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "segments", "message"),
+    [
+        ([0], None, "2 paths and 1 labels; give one per path"),
+        ([0, 3], None, "label 3: must be 0 to 2"),
+        ([0, -1], None, "label -1: must be 0 to 2"),
+        ([0.5, 1], None, "label .*0.5.*: must be a class index, an integer"),
+        (["0", "1"], None, "label .*'0'.*: must be a class index, an integer"),
+        ([[0], [3]], None, "label 3: must be 0 to 2"),
+        (
+            [[0, 1, 0], [1, 0, 0]],
+            None,
+            r"labels .*: must be different indices, not a value per class",
+        ),
+        ([0, 1], [(0, 1)], "2 paths and 1 segments; give one per path"),
+        ([0, 1], [(0, 1), (3, 3)], r"segment \[3.0, 3.0\]: must end after its start"),
+    ],
+)
+def test_wrong_lists_are_refused(labels: Any, segments: Any, message: str) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        Annotations.from_lists(["a", "b"], labels, 3, segments=segments)
 
 
 def test_what_needs_annotations_refuses_clips(configure: Callable[..., CfgNode]) -> None:

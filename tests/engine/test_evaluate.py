@@ -182,6 +182,18 @@ def test_a_loss_of_each_clip_is_refused_with_the_remedy() -> None:
         run([views], loss=LOSS_REGISTRY.forms_of("cross_entropy").each)
 
 
+@pytest.mark.parametrize(
+    ("activation", "returned"),
+    [(lambda logits: None, "None"), (lambda logits: logits[:, :2], r"a tensor of shape \(1, 2\)")],
+)
+def test_scores_of_another_shape_than_the_logits_are_refused(
+    activation: Any, returned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCORE_ACTIVATION_REGISTRY._entries, "own", activation)
+    with pytest.raises(ConfigError, match=rf"MODEL.HEAD_ACT: must return .*\(1, 3\), .* returned {returned}"):
+        run([batch((0, 0, 0, [5, 0, 1]))], head_act="own")
+
+
 def test_a_signal_ends_an_evaluation_between_two_batches() -> None:
     interrupt = Interrupt()
     interrupt.signum = 2

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from slowfast.datasets.clip import Normalization
 from slowfast.distributed.world import World
 from slowfast.engine.evaluator import build_evaluator
 from slowfast.engine.run import run
@@ -21,9 +22,12 @@ from slowfast.interrupt import Interrupt
 from slowfast.models.adapter import adapt_class
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.capabilities import FeatureModel, FrameByFrameModel, VideoModel
+from slowfast.models.inference.clip_logits import compute_logits
+from slowfast.models.precision import Precision
 from tests.support.run_results import metrics_of
-from tests.support.tiny import CLASSES, tiny_config
+from tests.support.tiny import CLASSES, Tiny, tiny_config
 from tests.support.tiny_features import TinyFeatures
+from tests.support.training.steps import random_batch, step_of
 from tests.support.videos import write_csv, write_video
 
 OWN_MODEL = """
@@ -233,6 +237,22 @@ class NeedsBoxes(Own):
         return super().forward(frames)
 
 
+class WithoutFetchWeights(Own):
+    """A class method that the framework cannot call."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Any:
+        return cls(cfg)
+
+
+class BuildsNothing(Own):
+    """A class method without `return`."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, **options: Any) -> Any:
+        cls(cfg)
+
+
 class WithoutForward(nn.Module):
     """A class that lacks ``forward``."""
 
@@ -245,6 +265,8 @@ class WithoutForward(nn.Module):
     [
         (NeedsMore, r"add `def __init__\(self, cfg\)` or the class method"),
         (nn.Identity, r"add `def __init__\(self, cfg\)` or the class method"),
+        (WithoutFetchWeights, r".*or the class method `from_config\(cls, cfg, \*, fetch_weights\)`"),
+        (BuildsNothing, "from_config must return the model"),
         (NeedsBoxes, r"add `def forward\(self, frames\)`"),
         (WithoutForward, r"add `def forward\(self, frames\)`"),
         (lambda cfg: Own(cfg), "register a subclass of torch.nn.Module"),
@@ -256,6 +278,32 @@ def test_other_classes_are_refused_with_what_to_add(
     registered(model_class)
     with pytest.raises(ConfigError, match=rf"MODEL.MODEL_NAME = 'Own': must be a class .*; {remedy}"):
         build_model(config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "returned"),
+    [
+        (lambda logits: (logits, logits), "a value of type tuple"),
+        (lambda logits: None, "None"),
+        (lambda logits: logits[:, :2], r"a tensor of shape \(2, 2\)"),
+        (lambda logits: logits.repeat(1, 2), r"a tensor of shape \(2, 6\)"),
+        (lambda logits: logits[:, None], r"a tensor of shape \(2, 1, 3\)"),
+        (lambda logits: logits.flatten(), r"a tensor of shape \(6,\)"),
+    ],
+)
+def test_other_results_than_logits_are_refused(change: Any, returned: str) -> None:
+    model = Tiny()
+    original = model.forward
+    model.forward = lambda *given: change(original(*given))  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match=rf"Tiny must return .* here \(2, 3\), and has returned {returned}"):
+        step_of(model)(random_batch(2), 0.1)
+    with pytest.raises(ConfigError, match=rf"Tiny must return .* here \(2, 3\), and has returned {returned}"):
+        compute_logits(
+            model.eval(),
+            random_batch(2),
+            normalization=Normalization((0.5,) * 3, (0.5,) * 3),
+            precision=Precision(),
+        )
 
 
 def test_a_class_with_all_arguments_is_used_as_it_is() -> None:

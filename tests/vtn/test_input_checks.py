@@ -109,9 +109,18 @@ def test_training_returns_results_that_are_not_finite(build: Callable[[], FrameM
     assert caught.value.clips == (1,)
 
 
-def test_a_backbone_that_returns_a_map_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("change", "returned"),
+    [
+        (lambda found: found, r"a tensor of shape \(12, 24, 14, 14\)"),
+        (lambda found: (found, found), "a value of type tuple"),
+        (lambda found: found.mean((2, 3)).detach().numpy(), "a value of type ndarray"),
+    ],
+)
+def test_a_backbone_that_returns_no_features_is_refused(change: Any, returned: str) -> None:
     backbone = nn.Conv2d(3, 24, 3)
     backbone.feature_dim = 24
+    backbone.register_forward_hook(lambda module, given, found: change(found))
     arguments = {name: value for name, value in TINY.items() if name != "backbone_args"}
-    with pytest.raises(InputError, match=r"it must return \(12, 24\), one row per frame"):
+    with pytest.raises(InputError, match=rf"returned {returned} .* tensor of shape \(12, 24\), one row per"):
         VTN(backbone, **arguments)(random_clips())

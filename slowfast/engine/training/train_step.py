@@ -30,6 +30,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.training.compiled_network import compiled_part, is_compile_error
 from slowfast.errors import DataError, DecodeError, InputError, TrainingError
 from slowfast.metrics.accuracy import topk_correct
+from slowfast.models.adapter import require_logits
 from slowfast.models.capabilities import memory_remedies
 from slowfast.models.losses import LossFunction
 from slowfast.models.objective.training_loss import require_mean
@@ -237,7 +238,7 @@ class TrainStep:
         try:
             with self.precision.autocast():
                 inputs = batch.inputs(self._normalization)
-                return self._network(inputs, batch.positions, batch.mask)
+                return require_logits(self._network(inputs, batch.positions, batch.mask), inputs, self.model)
         except InputError as error:
             ids = ", ".join(map(str, batch.video_id.tolist()))
             raise TrainingError(

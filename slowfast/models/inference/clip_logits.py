@@ -13,6 +13,7 @@ from torch import Tensor
 
 from slowfast.datasets.clip import Batch, Normalization
 from slowfast.errors import NotFiniteError
+from slowfast.models.adapter import require_logits
 from slowfast.models.precision import Precision
 
 
@@ -49,7 +50,8 @@ def compute_logits(
         chosen = batch.map_tensors(itemgetter(rows)) if errors else batch
         try:
             with precision.autocast():
-                logits = model(chosen.inputs(normalization), chosen.positions, chosen.mask)  # (R, K)
+                frames = chosen.inputs(normalization)
+                logits = require_logits(model(frames, chosen.positions, chosen.mask), frames, model)  # (R, K)
         except NotFiniteError as error:
             if not error.clips:
                 raise

@@ -21,6 +21,7 @@ from slowfast.datasets.views.mixing import smooth_labels
 from slowfast.distributed.device import upload
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger
+from slowfast.models.adapter import describe_result
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction
 from slowfast.models.objective.class_weights import (
     CLASS_WEIGHT_REGISTRY,
@@ -81,7 +82,13 @@ class TrainingLoss:
             logits = logits.float() + self._adjustment
         losses = self._smoothed(logits, labels)  # (), (B,) or (B, K)
         if self._weights is not None:
-            losses = losses * self._weights_of(labels)
+            weights = self._weights_of(labels)
+            if losses.shape != weights.shape:
+                raise ConfigError(
+                    f"MODEL.LOSS_FUNC: its `each` must return the losses {tuple(weights.shape)} before the "
+                    f"mean, which LOSS.CLASS_WEIGHTS weighs, and has returned {describe_result(losses)}"
+                )
+            losses = losses * weights
         return losses.mean()
 
     def _move_to(self, device: torch.device) -> None:
@@ -122,13 +129,18 @@ def require_mean(loss: Tensor) -> Tensor:
     """Returns a loss of :func:`build_training_loss` or :func:`build_plain_loss` unchanged.
 
     Raises:
-        ConfigError: for a loss with several values, whose gradient is not defined.
+        ConfigError: for another result than one value, and in training for a value without a gradient.
     """
-    if loss.ndim:
+    if not isinstance(loss, Tensor) or loss.ndim:
         raise ConfigError(
-            "MODEL.LOSS_FUNC: must return one value, the mean over the batch, and has returned a tensor of "
-            f"shape {tuple(loss.shape)}; end the function with `return losses.mean()`. Where class weights "
+            "MODEL.LOSS_FUNC: must return one value, the mean over the batch, as a tensor, and has returned "
+            f"{describe_result(loss)}; end the function with `return losses.mean()`. Where class weights "
             "need the losses of clips, register them by `each=`, see docs/EXTENDING.md"
+        )
+    if torch.is_grad_enabled() and not loss.requires_grad:
+        raise ConfigError(
+            "MODEL.LOSS_FUNC: must depend on the logits, and its result has no gradient; compute it of the "
+            "logits without `detach()`, `item()` or NumPy"
         )
     return loss
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,17 @@ def take_steps(step: TrainStep, failures: FailureBudget, count: int) -> None:
 def test_a_loss_of_each_clip_is_refused_with_the_remedy() -> None:
     step = step_of(Tiny(), loss=LOSS_REGISTRY.forms_of("cross_entropy").each)
     with pytest.raises(ConfigError, match=r"MODEL.LOSS_FUNC: must return one value.*\(2,\).*losses.mean\(\)"):
+        step(random_batch(2), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("result", "returned"),
+    [(lambda loss: loss.item(), "a value of type float"), (lambda loss: None, "None"),
+     (lambda loss: loss.detach(), "no gradient; compute it of the logits without `detach")],
+)  # fmt: skip
+def test_a_loss_without_a_gradient_is_refused(result: Callable[[Any], Any], returned: str) -> None:
+    step = step_of(Tiny(), loss=lambda logits, labels: result(cross_entropy(logits, labels)))
+    with pytest.raises(ConfigError, match=f"MODEL.LOSS_FUNC: must .*{returned}"):
         step(random_batch(2), 0.1)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
+from slowfast.errors import ConfigError
 from slowfast.models.losses import LOSS_REGISTRY, cross_entropy, focal, focal_logit, soft_focal
 from slowfast.models.objective.training_loss import TrainingLoss, build_plain_loss, build_training_loss
 from tests.support.configs import make_config
@@ -111,6 +112,12 @@ def test_arguments_of_the_loss_come_from_the_configuration() -> None:
     weighted = build_training_loss(cfg, LABELS)(logits, labels).item()
     cfg.LOSS.ARGS.gamma = 5.0
     assert build_training_loss(cfg, LABELS)(logits, labels).item() < weighted
+
+
+def test_class_weights_refuse_a_loss_that_is_averaged_already() -> None:
+    loss = TrainingLoss(cross_entropy, weights=np.ones(K))
+    with pytest.raises(ConfigError, match=r"`each` must return the losses \(12,\) .* a tensor of shape \(\)"):
+        loss(*batch())
 
 
 def test_presence_and_absence_of_a_class_are_weighted() -> None:

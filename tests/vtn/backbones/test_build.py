@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +135,31 @@ def test_a_network_without_feature_dim_is_refused() -> None:
         VTN(nn.Flatten(), **SMALL)
 
 
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (lambda: None, "must be a torch.nn.Module, and is a NoneType"),
+        (lambda: attributed(frame_mean=0.5), "frame_mean = 0.5: must be three numbers"),
+        (lambda: attributed(frame_std=(0.5,)), r"frame_std = \(0.5,\): must be three numbers"),
+        (lambda: len(5), rf"has no len\(\) in {re.escape(__file__)}, line \d+; see VTN.BACKBONE.ARGS"),
+        (lambda width: width, r"missing 1 required positional argument: 'width'; see VTN.BACKBONE.ARGS"),
+    ],
+)
+def test_a_mistake_in_a_registered_backbone_is_named(
+    factory: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKBONE_REGISTRY._entries, "own", factory)
+    with pytest.raises(ModelError, match=message):
+        build_backbone("own", pretrained=False, options={})
+
+
+def attributed(**attributes: Any) -> nn.Module:
+    network = nn.Flatten()
+    for name, value in {"feature_dim": 3, **attributes}.items():
+        setattr(network, name, value)
+    return network
+
+
 OVERRIDES = [
     *("TRAIN.ENABLE", "False", "TEST.ENABLE", "False", "MODEL.NUM_CLASSES", "6"),
     *("VTN.BACKBONE.NAME", "shallow_conv", "VTN.BACKBONE.ARGS.image_size", "32"),
@@ -211,7 +237,16 @@ def test_a_missing_import_file_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("code", "message"),
-    [("import torch\n1 / 0\n", "line 2 (ZeroDivisionError: division by zero)"), ("a b", "SyntaxError")],
+    [
+        ("import torch\n1 / 0\n", "line 2 (ZeroDivisionError: division by zero)"),
+        ("a b", "SyntaxError"),
+        ("\nimport sys\nsys.exit('usage')", "line 3 (SystemExit: usage)"),
+        ("import torch\ntorch.nn.Linear('a', 3)", "line 2 (TypeError: "),
+        (
+            "import vtn\nvtn.BACKBONE_REGISTRY.register('shallow_conv')(list)",
+            "line 2 (backbone 'shallow_conv': is already registered; choose another name); fix",
+        ),
+    ],
 )
 def test_an_import_file_with_an_error_is_named_with_the_error(
     code: str, message: str, own_file: Path
@@ -221,6 +256,12 @@ def test_an_import_file_with_an_error_is_named_with_the_error(
         build_model(own_config(own_file, "resnet18"))
     assert message in str(caught.value)
     assert str(own_file) in str(caught.value)
+
+
+def test_an_import_file_with_a_dot_in_its_name_is_refused(own_file: Path) -> None:
+    dotted = own_file.rename(own_file.with_name("my.backbone.py"))
+    with pytest.raises(ConfigError, match="must have no further dot in its name; rename the file"):
+        own_config(dotted, "resnet18")
 
 
 def test_a_missing_module_is_named() -> None:

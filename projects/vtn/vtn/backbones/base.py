@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from slowfast.errors import ModelError
@@ -107,8 +108,13 @@ def backbone_from_attributes(network: nn.Module, name: str) -> Backbone:
     """Returns the description of a network that its own attributes contain.
 
     Raises:
-        ModelError: if the attribute ``feature_dim`` is missing.
+        ModelError: for another object than a network, and for attributes that are missing or wrong.
     """
+    if not isinstance(network, nn.Module):
+        raise ModelError(
+            f"backbone {name}: must be a torch.nn.Module, and is a {type(network).__name__}; return one from "
+            "the function that is registered"
+        )
     width = getattr(network, "feature_dim", None) or getattr(network, "num_features", None)
     if not isinstance(width, int):
         raise ModelError(
@@ -122,6 +128,9 @@ def backbone_from_attributes(network: nn.Module, name: str) -> Backbone:
         for attribute, field in (*renamed.items(), *zip(same, same, strict=True))
         if hasattr(network, attribute)
     }
+    for attribute, field in renamed.items():
+        if len(np.atleast_1d(values.get(field, DEFAULT_MEAN))) != 3:
+            raise ModelError(f"backbone {name}: {attribute} = {values[field]}: must be three numbers")
     if hasattr(network, "feature_map"):
         values["feature_map"] = own_map
     elif is_timm_model(network):

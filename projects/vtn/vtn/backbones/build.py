@@ -18,7 +18,7 @@ from torch import nn
 
 from slowfast.errors import ModelError
 from slowfast.exit_status import check_packages
-from slowfast.registry import import_project_modules
+from slowfast.registry import import_project_modules, place_of
 from vtn.backbones.base import ARGS_REMEDY, BACKBONE_REGISTRY, Backbone, backbone_from_attributes
 from vtn.backbones.clips import vjepa2_1  # noqa: F401  (registers its encoders)
 from vtn.backbones.efficientnet_lite0 import efficientnet_lite0_imagenet
@@ -101,6 +101,8 @@ def _build_registered(name: str, pretrained: bool, options: Mapping[str, Any], p
     factory = BACKBONE_REGISTRY.get(name)
     weights = {"pretrained": pretrained} if "pretrained" in inspect.signature(factory).parameters else {}
     try:
-        return backbone_from_attributes(factory(**{**weights, **options}), name)
+        network = factory(**{**weights, **options})
     except TypeError as error:
-        raise ModelError(f"backbone {name!r} with {dict(options)}: {error}; {ARGS_REMEDY}") from error
+        place = place_of(error.__traceback__ and error.__traceback__.tb_next)
+        raise ModelError(f"backbone {name!r} with {dict(options)}: {error}{place}; {ARGS_REMEDY}") from error
+    return backbone_from_attributes(network, name)

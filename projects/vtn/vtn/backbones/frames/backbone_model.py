@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.errors import InputError
+from slowfast.models.adapter import describe_result
 from slowfast.models.capabilities import ExemptsWeightDecay, HasShardUnits
 from slowfast.models.inference.processor import images_per_pass
 from slowfast.tracing import is_exporting
@@ -172,10 +173,10 @@ class BackboneModel(TunedBackbone):
         if self.clip_grid is not None:
             steps = images.shape[2] // self.clip_grid.tubelet
             expected = (images.shape[0], steps, *self.feature_shape)
-        if features.shape != expected:
+        if not isinstance(features, Tensor) or features.shape != expected:
             raise InputError(
-                f"the backbone returned shape {tuple(features.shape)} for {len(images)} frames or clips; it "
-                f"must return {expected}, one row per frame or time step"
+                f"the backbone returned {describe_result(features)} for {len(images)} frames or clips; it "
+                f"must return a tensor of shape {expected}, one row per frame or time step"
             )
         return features
 
