@@ -99,7 +99,7 @@ def test_more_frozen_blocks_than_exist_are_refused() -> None:
 
 
 def test_all_blocks_of_a_network_may_be_frozen_and_none_where_it_has_none() -> None:
-    """What follows the last block belongs to it, so that nothing learns."""
+    """The norm after the last block belongs to it, so that nothing learns."""
     assert not any(
         parameter.requires_grad for parameter in model_of(VIT, frozen_blocks=3).backbone.parameters()
     )
