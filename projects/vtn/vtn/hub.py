@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -163,6 +163,8 @@ class HubModel(
         if missing := [name for name in NEEDED_ENTRIES if name not in config]:
             raise CheckpointError(f"{model_id}: {CONFIG_NAME} lacks {', '.join(missing)}; save it again")
         _check_facts(config, model_id)
+        keys = ("frame_mean", "frame_std")
+        normalization = [*read_normalization(config, keys, f"{model_id}: {CONFIG_NAME}")]
         described = read_arguments(cls.arguments_type, config, model_id)
         arguments = described.changed(given)
         _check_backbone(described, arguments, model_id, is_chosen="backbone" in given)
@@ -173,7 +175,7 @@ class HubModel(
         adapted = load_weights(
             model, weights, source=str(path), reset_head=reset_head, reset_option="reset_head=True"
         )
-        model.frame_mean, model.frame_std = tuple(config["frame_mean"]), tuple(config["frame_std"])
+        model.frame_mean, model.frame_std = normalization
         model.evaluation = dict(config.get("evaluation", {}))
         if model.num_classes == config["num_classes"]:
             model.class_names = tuple(config["class_names"])
@@ -229,10 +231,20 @@ def _check_facts(config: Mapping[str, Any], model_id: str) -> None:
         )
     if not isinstance(evaluation, Mapping):
         raise CheckpointError(f"{model_id}: {CONFIG_NAME}: evaluation must be an object; save it again")
-    for key in ("frame_mean", "frame_std"):
-        values = config[key]
-        if not isinstance(values, list | tuple) or not all(isinstance(v, int | float) for v in values):
-            raise CheckpointError(f"{model_id}: {CONFIG_NAME}: {key} must be numbers; save it again")
+
+
+def read_normalization(content: object, keys: tuple[str, str], source: str) -> Iterator[tuple[float, ...]]:
+    """Yields mean and deviation of frames from two entries of a file.
+
+    Raises:
+        CheckpointError: unless each of them is three numbers.
+    """
+    for key in keys:
+        found: Any = content.get(key) if isinstance(content, Mapping) else None
+        is_list = isinstance(found, list | tuple) and all(isinstance(v, int | float) for v in found)
+        if not is_list or len(found) != 3:
+            raise CheckpointError(f"{source}: {key} must be three numbers; save it again, or correct it")
+        yield tuple(found)
 
 
 def _check_backbone(

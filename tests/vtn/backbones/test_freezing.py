@@ -14,7 +14,7 @@ from slowfast.checkpoint.weights import load_model_weights
 from slowfast.errors import ModelError
 from vtn import FrameAverage
 from vtn.backbones.tuning.blocks import parameter_depths
-from vtn.backbones.tuning.freezing import batch_norms
+from vtn.backbones.tuning.freezing import autocast_modules, batch_norms, unfreeze_norms
 from vtn.backbones.tuning.lora import LoRA, add_lora
 
 VIT = ("vit_tiny_patch16_224", {"img_size": 32, "embed_dim": 32, "depth": 3, "num_heads": 2})
@@ -96,6 +96,42 @@ def test_with_learning_norms_only_normalization_layers_change(backbone: tuple[st
 def test_more_frozen_blocks_than_exist_are_refused() -> None:
     with pytest.raises(ModelError, match=r"FROZEN_BLOCKS = 4: must be at most 3, .* of VisionTransformer"):
         model_of(VIT, frozen_blocks=4)
+
+
+def test_all_blocks_of_a_network_may_be_frozen_and_none_where_it_has_none() -> None:
+    """The norm after the last block belongs to it, so that nothing learns."""
+    assert not any(
+        parameter.requires_grad for parameter in model_of(VIT, frozen_blocks=3).backbone.parameters()
+    )
+    network = nn.Linear(2, 3)
+    network.feature_dim = 3  # type: ignore[assignment]
+    with pytest.raises(ModelError, match=r"FROZEN_BLOCKS = 1: must be at most 0"):
+        FrameAverage(network, 3, frozen_blocks=1)
+
+
+def test_norms_of_other_libraries_are_known_by_their_names() -> None:
+    class OwnRMSNorm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2))
+
+    network = nn.Sequential(nn.Linear(2, 2), OwnRMSNorm()).requires_grad_(False)
+    unfreeze_norms(network)
+    assert [name for name, p in network.named_parameters() if p.requires_grad] == ["1.weight"]
+
+
+def test_frozen_blocks_may_return_numbers_beside_tensors() -> None:
+    """As blocks of MViT, which return the grid of their tokens."""
+
+    class Block(nn.Module):
+        def forward(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, tuple[int, int]]:
+            return tokens @ tokens.mT, torch.arange(2), grid
+
+    network = nn.ModuleDict({"block": Block()})
+    autocast_modules(network, ["block"], torch.bfloat16)
+    product, numbers, grid = network["block"](torch.full((2, 2), 1.001), grid=(3, 4))
+    assert torch.equal(product, torch.full((2, 2), 2.0))  # of bfloat16, in float32
+    assert (product.dtype, numbers.dtype, grid) == (torch.float32, torch.int64, (3, 4))
 
 
 @pytest.mark.parametrize("options", [{"frozen": True}, {"frozen_blocks": 2}], ids=["all", "first blocks"])

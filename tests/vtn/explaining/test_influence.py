@@ -131,6 +131,12 @@ def test_log_odds_of_all_score_activations(head_act: str) -> None:
     torch.testing.assert_close(scorer.evidence(logits, LABEL), expected)
 
 
+def test_log_odds_of_two_classes_are_the_difference_of_their_logits_and_of_one_its_logit() -> None:
+    scorer, logits = FrameScorer.of_video(tiny(), video_features(T)), torch.randn(3, 2)
+    torch.testing.assert_close(scorer.evidence(logits, 1), logits[:, 1] - logits[:, 0])
+    torch.testing.assert_close(scorer.evidence(logits[:, :1], 0), logits[:, 0])
+
+
 def test_curves_delete_and_insert_in_the_order_of_a_ranking() -> None:
     model, video = tiny(), video_features(T)
     passes: list[int] = []
@@ -233,3 +239,4 @@ def test_other_models_have_no_attention() -> None:
 def test_one_frame_cannot_be_explained() -> None:
     with pytest.raises(InputError, match="has 1 frame: an explanation needs 2 or more"):
         FrameScorer.of_video(tiny(), video_features(1))
+    assert FrameScorer.of_video(tiny(), video_features(2)).num_frames == 2

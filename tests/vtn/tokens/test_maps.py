@@ -117,6 +117,15 @@ def test_register_tokens_of_hugging_face_models_are_left_out() -> None:
     torch.testing.assert_close(found.class_token, built.network(images))
 
 
+def test_one_token_of_an_earlier_stage_is_the_mean_of_its_map() -> None:
+    built = build("resnet10t")
+    reader = TokenReader(built, TokenGrid(stage=2))
+    assert reader.prepare() == 64
+    images = torch.randn(2, 3, 64, 64)
+    expected = built.network.forward_intermediates(images, indices=[1], intermediates_only=True)[0]
+    torch.testing.assert_close(reader(built.network, images), expected.mean((2, 3)))
+
+
 def test_sizes_may_be_tried_by_several_threads_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = TokenReader(build("resnet10t"), TokenGrid(4, 4))
     assert "must be at most [2, 2]" in reader.map_problem(64, 64)

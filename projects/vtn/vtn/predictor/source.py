@@ -92,8 +92,8 @@ def _load_trained(source: str | Path, config: str | Path, backbone: str) -> Any:
             raise CheckpointError(f"{source}: is a video and not a model; give the model first, then videos")
         return _load_file(path, config, backbone)
     if HUB_NAME.fullmatch(str(source)):
-        described = _download(str(source), CONFIG_NAME)
-        weights = _download(str(source), SAFETENSORS_SINGLE_FILE)
+        described = download_file(str(source), CONFIG_NAME)
+        weights = download_file(str(source), SAFETENSORS_SINGLE_FILE)
         return _load_folder(source, described, weights, config, backbone)
     raise CheckpointError(
         f"{source}: does not exist; give a folder that `vtn publish` wrote, a checkpoint, or OWNER/NAME of a "
@@ -110,10 +110,15 @@ def _config_hint(source: str | Path) -> str:
     return f". {source} is a configuration without weights: write CHECKPOINT --cfg {source}"
 
 
-def _download(name: str, file: str) -> Path:
+def download_file(name: str, file: str, **options: Any) -> Path:
+    """Returns a file of a model on the hub; ``options`` are those of ``hf_hub_download``.
+
+    Raises:
+        CheckpointError: where the hub does not give it.
+    """
     try:
         with hub_access(name):
-            return Path(hf_hub_download(name, file))
+            return Path(hf_hub_download(name, file, **options))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{name}: is not a file or folder here, and the Hugging Face hub does not give its {file}: "

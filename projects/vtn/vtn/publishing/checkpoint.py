@@ -18,7 +18,7 @@ from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.weights_hash import weights_hash
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
-from vtn.hub import check_hash
+from vtn.hub import check_hash, read_normalization
 from vtn.publishing.zoo import file_sha256
 
 
@@ -57,7 +57,9 @@ def load_checkpoint(
         check_hash(model, content["weights_digest"], source=str(checkpoint))
     model.class_names = class_names_in(content, checkpoint)
     if "normalization" in content:
-        model.frame_mean, model.frame_std = (tuple(content["normalization"][k]) for k in ("mean", "std"))
+        model.frame_mean, model.frame_std = read_normalization(
+            content["normalization"], ("mean", "std"), f"{checkpoint}: normalization"
+        )
 
 
 def write_checkpoint(model: Any, config: str, folder: Path, name: str) -> tuple[str, str]:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from torch import Tensor, nn
 
-from slowfast.errors import CheckpointError, InputError, first_line
+from slowfast.errors import InputError
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.folder.untrusted import check_backbone, count_safetensors
-from vtn.predictor.source import check_model, find_model_class
+from vtn.predictor.source import check_model, download_file, find_model_class
 from vtn.transformers.configuration import VTNConfig
 
 
@@ -49,13 +48,7 @@ def load_network(
     model_class, arguments = _read_class(config, source)
     path = Path(source, SAFETENSORS_SINGLE_FILE)
     if not Path(source).is_dir():
-        try:
-            path = Path(hf_hub_download(source, SAFETENSORS_SINGLE_FILE, **download))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(
-                f"{source}: the Hugging Face hub does not give its {SAFETENSORS_SINGLE_FILE}: "
-                f"{first_line(error)}"
-            ) from error
+        path = download_file(source, SAFETENSORS_SINGLE_FILE, **download)
     check_model(model_class, arguments, count_safetensors(path), source, backbone)
     fields = arguments.without_weights().as_keywords()
     with torch.device("cpu"):

@@ -121,7 +121,8 @@ def test_sizes_of_frames_are_limited(published: Path, tmp_path: Path) -> None:
         ({"class_names": 5}, "class_names must be a list of texts"),
         ({"class_names": [1, None, [2]]}, "class_names must be a list of texts"),
         ({"evaluation": "x"}, "evaluation must be an object"),
-        ({"frame_mean": "abc"}, "frame_mean must be numbers"),
+        ({"frame_mean": "abc"}, "frame_mean must be three numbers"),
+        ({"frame_std": [0.5, 0.5]}, "frame_std must be three numbers"),
     ],
 )
 def test_a_folder_is_checked_however_it_is_loaded(
@@ -131,3 +132,14 @@ def test_a_folder_is_checked_however_it_is_loaded(
     for load in (load_source, create_model):
         with pytest.raises(CheckpointError, match=message):
             load(folder)
+
+
+@pytest.mark.parametrize(
+    "normalization", [5, {}, {"mean": 0.5, "std": [1, 1, 1]}, {"mean": [0.5], "std": [1.0]}]
+)
+def test_a_checkpoint_may_have_another_entry_called_normalization(
+    normalization: Any, checkpoint: Path, tmp_path: Path
+) -> None:
+    torch.save({**read_checkpoint(checkpoint), "normalization": normalization}, tmp_path / "other.pyth")
+    with pytest.raises(CheckpointError, match=r"other\.pyth: normalization: mean must be three numbers"):
+        load_source(tmp_path / "other.pyth")
