@@ -161,6 +161,6 @@ class SequenceEncoder:
 
 def as_tensor(frames: Frames) -> Tensor:
     """Returns frames (t, H, W, 3) uint8 as a tensor; the memory is shared where torch can do so."""
-    if isinstance(frames, np.ndarray):
+    if not isinstance(frames, Tensor):
         return torch.from_numpy(np.ascontiguousarray(frames))  # torch does not accept negative strides
     return frames
