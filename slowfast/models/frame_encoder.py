@@ -114,7 +114,7 @@ class SequenceEncoder:
         self._encoder = encoder
         self._grid = encoder.clip_grid
         self._is_first = first_clip == 0
-        self._kept = torch.empty(0)
+        self._kept = torch.empty(0, device="cpu")
 
     @property
     def waiting(self) -> int:

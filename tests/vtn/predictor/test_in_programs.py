@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 import vtn
 from slowfast.errors import InputError
+from tests.support.clips.backbone import tiny_clip_model
 from vtn import Predictor
 from vtn.transformers import VTNForVideoClassification
 
@@ -68,6 +70,35 @@ def test_float32_is_float32_within_the_autocast_of_a_training(predictor: Predict
         found = score()
         assert torch.is_autocast_enabled("cpu")
     for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def other_default_device() -> Iterator[None]:
+    """Lets new tensors of no named device have no memory, as those on a GPU have none for the processor."""
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("kind", ["frames", "clips"])
+def test_the_default_device_of_a_program_changes_nothing(
+    kind: str, published: Path, videos: Path, request: pytest.FixtureRequest
+) -> None:
+    """Pixels that the model gets were made on the GPU of ``torch.set_default_device("cuda")``."""
+    model = tiny_clip_model(num_classes=3) if kind == "clips" else vtn.create_model(published)
+    model.evaluation = vtn.create_model(published).evaluation
+    predictor, paths = Predictor(model, device="cpu"), [videos / "70.mp4", videos / "12.mp4"]
+
+    def score() -> list[np.ndarray]:
+        followed = next(predictor.follow(paths[0], last_seconds=2))
+        explained = predictor.explain(paths[1]).occlusion.evidence
+        windows = predictor(paths[0], window_seconds=1).scores
+        return [*(result.scores for result in predictor.stream(paths)), followed.scores, explained, windows]
+
+    expected = score()
+    request.getfixturevalue("other_default_device")
+    for one, other in zip(score(), expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
