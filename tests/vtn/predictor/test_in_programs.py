@@ -132,3 +132,23 @@ def test_a_result_is_written_with_its_best_classes(
     result.write(tmp_path / f"scores{suffix}")
     written = (tmp_path / f"scores{suffix}").read_text()
     assert written == (result.to_csv() if suffix == ".csv" else result.to_json())
+
+
+def test_a_model_that_is_trained_again_does_not_predict(published: Path, videos: Path) -> None:
+    """With dropout each call gave other scores."""
+    model, video = vtn.create_model(published), videos / "20.mp4"
+    predictor = Predictor(model, device="cpu")
+    expected = predictor(video).scores
+    model.train()
+    for predict in (
+        predictor,
+        predictor.explain,
+        predictor.overview,
+        lambda video: next(predictor.stream([video])),
+        lambda video: next(predictor.follow(video, last_seconds=1)),
+        lambda video: next(predictor.measure_faithfulness([video])),
+    ):
+        with pytest.raises(InputError, match=r"is in training mode.*call model.eval\(\) first"):
+            predict(video)
+    model.eval()
+    assert np.array_equal(predictor(video).scores, expected)
