@@ -228,7 +228,8 @@ def _find_configuration(source: str) -> str:
 
 def _describe_classes(theirs: int, ours: int, reset_option: str) -> str:
     """Returns the remedy for a last layer with another number of classes."""
-    text = f"the weights are of {theirs} classes, the model has {ours}: set MODEL.NUM_CLASSES {theirs}"
+    remedy = f"set MODEL.NUM_CLASSES {theirs} (in Python: num_classes={theirs})"
+    text = f"the weights are of {theirs} classes, the model has {ours}: {remedy}"
     if reset_option:
         text += f", or {reset_option} to keep the initial weights of the last layer"
     return text

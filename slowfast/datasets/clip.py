@@ -103,7 +103,7 @@ class Clip:
                 f"frames of a batch must have one dtype, but those of video {clips[0].video_id} are {dtype} "
                 f"and those of video {other[0].video_id} {other[0].frames.dtype}; return all as uint8"
             )
-        frames = torch.empty(len(clips), longest, height, width, 3, dtype=dtype)
+        frames = torch.empty(len(clips), longest, height, width, 3, dtype=dtype, device="cpu")
         for i, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
             frames[i, :length] = clip.frames.permute(1, 2, 3, 0)
             frames[i, length:] = 0
@@ -234,20 +234,21 @@ def collate_common(clips: Sequence[Any], lengths: Sequence[int]) -> dict[str, An
                 f"video {clip.video_id}: a frame has position {first}, must be 0 or more, where 0 is the "
                 "first frame of the video"
             )
+    host = torch.device("cpu")  # whatever torch.set_default_device says in the program
     longest = max(lengths, default=0)
-    positions = torch.zeros(len(clips), longest, dtype=torch.int64)
+    positions = torch.zeros(len(clips), longest, dtype=torch.int64, device=host)
     for i, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
         positions[i, :length] = clip.positions
     mask = None
     if min(lengths, default=0) < longest:
-        mask = torch.arange(longest) < torch.tensor(lengths)[:, None]  # (B, T)
-    labels = [torch.as_tensor(clip.label) for clip in clips]
+        mask = torch.arange(longest, device=host) < torch.tensor(lengths, device=host)[:, None]  # (B, T)
+    labels = [torch.as_tensor(clip.label, device=host) for clip in clips]
     return {
         "positions": positions,
         "mask": mask,
-        "label": torch.stack(labels) if labels else torch.zeros(0, dtype=torch.int64),
-        "video_id": torch.tensor([clip.video_id for clip in clips], dtype=torch.int64),
-        "view_id": torch.tensor([clip.view_id for clip in clips], dtype=torch.int64),
+        "label": torch.stack(labels) if labels else torch.zeros(0, dtype=torch.int64, device=host),
+        "video_id": torch.tensor([clip.video_id for clip in clips], dtype=torch.int64, device=host),
+        "view_id": torch.tensor([clip.view_id for clip in clips], dtype=torch.int64, device=host),
     }
 
 
@@ -255,7 +256,7 @@ def normalize(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     """Returns ``(frames / 255 - mean) / std`` float32 of frames (B, 3, T, H, W) uint8, on their device."""
     scale = [1.0 / (255.0 * s) for s in std]
     shift = [-m / s for m, s in zip(mean, std, strict=True)]
-    table = upload(torch.tensor([scale, shift]), frames.device)  # (2, 3)
+    table = upload(torch.tensor([scale, shift], device="cpu"), frames.device)  # (2, 3)
     weight, bias = table.view(2, 1, -1, 1, 1, 1)
     values = frames.to(torch.float32, copy=True)
     # Into the copy: on the CPU, a second tensor of that size costs half of the time.

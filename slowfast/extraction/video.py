@@ -147,7 +147,7 @@ class _Writer:
         values = features.float().cpu()  # (n, F) or (n, M, F)
         frames = self.rows.frames_of(self.file.count, self.file.count + len(values))
         missing = self.missing or set()
-        lost = torch.tensor([missing.issuperset(row.tolist()) for row in frames])
+        lost = torch.tensor([missing.issuperset(row.tolist()) for row in frames], device="cpu")
         numbers = np.array([row[0] for row in frames])
         _check_values(values, numbers, lost, self.file.dtype, self.name)
         values[lost] = torch.nan

@@ -52,7 +52,7 @@ class FeatureClip:
         lengths = [len(clip.features) for clip in clips]
         frame = clips[0].features.shape[1:]
         dtype = functools.reduce(torch.promote_types, (clip.features.dtype for clip in clips))
-        features = torch.zeros(len(clips), max(lengths), *frame, dtype=dtype)
+        features = torch.zeros(len(clips), max(lengths), *frame, dtype=dtype, device="cpu")
         for i, clip in enumerate(clips):
             features[i, : len(clip.features)] = clip.features
         return FeatureBatch(features=features, **collate_common(clips, lengths))

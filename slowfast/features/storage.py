@@ -139,7 +139,7 @@ class FeatureFile:
     def features(self) -> Tensor:
         """Returns all features so far, (T, F) or (T, M, F), memory-mapped: pages are read when needed."""
         if self.count == 0:
-            return torch.zeros(0, *self._row_shape, dtype=STORED[self.dtype][0])
+            return torch.zeros(0, *self._row_shape, dtype=STORED[self.dtype][0], device="cpu")
         # torch has no read-only tensors. With copy-on-write, writing to the tensor does not change the file.
         return from_stored(np.load(self.path, mmap_mode="c"), self.dtype)
 

@@ -114,7 +114,7 @@ class SequenceEncoder:
         self._encoder = encoder
         self._grid = encoder.clip_grid
         self._is_first = first_clip == 0
-        self._kept = torch.empty(0)
+        self._kept = torch.empty(0, device="cpu")
 
     @property
     def waiting(self) -> int:
@@ -161,6 +161,6 @@ class SequenceEncoder:
 
 def as_tensor(frames: Frames) -> Tensor:
     """Returns frames (t, H, W, 3) uint8 as a tensor; the memory is shared where torch can do so."""
-    if isinstance(frames, np.ndarray):
+    if not isinstance(frames, Tensor):
         return torch.from_numpy(np.ascontiguousarray(frames))  # torch does not accept negative strides
     return frames

@@ -6,12 +6,14 @@ T frames, H W pixels, N frames of the video.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol, Self
 
 import av
 import numpy as np
 
+from slowfast.errors import InputError
 from slowfast.log import get_logger, log_once
 from slowfast.video.archive.tar_file import find_member
 from slowfast.video.container import Source
@@ -64,6 +66,7 @@ def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVV
 
     Raises:
         DecodeError: if the source is not a decodable video.
+        InputError: for another object than a path or a file.
 
     Example:
         >>> with open_video("tiny.mp4") as video:  # two seconds, 10 frames per second
@@ -72,6 +75,11 @@ def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVV
         (20, 2.0)
         (3, 48, 64, 3)
     """
+    if not (isinstance(source, str | os.PathLike) or hasattr(source, "read")):
+        raise InputError(
+            f"source is a {type(source).__name__}: must be a path or a seekable binary file; io.BytesIO "
+            "holds bytes"
+        )
     if isinstance(source, str):
         source = find_member(source)
     if backend == "torchcodec":
@@ -136,7 +144,8 @@ def decode(
 
     Raises:
         DecodeError: if the source is not a decodable video, or if a chosen frame cannot be decoded.
-        InputError: for an index outside [0, N), or a time that is not a number.
+        InputError: for an index outside [0, N), or a time that is not a number; for a mask or fractions in
+            place of indices; for another size or source.
 
     Example:
         >>> decode("tiny.mp4", indices=[0, 7, 19]).shape
@@ -144,11 +153,13 @@ def decode(
         >>> decode("tiny.mp4", seconds=[0.0, 1.5], size=24).shape
         (2, 24, 32, 3)
     """
+    if size is not None and not (isinstance(size, int | np.integer) and int(size) > 0):
+        raise InputError(f"size = {size!r}: must be the short side in pixels, 1 or more")
     with open_video(source, backend, threads) as video:
         if seconds is not None:
             chosen = video.times.at_seconds(np.asarray(seconds))
         elif indices is not None:
-            chosen = np.asarray(indices, np.int64)
+            chosen = np.asarray(indices)
         else:
             chosen = np.arange(video.times.num_frames)
         return video.read(chosen, full_frame(size))

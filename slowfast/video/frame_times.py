@@ -65,9 +65,16 @@ class FrameTimes:
             name: of the video, for the error.
 
         Raises:
-            InputError: for an index outside [0, N).
+            InputError: for an index outside [0, N), and for what is not a list of whole numbers.
         """
-        chosen = np.asarray(indices, np.int64)
+        given = np.asarray(indices)
+        # An empty list is one of floats; a mask of booleans would be read as frames 0 and 1.
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise InputError(
+                f"{name}: indices have shape {given.shape} and dtype {given.dtype}: must be whole numbers "
+                "(frames,); of a mask give np.flatnonzero(mask)"
+            )
+        chosen = given.astype(np.int64)
         wrong = chosen[(chosen < 0) | (chosen >= self.num_frames)]
         if len(wrong):
             raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -46,6 +47,26 @@ def test_an_index_that_does_not_exist_is_an_error(kind: str, wrong: int, tmp_pat
                 video.read(np.array(indices))
         with pytest.raises(InputError, match=f"frame index {wrong} does not exist"):
             list(video.read_chunks(np.array(sorted([0, wrong])), 1))
+
+
+@pytest.mark.parametrize("wrong", [[True] * FRAMES, [0.5], 3, [[0, 1]]])
+def test_what_is_not_a_list_of_indices_is_an_error(wrong: Any, stamped_video: Path) -> None:
+    """A mask was read as frames 0 and 1, and fractions were cut off."""
+    with pytest.raises(InputError, match=r"must be whole numbers \(frames,\)"):
+        decode(stamped_video, indices=wrong)
+    assert len(decode(stamped_video, indices=[])) == 0
+
+
+@pytest.mark.parametrize("size", [0, -3, 32.5, "32", (32, 48)])
+def test_what_is_not_a_size_is_an_error(size: Any, stamped_video: Path) -> None:
+    with pytest.raises(InputError, match="must be the short side in pixels"):
+        decode(stamped_video, size=size)
+
+
+@pytest.mark.parametrize("source", [b"bytes", None, 7])
+def test_what_is_neither_a_path_nor_a_file_is_an_error(source: Any) -> None:
+    with pytest.raises(InputError, match=r"must be a path or a seekable binary file; io\.BytesIO"):
+        open_video(source)
 
 
 @pytest.mark.skipif("libx265" not in av.codecs_available, reason="PyAV has no x265")

@@ -255,3 +255,10 @@ def test_frames_with_reversed_channels_are_accepted(frames: np.ndarray) -> None:
     reversed_view.push(frames[0][..., ::-1], 0.0)
     plain.push(frames[0][..., ::-1].copy(), 0.0)
     np.testing.assert_array_equal(reversed_view.scores(), plain.scores())
+
+
+def test_a_list_of_frames_is_pushed_like_an_array(frames: np.ndarray) -> None:
+    listed, stacked = VideoStream(tiny()), VideoStream(tiny())
+    listed.push([*frames[:2]], [0.0, 1.0])  # type: ignore[arg-type]
+    stacked.push(frames[:2], [0.0, 1.0])
+    np.testing.assert_array_equal(listed.scores(), stacked.scores())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 import vtn
 from slowfast.errors import InputError
+from tests.support.clips.backbone import tiny_clip_model
 from vtn import Predictor
 from vtn.transformers import VTNForVideoClassification
 
@@ -71,6 +73,35 @@ def test_float32_is_float32_within_the_autocast_of_a_training(predictor: Predict
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.fixture
+def other_default_device() -> Iterator[None]:
+    """Lets new tensors of no named device have no memory, as those on a GPU have none for the processor."""
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("kind", ["frames", "clips"])
+def test_the_default_device_of_a_program_changes_nothing(
+    kind: str, published: Path, videos: Path, request: pytest.FixtureRequest
+) -> None:
+    """Pixels that the model gets were made on the GPU of ``torch.set_default_device("cuda")``."""
+    model = tiny_clip_model(num_classes=3) if kind == "clips" else vtn.create_model(published)
+    model.evaluation = vtn.create_model(published).evaluation
+    predictor, paths = Predictor(model, device="cpu"), [videos / "70.mp4", videos / "12.mp4"]
+
+    def score() -> list[np.ndarray]:
+        followed = next(predictor.follow(paths[0], last_seconds=2))
+        explained = predictor.explain(paths[1]).occlusion.evidence
+        windows = predictor(paths[0], window_seconds=1).scores
+        return [*(result.scores for result in predictor.stream(paths)), followed.scores, explained, windows]
+
+    expected = score()
+    request.getfixturevalue("other_default_device")
+    for one, other in zip(score(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_times_of_windows_are_floats(predictor: Predictor, videos: Path) -> None:
     timeline = predictor(videos / "20.mp4", window_seconds=1).timeline
     assert timeline is not None
@@ -101,3 +132,23 @@ def test_a_result_is_written_with_its_best_classes(
     result.write(tmp_path / f"scores{suffix}")
     written = (tmp_path / f"scores{suffix}").read_text()
     assert written == (result.to_csv() if suffix == ".csv" else result.to_json())
+
+
+def test_a_model_that_is_trained_again_does_not_predict(published: Path, videos: Path) -> None:
+    """With dropout each call gave other scores."""
+    model, video = vtn.create_model(published), videos / "20.mp4"
+    predictor = Predictor(model, device="cpu")
+    expected = predictor(video).scores
+    model.train()
+    for predict in (
+        predictor,
+        predictor.explain,
+        predictor.overview,
+        lambda video: next(predictor.stream([video])),
+        lambda video: next(predictor.follow(video, last_seconds=1)),
+        lambda video: next(predictor.measure_faithfulness([video])),
+    ):
+        with pytest.raises(InputError, match=r"is in training mode.*call model.eval\(\) first"):
+            predict(video)
+    model.eval()
+    assert np.array_equal(predictor(video).scores, expected)

@@ -44,7 +44,8 @@ class RowMaker:
         self._sequence = SequenceEncoder(encoder)
         self._pushed = 0
         # Times and numbers of frames whose row is not complete yet.
-        self._seconds, self._indices = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.int64)
+        self._seconds = torch.empty(0, dtype=torch.float64, device="cpu")
+        self._indices = torch.empty(0, dtype=torch.int64, device="cpu")
 
     def copy(self) -> RowMaker:
         """Returns a maker that continues from here on its own; the tensors are shared, none is changed."""
@@ -62,7 +63,10 @@ class RowMaker:
     def _push(self, frames: Tensor, seconds: Tensor, indices: Tensor) -> Iterator[StreamRows]:
         grid = self._encoder.clip_grid
         if grid is not None:
-            used = torch.arange(self._pushed, self._pushed + len(frames)) % grid.stride < grid.frames
+            used = (
+                torch.arange(self._pushed, self._pushed + len(frames), device="cpu") % grid.stride
+                < grid.frames
+            )
             self._pushed += len(frames)
             frames, seconds, indices = frames[used], seconds[used], indices[used]
         self._seconds = torch.cat([self._seconds, seconds])
@@ -97,7 +101,7 @@ class RowQueue:
     """
 
     def __init__(self) -> None:
-        self._block = torch.empty(0)
+        self._block = torch.empty(0, device="cpu")
         self._first = self._end = 0
 
     @property

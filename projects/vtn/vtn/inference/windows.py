@@ -122,7 +122,7 @@ def evaluating(model: FrameModel) -> Iterator[None]:
 
 def device_of(model: FrameModel) -> torch.device:
     """Returns the device of the model's parameters; the CPU for an exported model, which has none."""
-    return next(model.parameters(), torch.empty(0)).device
+    return next(model.parameters(), torch.empty(0, device="cpu")).device
 
 
 def window_lengths(seconds: float | None, stride: float | None) -> tuple[float, float] | None:
@@ -233,7 +233,11 @@ def _logits(model: FrameModel, windows: Sequence[VideoFeatures]) -> Tensor:
 
 
 def _mask(window: VideoFeatures) -> Tensor:
-    return torch.ones(len(window.features), dtype=torch.bool) if window.mask is None else window.mask
+    return (
+        torch.ones(len(window.features), dtype=torch.bool, device="cpu")
+        if window.mask is None
+        else window.mask
+    )
 
 
 def _padded(rows: list[Tensor]) -> Tensor:

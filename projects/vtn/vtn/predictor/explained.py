@@ -136,6 +136,7 @@ class ExplainsVideos:
 
     def check_overview(self) -> None:
         """Raises ``InputError`` for predictors whose clips or files do not permit an overview."""
+        self._check_mode()
         if not self._plan.is_full_video:
             raise InputError("views: must be None for an overview, which is of the full video")
         if isinstance(self.model, ExportedModel) and not self.model.has_parts:
@@ -180,8 +181,16 @@ class ExplainsVideos:
 
     def _check_can_explain(self) -> None:
         """Raises ``InputError`` for exported models, which have no weights of their own."""
+        self._check_mode()
         if not isinstance(self.model, FrameModel):
             raise InputError(
                 "an exported model cannot be explained, since it gives neither attention nor gradients; give "
                 "the published folder or the checkpoint that it was exported from"
+            )
+
+    def _check_mode(self) -> None:
+        """Raises ``InputError`` for a model that a program has set to training mode again."""
+        if self.model.training:
+            raise InputError(
+                "the model is in training mode, in which its scores are random; call model.eval() first"
             )

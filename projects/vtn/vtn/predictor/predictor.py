@@ -142,7 +142,7 @@ class Predictor(ExplainsVideos):
 
         Raises:
             DecodeError, OSError: for a video that cannot be decoded.
-            InputError: for unsuitable arguments.
+            InputError: for unsuitable arguments, and for a model that was set to training mode.
             NotFiniteError: for scores that are NaN or infinite.
         """
         windows = window_lengths(window_seconds, stride_seconds)
@@ -220,6 +220,7 @@ class Predictor(ExplainsVideos):
             raise InputError(
                 f"last_seconds = {last_seconds}, every_seconds = {every_seconds}: must be above 0"
             )
+        self._check_mode()
         video = str(video)
         view, name = self._features.view, without_secrets(video)
         frames = LiveFrames(video, view.variant.placer, fps=view.fps, seconds=every_seconds)
@@ -245,6 +246,7 @@ class Predictor(ExplainsVideos):
         time_limit: float | None = None,
     ) -> Iterator[tuple[str, Prediction | Exception]]:
         """Yields the name of each video in order, with its prediction or the reason why it has none."""
+        self._check_mode()
         with closing(Decoders()) as decoders:
             if time_limit is not None:
                 sources = isolated = [IsolatedSource(source, time_limit, decoders) for source in sources]
