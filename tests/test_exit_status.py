@@ -198,3 +198,17 @@ def test_a_reader_that_closes_standard_output_is_no_error_message() -> None:
         process.stdin.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("module", ["slowfast.cli.main", "vtn.cli.main", "vtn.cli.predict"])
+def test_on_windows_a_command_prints_the_remedy_alone(module: str) -> None:
+    """It has no ``SIGUSR1``, no module ``resource`` …, each of which would be another traceback."""
+    code = f"import sys; sys.platform = 'win32'; import {module}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "slowfast-vtn runs on Linux and macOS; on Windows, install and run it in WSL: wsl --install\n"
+    )

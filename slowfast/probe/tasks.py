@@ -24,7 +24,7 @@ from slowfast.config.values import value_of
 from slowfast.datasets.loading.worker_process import prepare_process
 from slowfast.errors import DataError, SlowFastError
 from slowfast.files import atomic_write
-from slowfast.interrupt import Interrupt
+from slowfast.interrupt import Interrupt, sparing_new_processes
 from slowfast.log import get_logger
 from slowfast.probe.baselines import Baseline, baselines
 from slowfast.probe.candidate import Candidate
@@ -36,6 +36,7 @@ from slowfast.registry import import_user_modules
 logger = get_logger(__name__)
 
 _POLL_SECONDS = 0.5
+_CONTEXT = multiprocessing.get_context("spawn")  # threads of torch do not survive a fork
 # Keys on which the clips of a configuration depend.
 _CLIP_KEYS = (
     "DATA.NUM_FRAMES", "DATA.SAMPLING_RATE", "DATA.TARGET_FPS", "TRAIN.FULL_VIDEO", "TRAIN.EVAL_FULL_VIDEO",
@@ -190,12 +191,10 @@ class Runner:
         if self._workers > 1:
             with atomic_write(self._rows) as temporary:
                 torch.save(self._problem.table.rows, temporary)
-            # Threads of torch do not survive a fork.
-            context = multiprocessing.get_context("spawn")
-            self._stop = context.Event()
+            self._stop = _CONTEXT.Event()
             light = replace(self._problem.table, rows=torch.empty(0))
             arguments = (replace(self._problem, table=light), str(self._rows), self._stop)
-            self._pool = ProcessPoolExecutor(self._workers, context, _start_worker, arguments)
+            self._pool = ProcessPoolExecutor(self._workers, _CONTEXT, _start_worker, arguments)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -239,7 +238,8 @@ class Runner:
                 except SlowFastError as error:
                     yield task, error
             return
-        futures: dict[Future[Trained], Task] = {self._pool.submit(_do_task, task): task for task in tasks}
+        with sparing_new_processes(_CONTEXT):
+            futures: dict[Future[Trained], Task] = {self._pool.submit(_do_task, task): task for task in tasks}
         while futures:
             done, _ = wait(futures, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             self._interrupt.raise_if_requested()

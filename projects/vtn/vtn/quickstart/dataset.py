@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from slowfast.distributed.host import usable_cores
 from slowfast.errors import DataError
 from slowfast.files import atomic_write, delete_unfinished, write_text
-from slowfast.interrupt import when_parent_ends
+from slowfast.interrupt import sparing_new_processes, when_parent_ends
 from slowfast.progress import Progress
 from vtn.quickstart.motion import CLASSES, plan_motion
 from vtn.quickstart.photographs import PHOTOGRAPHS, load_photograph, photograph_path
@@ -199,7 +199,9 @@ def _write_clips(folder: Path, plans: list[ClipPlan], workers: int) -> None:
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_exit_with_parent)
     try:
         with Progress(len(plans), "writing videos", "video") as bar:
-            for _ in pool.map(write_clip, [str(folder)] * len(plans), plans, chunksize=8):
+            with sparing_new_processes(context):
+                written = pool.map(write_clip, [str(folder)] * len(plans), plans, chunksize=8)
+            for _ in written:
                 bar.update(1)
     finally:
         pool.shutdown(cancel_futures=True)

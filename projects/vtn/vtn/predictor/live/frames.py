@@ -6,6 +6,7 @@ t frames of a push, H W pixels.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -29,11 +30,14 @@ from slowfast.video.placement import Placer
 from vtn.predictor.live.connection import REMEDY, Outage, StreamClock
 from vtn.predictor.videos import ADDRESS_HINT, is_address, is_camera, is_endless, is_unknown_address
 
-# FFmpeg's name of the cameras of a system, and the name of camera N there.
-_CAMERAS = {
-    "linux": ("v4l2", "/dev/video{}"),
-    "darwin": ("avfoundation", "{}"),
+# FFmpeg's name of the cameras of a system, the name of camera N there, and options: most cameras of Macs
+# refuse the 29.97 frames per second that FFmpeg asks for by default.
+_CAMERAS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "linux": ("v4l2", "/dev/video{}", {}),
+    "darwin": ("avfoundation", "{}", {"framerate": "30"}),
 }
+# Seconds between two looks for a frame, and most looks in a row; cameras of macOS do not wait for a frame.
+_PAUSE_SECONDS, _MOST_PAUSES = 0.005, 6000
 # Playlists are not followed, and SRT is not part of every FFmpeg.
 _RELAY = (
     "`ffmpeg -re -i ADDRESS -c copy -f mpegts udp://127.0.0.1:5000` passes it on; follow udp://127.0.0.1:5000"
@@ -172,16 +176,26 @@ class LiveFrames:
             )
 
     def _packets(self, container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+        pauses = 0
         try:
-            with closing(container.demux(*streams)) as packets:
-                for packet in packets:
-                    yield packet
-                    if is_end(packet) and packet.stream.index == streams[-1].index:
-                        return
+            while pauses < _MOST_PAUSES:
+                try:
+                    with closing(container.demux(*streams)) as packets:
+                        for packet in packets:
+                            pauses = 0
+                            yield packet
+                            if is_end(packet) and packet.stream.index == streams[-1].index:
+                                return
+                    return
+                except av.BlockingIOError:
+                    pauses += 1
+                    time.sleep(_PAUSE_SECONDS)
         except av.EOFError:
             return
         except (av.FFmpegError, OSError) as error:
             raise DecodeError(self._name, "unreadable", f"{open_error_text(error)}; {REMEDY}") from error
+        detail = "the camera gives none; allow the terminal to use it in the settings of the system"
+        raise DecodeError(self._name, "no frames", detail)
 
     def _decode(self, packet: Any) -> list[Any]:
         """Returns the frames that a packet releases; none where the decoder refuses it."""
@@ -221,10 +235,10 @@ class LiveFrames:
 def _open_camera(number: str) -> Any:
     if sys.platform not in _CAMERAS:
         raise DecodeError(number, "no camera", f"cameras have no numbers on {sys.platform}; give an address")
-    kind, name = _CAMERAS[sys.platform]
+    kind, name, options = _CAMERAS[sys.platform]
     device = name.format(number)
     try:
-        return av.open(device, format=kind)
+        return av.open(device, format=kind, options=options)
     except (av.FFmpegError, OSError) as error:
         text = f"camera {device}: {open_error_text(error)}"
         raise DecodeError(number, reason_of(error), text) from error
