@@ -225,10 +225,11 @@ class ViewScorer:
 
     def _add(self, logits: Tensor, labels: Tensor, keys: list[tuple[int, int]], into: _Scores) -> None:
         """Adds the logits (B, K) of B views; ``keys`` are their (video, view)."""
+        logits = logits.cpu()  # once: each later question would make the host wait for the device again
         finite = logits.isfinite().all(dim=1).tolist()
         usable = [row for row, is_finite in enumerate(finite) if is_finite]
         if self.loss is not None and usable:
-            loss = require_mean(self.loss(logits[usable], labels[usable].to(logits.device)))
+            loss = require_mean(self.loss(logits[usable], labels[usable]))
             into.loss_sum += float(loss) * len(usable)
             into.num_scored += len(usable)
         is_first = not into.merged
@@ -240,7 +241,7 @@ class ViewScorer:
                 f"MODEL.HEAD_ACT: must return scores of the shape of the logits, {tuple(logits.shape)}, and "
                 f"has returned {describe_result(activated)}"
             )
-        rows = activated.cpu().numpy()
+        rows = activated.numpy()
         for (video, view), label, row, is_finite in zip(keys, labels.numpy(), rows, finite, strict=True):
             if is_finite:
                 into.add(video, view, label, row)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from slowfast.distributed.device import accelerator, choose_device, count_accelerators, is_cpu
+from slowfast.distributed.device import (
+    accelerator,
+    choose_device,
+    count_accelerators,
+    exact_products,
+    is_cpu,
+)
 from slowfast.errors import first_line
 from tests.support.golden_cases import Golden, load_golden
 
@@ -41,10 +48,10 @@ def two_gpus() -> list[torch.device]:
 
 
 @pytest.fixture
-def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
+def exact_float32(device: torch.device) -> Iterator[None]:
     """Forbids TensorFloat32 in matrix products and convolutions during a test."""
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    with exact_products(device):
+        yield
 
 
 @pytest.fixture(scope="session")

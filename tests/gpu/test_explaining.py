@@ -19,7 +19,7 @@ from vtn.explaining.regions.build import GRAD_CAM, find_regions
 BACKBONE = {"image_size": 32, "width": 4, "feature_dim": 24}
 
 
-@pytest.mark.usefixtures("exact_products")
+@pytest.mark.usefixtures("exact_float32")
 def test_influence_and_regions(device: torch.device) -> None:
     frames = torch.randint(0, 256, (6, 32, 32, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     rows = np.array([4, 1])
