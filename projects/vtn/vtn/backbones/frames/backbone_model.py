@@ -173,7 +173,8 @@ class BackboneModel(TunedBackbone):
         if features.shape != expected:
             raise InputError(
                 f"the backbone returned shape {tuple(features.shape)} for {len(images)} frames or clips; it "
-                f"must return {expected}, one row per frame or time step"
+                f"must return {expected}, one row per frame or time step; set VTN.BACKBONE.POOLING or "
+                "TOKENS, which make features of a map, or use another backbone"
             )
         return features
 
