@@ -176,7 +176,8 @@ class BackboneModel(TunedBackbone):
         if not isinstance(features, Tensor) or features.shape != expected:
             raise InputError(
                 f"the backbone returned {describe_result(features)} for {len(images)} frames or clips; it "
-                f"must return a tensor of shape {expected}, one row per frame or time step"
+                f"must return a tensor of shape {expected}, one row per frame or time step; "
+                "VTN.BACKBONE.POOLING or TOKENS make features of a map"
             )
         return features
 
