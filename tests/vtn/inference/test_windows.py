@@ -241,3 +241,9 @@ def test_classes_without_names_are_called_classes_in_texts_alone() -> None:
     ]
     assert prediction.to_dict(1)["top"][0]["class"] == "2"
     assert prediction.to_csv().startswith("start,end,0,1,2\n")
+
+
+def test_features_may_be_an_array() -> None:
+    video = video_features(4)
+    array = VideoFeatures(video.features.numpy(), video.times, video.indices)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(score_video(tiny(), array), score_video(tiny(), video))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from slowfast.errors import InputError
 from slowfast.features.row_times import RowTimes
+from slowfast.models.frame_encoder import as_tensor
 from slowfast.video.frame_times import FrameTimes
 
 
@@ -21,7 +22,7 @@ class VideoFeatures:
     """The features of a video, or of a part of a video, whose times then start at 0, too.
 
     Attributes:
-        features: (T, F) or (T, M, F) of any float dtype, in memory or memory-mapped.
+        features: (T, F) or (T, M, F) of any float dtype, in memory or memory-mapped; arrays become tensors.
         times: display times of the T frames; the first is 0.
         indices: (T,) int64, ascending, the numbers of the frames in the source video, from 0.
         mask: (T,) bool, False for frames that could not be decoded, whose features must not be used; None:
@@ -40,6 +41,7 @@ class VideoFeatures:
     centres: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "features", as_tensor(self.features))
         lengths = (len(self.features), self.times.num_frames, len(self.indices))
         if self.features.ndim not in (2, 3) or len(set(lengths)) > 1 or lengths[0] == 0:
             raise InputError(
