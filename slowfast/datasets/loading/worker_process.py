@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from slowfast.datasets.loading.quarantine import Quarantine
 from slowfast.errors import DataError, UsageError
+from slowfast.interrupt import sparing_new_processes
 from slowfast.timing.stage_times import COLLATING, COPYING, measure, take_times
 
 # Seconds between two checks for a dead or stuck process, by workers and main process alike.
@@ -80,6 +81,22 @@ def run_worker(
             _send_batch(connection, number, _build_batch(dataset, collate, items))
     except (EOFError, OSError):  # the main process is gone
         return
+
+
+def start_process(process: Any, context: Any) -> None:
+    """Starts a worker process of a context.
+
+    Raises:
+        DataError: where the process is not forked and the data set cannot be sent to it.
+    """
+    try:
+        with sparing_new_processes(context):
+            process.start()
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise DataError(
+            f"the data set cannot be sent to the workers, which are not forked, as on macOS: {error}; define "
+            "its classes and functions at the top level of a module, or set DATA_LOADER.NUM_WORKERS 0"
+        ) from error
 
 
 def check_start(exit_code: int | None) -> None:

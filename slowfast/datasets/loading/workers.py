@@ -30,12 +30,12 @@ from slowfast.datasets.loading.worker_process import (
     check_start,
     find_shortage,
     run_worker,
+    start_process,
     worker_context,
 )
 from slowfast.errors import DataError
 from slowfast.exit_status import describe_exit
 from slowfast.files import share_temporary_folder
-from slowfast.interrupt import sparing_new_processes
 from slowfast.log import get_logger
 from slowfast.timing.stage_times import StageTimes
 
@@ -102,8 +102,8 @@ class WorkerPool:
         A new run ends an earlier one that was not consumed to its end.
 
         Raises:
-            DataError: when workers end repeatedly without reading a video, and when open files or shared
-                memory do not suffice for the batches.
+            DataError: when workers end repeatedly without reading a video, when the data set cannot be sent
+                to them, and when open files or shared memory do not suffice for the batches.
             UsageError: see :func:`slowfast.datasets.loading.worker_process.check_start`.
             Exception: the exception of the data set, when its batch is due.
         """
@@ -235,8 +235,8 @@ class WorkerPool:
         logger.warning("worker %d %s; it is restarted", worker, cause)
         if self._idle_ends > _MAX_IDLE_ENDS:
             raise DataError(
-                f"the loader's workers end before they read a video (the last one {cause}); if the machine "
-                f"is short of memory, set {self._workers_name} or the batch size lower"
+                f"the loader's workers end before they read a video (the last one {cause}); a traceback above"
+                f" shows why, or else memory is short: set {self._workers_name} or the batch size lower"
             )
 
     def _count_death(self, video_id: int, worker: int, cause: str) -> None:
@@ -274,8 +274,7 @@ class WorkerPool:
             name=f"loader worker {number}",
             daemon=True,
         )
-        with sparing_new_processes(context):
-            process.start()
+        start_process(process, context)
         worker_connection.close()
         return Worker(number, process, connection, quarantine)
 

@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 
 from slowfast.datasets.loading.worker_process import worker_context
+from slowfast.errors import DataError
 from tests.support.loading.stand_in import VIDEOS, do_nothing, stand_in_dataset, stand_in_loader
 
 
@@ -135,6 +136,15 @@ def test_ctrl_c_does_not_end_workers_that_are_starting(start_method: Callable[[s
     data = stand_in_dataset(_InterruptedStart(), training=False)
     batches = list(stand_in_loader(data, training=False, workers=1))
     assert sum(batch.num_clips for batch in batches) == VIDEOS
+
+
+def test_a_data_set_that_cannot_be_sent_to_a_spawned_worker_is_an_error_with_a_remedy(
+    start_method: Callable[[str], None],
+) -> None:
+    start_method("spawn")
+    data = stand_in_dataset(lambda: None, training=False)
+    with pytest.raises(DataError, match=r"lambda.*at the top level of a module, or set DATA_LOADER\.NUM_WO"):
+        list(stand_in_loader(data, training=False, workers=1))
 
 
 _SCRIPT = """

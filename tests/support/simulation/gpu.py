@@ -244,7 +244,7 @@ def simulated_gpu(kind: str = "cuda") -> Iterator[torch.device]:
             "mem_get_info": lambda *_: (2**36, 2**36),
         },
         torch.mps: {"synchronize": lambda: None},
-        torch.backends.mps: {"is_macos_or_newer": lambda *_: True},
+        torch.backends.mps: {"is_macos_or_newer": lambda *_: False},  # without bfloat16: nothing is cast here
         torch.accelerator: {
             "device_count": lambda: 1,
             "current_accelerator": lambda *_, **__: torch.device(kind),
