@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from slowfast.datasets.class_names import class_text
 from slowfast.datasets.clip import Clip, Normalization
-from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.datasets.views.sampling import evenly_spaced
 from slowfast.errors import NotFiniteError
@@ -92,7 +91,7 @@ def look_at(
         normalization: of the frames.
     """
     model.eval()
-    batch = collate([clip]).to(device)
+    batch = Clip.collate([clip]).to(device)
     inputs = batch.inputs(normalization)
     if not isinstance(model, AttendsFrames):
         return model(inputs, batch.positions, None)[0].float(), None

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from slowfast.datasets.clip import Clip, Normalization
-from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.views.view_reader import ViewReader
 from slowfast.errors import DecodeError
 from slowfast.models.inference.clip_logits import compute_logits
@@ -92,7 +91,7 @@ class WindowScorer:
     def _score(self, clips: Sequence[Clip]) -> list[NDArray[np.float32] | None]:
         if not clips:
             return []
-        batch = collate(list(clips)).to(self.device)
+        batch = Clip.collate(clips).to(self.device)
         found = compute_logits(self.model, batch, normalization=self.normalization, precision=self.precision)
         scores: list[NDArray[np.float32] | None] = [None] * len(clips)
         if found.rows:
