@@ -40,8 +40,8 @@ class MapDataset(ViewDataset):
     An item is a :class:`~slowfast.datasets.clip.Clip`, or a tuple that begins with frames and label, such as
     PySlowFast's ``(frames, label, index, time_idx, {})``. The frames of a tuple are (3, T, H, W), or a list
     that holds them alone, or a list of them and their positions (T,). They are uint8, or float normalised by
-    ``DATA.MEAN`` and ``DATA.STD``. The label of an item has the form of ``labels``. ``DecodeError`` or
-    ``OSError`` mark a broken video.
+    ``DATA.MEAN`` and ``DATA.STD``. The label of an item has the form of ``labels``.
+    :class:`~slowfast.errors.DecodeError` or ``OSError`` mark a broken video.
 
     The generators of Python, NumPy and torch are seeded by epoch and index while an item is read, so that a
     resumed run reads the same clips.

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 from slowfast.cli.run import main
+from slowfast.registry import announce_project
 from tests.support.processes import run_forked
+from vtn.predictor.source import load_source
+from vtn.publishing.publish import publish
 
 PAGE = (Path(__file__).parents[2] / "docs" / "EXTENDING.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n# (\w+\.py)\n(.*?)```\n.*?```bash\n(.*?)```", PAGE, re.DOTALL)
@@ -21,7 +25,7 @@ SMALL += ["NUM_GPUS", "0", "DATA_LOADER.NUM_WORKERS", "0", "DATA.CLASS_NAMES", "
 def test_the_page_shows_one_of_each() -> None:
     files = [file for file, _, _ in EXAMPLES]
     assert files == [
-        "my_backbone.py", "my_clips.py", "my_model.py", "my_data.py", "my_schedule.py", "my_loss.py",
+        "my_backbone.py", "my_clips.py", "my_model.py", "my_gru.py", "my_data.py", "my_loss.py",
     ]  # fmt: skip
     assert all(len(code.strip().splitlines()) <= 14 for _, code, _ in EXAMPLES)
 
@@ -38,3 +42,25 @@ def test_an_example_trains_and_tests(
     assert run_forked(main, [*arguments, *SMALL]) == 0
     (log,) = tmp_path.glob("output/*/stdout.log")
     assert "top-1" in log.read_text().splitlines()[-1]
+
+
+def test_the_project_trains_and_its_published_model_keeps_its_argument(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file, code in re.findall(r"```python\n# (gated/\w+\.py)\n(.*?)```", PAGE, re.DOTALL):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(code)
+    assert run_forked(_train_and_publish, str(colour_videos)) == 0
+
+
+def _train_and_publish(videos: str) -> int:
+    sys.path.insert(0, str(Path.cwd()))
+    announce_project("gated", "gated.project:PROJECT")
+    keys = ["DATA.PATH_TO_DATA_DIR", videos, "OUTPUT_DIR", "out", "MODEL.MODEL_NAME", "Gated", *SMALL]
+    assert main(["--cfg", "QUICKSTART", *keys, "GATED.WIDTH", "0"]) == 2
+    assert main(["--cfg", "QUICKSTART", *keys, "GATED.WIDTH", "24"]) == 0
+    (checkpoint, *_) = Path("out/checkpoints").glob("*.pyth")
+    publish(checkpoint, "published", name="G")
+    assert load_source("published/G").arguments.width == 24
+    return 0

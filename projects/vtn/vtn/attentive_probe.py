@@ -65,7 +65,7 @@ class AttentiveProbe(FrameModel):
         **fields: Any,
     ) -> None:
         groups = {"backbone": backbone, "num_classes": num_classes, "probe": probe}
-        arguments = ProbeArguments().changed({**groups, **fields})
+        arguments = self.arguments_type().changed({**groups, **fields})
         super().__init__(arguments)
         self.position_rate = arguments.probe.position_rate
         self.num_layers = arguments.probe.num_blocks

@@ -57,7 +57,7 @@ class FrameAverage(PreparesFeatures, FrameModel):
         **fields: Any,
     ) -> None:
         groups = {"backbone": backbone, "head": head, "fusion": fusion, "input": input}
-        arguments = FusedModelArguments().changed({**groups, "num_classes": num_classes, **fields})
+        arguments = self.arguments_type().changed({**groups, "num_classes": num_classes, **fields})
         super().__init__(arguments)
         _check_ignores_order(arguments)
         self.feature_input = build_feature_input(self.feature_dim, arguments.input)

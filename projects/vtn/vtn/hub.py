@@ -201,9 +201,10 @@ def find_registered_model(name: str, source: str) -> Any:
     try:
         return MODEL_REGISTRY.get(name)
     except ConfigError as error:
+        problem = error.problems[0] + ("" if error.problems[0].endswith("?") else ".")
         raise CheckpointError(
-            f"{source}: {error.problems[0]}. If it is a model of your own, give the file that registers it "
-            "by --imports FILE (in Python: imports=[FILE], or import it first)"
+            f"{source}: {problem} If it is a model of your own, install its package, or give the file that "
+            "registers it by --imports FILE (in Python: imports=[FILE], or import it first)"
         ) from error
 
 

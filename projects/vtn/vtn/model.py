@@ -88,7 +88,7 @@ class VTN(PreparesFeatures, FrameModel):
         **fields: Any,
     ) -> None:
         groups = {"backbone": backbone, "encoder": encoder, "head": head, "fusion": fusion, "input": input}
-        arguments = VTNArguments().changed({**groups, "num_classes": num_classes, **fields})
+        arguments = self.arguments_type().changed({**groups, "num_classes": num_classes, **fields})
         super().__init__(arguments)
         self.position_rate = arguments.encoder.position_rate
         self.num_layers = arguments.encoder.num_layers
