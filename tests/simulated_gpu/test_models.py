@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from benchmarks.support.longformer import chunked_reference
 from tests.support.clips.backbone import SIZE as CLIP_SIZE
 from tests.support.clips.backbone import tiny_clip_model
+from tests.support.simulation.gpu import SimulatedTensor
 from tests.support.tiny_models import FEATURE_DIM, SIZE, tiny, tiny_average, tiny_probe
 from vtn.encoder import encoder_layer
 
@@ -104,13 +107,40 @@ def look_inside(model: Any, features: Tensor, positions: Tensor, mask: Tensor) -
     return [*found, *([] if weights is None else [weights])]
 
 
-@pytest.mark.parametrize("name", ["VTN", "all parts", "tokens in sequence", "tokens attended to"])
+WITH_ATTENTION = ["VTN", "all parts", "tokens in sequence", "tokens attended to"]
+
+
+@pytest.mark.parametrize("name", WITH_ATTENTION)
 def test_attention_and_states(gpu: torch.device, name: str) -> None:
     model = MODELS[name]()
     frames, positions, mask = clips(model)
     with torch.no_grad():
         features = model.encode_frames(frames)
     on_both(gpu, model, look_inside, features, positions, mask)
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """A mode in which the GPU refuses float64, as those of Apple do."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        made = [value for value in tree_leaves(result) if isinstance(value, SimulatedTensor)]
+        if any(value.dtype == torch.float64 for value in made):
+            raise TypeError(f"{func}: the framework does not support float64")
+        return result
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_gpu_without_float64(gpu: torch.device, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slowfast.distributed.device._WITHOUT_FLOAT64", ("cuda",))
+    model = MODELS[name]()
+    frames, positions, mask = clips(model)
+    with WithoutFloat64():
+        on_both(gpu, model, evaluate, frames, positions, mask)
+        if name in WITH_ATTENTION:
+            with torch.no_grad():
+                features = model.encode_frames(frames)
+            on_both(gpu, model, look_inside, features, positions, mask)
 
 
 @pytest.mark.parametrize("name", ["VTN", "all parts", "tokens in sequence"])

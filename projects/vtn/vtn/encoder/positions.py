@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slowfast.distributed.device import widest_float
 from slowfast.errors import ModelError
 
 
@@ -50,7 +51,12 @@ class SinusoidalPositions(nn.Module):
         self.width = width
 
     def frames(self, positions: Tensor) -> Tensor:
-        """Maps positions (..., T) to rows (..., T, D) float64; float32 is too coarse for hours of video."""
+        """Maps positions (..., T) to rows (..., T, D) float64; float32 is too coarse for hours of video.
+
+        For a device without float64 the host computes them, and their dtype is float32.
+        """
+        if widest_float(positions.device) != torch.float64:
+            return self.frames(positions.cpu()).float().to(positions.device)
         exponents = torch.arange(0, self.width, 2, dtype=torch.float64, device=positions.device) / self.width
         angles = positions[..., None] * 10_000.0**-exponents
         return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)

@@ -10,13 +10,15 @@ import math
 import torch
 from torch import Tensor
 
+from slowfast.distributed.device import widest_float
+
 
 def spread_between_clips(states: Tensor) -> float:
     """Returns the mean distance of states (B, D) from their mean, relative to the mean norm of a state.
 
     0 where all clips have the same state; about 1 for independent states without a common part.
     """
-    states = states.detach().double()
+    states = states.detach().to(widest_float(states.device))
     distance = (states - states.mean(dim=0)).norm(dim=1).mean()
     return float(distance / states.norm(dim=1).mean().clamp(min=1e-12))
 
@@ -32,7 +34,7 @@ def attention_evenness(weights: Tensor, mask: Tensor | None) -> float:
         The mean over layers, clips and heads: 1 where all frames have the same weight, 0 where one has all.
         1 for clips of one frame.
     """
-    weights = weights.detach().double()
+    weights = weights.detach().to(widest_float(weights.device))
     tokens = 1
     if weights.ndim == 5:
         tokens = weights.shape[-1]
