@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from slowfast.config.derived import clips_per_video
 from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, TrainingSampler
 from slowfast.datasets.views.mixing import build_mixer, mix_labels
-from slowfast.distributed.device import widest_float
+from slowfast.distributed.device import upload, widest_float
 from slowfast.engine.seeding import seed_generators
 from slowfast.errors import ModelError
 from slowfast.features.batch import FeatureMixer, mix_features
@@ -248,10 +248,14 @@ class Batches:
                 fractions = self._mixer.fractions(len(videos) // 2, epoch, step)
                 features = mix_features(features, mask, fractions)
                 labels = mix_labels(self._mixer.mixer.distributions(labels), fractions)
-            yield to_device((features, positions, mask), self._device), labels.to(self._device)
+            yield to_device((features, positions, mask), self._device), upload(labels, self._device)
 
 
 def to_device(inputs: ClipInputs, device: torch.device) -> ClipInputs:
-    """Returns the arguments of ``classify`` on a device."""
+    """Returns the arguments of ``classify`` on a device; the host does not wait for the copies."""
     features, positions, mask = inputs
-    return features.to(device), positions.to(device), None if mask is None else mask.to(device)
+    return (
+        upload(features, device),
+        upload(positions, device),
+        None if mask is None else upload(mask, device),
+    )

@@ -13,6 +13,7 @@ from slowfast.engine.evaluate import ViewScorer, _Scores
 from slowfast.models.losses import cross_entropy
 from slowfast.models.precision import Precision
 from slowfast.models.score_activations import softmax
+from slowfast.probe.training import to_device
 from tests.support.simulation.gpu import SimulatedTensor
 from tests.support.tiny import CLASSES, Tiny
 from tests.support.training.steps import random_batch
@@ -49,3 +50,12 @@ def test_an_evaluation_waits_once_per_batch(gpu: torch.device) -> None:
         scorer.score(batch, into=scores)
     assert len(scores.merged) == scores.num_scored == 4
     assert waits.found == ["aten._to_copy.default"]
+
+
+def test_the_clips_of_a_probe_are_copied_without_waiting(gpu: torch.device) -> None:
+    features, positions, mask = torch.rand(2, 3, 4), torch.arange(3).repeat(2, 1), torch.ones(2, 3) > 0
+    with Waits() as waits:
+        found = to_device((features, positions, mask), gpu)
+        assert to_device((features, positions, None), gpu)[2] is None
+    assert [value is not None and value.device for value in found] == [gpu] * 3
+    assert waits.found == []
