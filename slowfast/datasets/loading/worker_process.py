@@ -29,6 +29,10 @@ POLL_SECONDS = 0.5
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 # Exit status of a process that would start others while it is started itself; EX_CONFIG of sysexits.h.
 _STARTS_OTHERS = 78
+_NO_GUARD = (
+    "the main script starts processes, and each of them imports the script first, as on macOS; put "
+    'what the script does under `if __name__ == "__main__":`'
+)
 
 
 class QuarantinedDataset(Protocol):
@@ -50,12 +54,14 @@ def worker_context() -> Any:
     A forked worker starts within milliseconds, shares the memory of the lists, and takes data sets that
     cannot be pickled. From Python 3.14 on the default is a fork server, whose processes import all modules.
 
-    In a process that is still starting, it ends that process; see :func:`check_start`.
+    Where workers are not forked, it ends a process that is still starting; see :func:`check_start`.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        sys.exit(_STARTS_OTHERS)
     # With allow_none, since asking for the default would fix it: the program could not set it any more.
     forks = sys.platform == "linux" and multiprocessing.get_start_method(allow_none=True) != "spawn"
+    if not forks and getattr(multiprocessing.current_process(), "_inheriting", False):
+        # Also here, since the parent may be a pool of the user, which would start processes without an end.
+        print(f"{multiprocessing.current_process().name}: {_NO_GUARD}", file=sys.stderr)
+        sys.exit(_STARTS_OTHERS)
     return multiprocessing.get_context("fork" if forks else "spawn")
 
 
@@ -105,10 +111,7 @@ def check_start(exit_code: int | None) -> None:
     A process that is not forked imports the script first. Python would print a traceback for each process.
     """
     if exit_code == _STARTS_OTHERS:
-        raise UsageError(
-            "the main script starts processes, and each of them imports the script first, as on macOS; put "
-            'what the script does under `if __name__ == "__main__":`'
-        )
+        raise UsageError(_NO_GUARD)
 
 
 def prepare_process() -> None:

@@ -155,12 +155,44 @@ print(len(list(stand_in_loader(stand_in_dataset(do_nothing, training=False), tra
 """
 
 
+def _run_script(file: Path, text: str) -> subprocess.CompletedProcess[str]:
+    file.write_text(text)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(
+        [sys.executable, file], capture_output=True, text=True, env=environment, check=False
+    )
+
+
 def test_a_script_that_each_worker_would_run_is_told_how_to_prevent_it(tmp_path: Path) -> None:
     """Such scripts work on Linux alone."""
-    (tmp_path / "script.py").write_text(_SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, tmp_path / "script.py"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = _run_script(tmp_path / "script.py", _SCRIPT)
     assert done.stderr.count("Traceback") == 1
     assert "UsageError: the main script starts processes" in done.stderr.splitlines()[-1]
     assert 'under `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+
+
+_OWN_PROCESS = """
+import multiprocessing
+{start}
+from tests.support.loading.stand_in import do_nothing, stand_in_dataset, stand_in_loader
+print(len(list(stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=1))))
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=do_nothing, name="own process")
+    process.start()
+    process.join()
+    print("ended with", process.exitcode)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not fork workers")
+def test_a_process_of_the_user_forks_workers_while_it_imports_the_script(tmp_path: Path) -> None:
+    done = _run_script(tmp_path / "script.py", _OWN_PROCESS.format(start=""))
+    assert done.stdout.splitlines()[-1] == "ended with 0", done.stderr
+
+
+def test_a_process_of_the_user_that_cannot_start_workers_says_why(tmp_path: Path) -> None:
+    own_start = 'if __name__ == "__mp_main__": multiprocessing.set_start_method("spawn", force=True)'
+    done = _run_script(tmp_path / "script.py", _OWN_PROCESS.format(start=own_start))
+    assert done.stdout.splitlines()[-1] == "ended with 78"
+    assert done.stderr.startswith("own process: the main script starts processes")
+    assert done.stderr.count("\n") == 1
