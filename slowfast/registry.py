@@ -217,6 +217,7 @@ def announce_project(name: str, value: str) -> None:
     """
     _not_installed.append(EntryPoint(name, value, "slowfast.projects"))
     projects.cache_clear()
+    import_project_modules.cache_clear()
 
 
 @cache
