@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slowfast.cli.run import main
-from slowfast.registry import announce_project
+from slowfast.registry import announce_project, import_project_modules
 from tests.support.processes import run_forked
 from vtn.predictor.source import load_source
 from vtn.publishing.publish import publish
@@ -51,6 +51,7 @@ def test_the_project_trains_and_its_published_model_keeps_its_argument(
     for file, code in re.findall(r"```python\n# (gated/\w+\.py)\n(.*?)```", PAGE, re.DOTALL):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(code)
+    import_project_modules()  # a project that is announced later registers its components nevertheless
     assert run_forked(_train_and_publish, str(colour_videos)) == 0
 
 
