@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Number of test processes, of one thread each; auto: one per CPU core.
-TEST_WORKERS ?= auto
+# Number of test processes, of one thread each: three per two CPU cores, since many tests wait for processes or time
+# limits.
+TEST_WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, os.cpu_count() * 3 // 2))')
 # For `make gpu` without a network: a folder of wheels. The packages of PYTHON, such as its torch, are used, also where
 # it is in a virtual environment, and those that are missing come from the folder.
 WHEELS ?=
@@ -79,13 +80,13 @@ types: $(VENV)/installed-test
 	$(BIN)/mypy
 
 unit: $(VENV)/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m "not faults and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not faults and not gpu"
 
 test-faults: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults
 
 test-lowest: $(VENV)-lowest/installed
-	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -n $(TEST_WORKERS) -m "not faults and not gpu"
+	OMP_NUM_THREADS=1 $(VENV)-lowest/bin/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m "not faults and not gpu"
 
 gpu: $(VENV)/installed-gpu
 	$(BIN)/python -m benchmarks.gpu

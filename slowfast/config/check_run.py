@@ -171,6 +171,9 @@ def check_trackers(cfg: CfgNode) -> Iterator[str]:
     for name in cfg.TRACKERS:
         if name not in kinds:  # reported by check_names
             continue
+        if not hasattr(kinds.get(name), "start"):
+            yield f"TRACKERS = {list(cfg.TRACKERS)}: register {name} as a TrackerKind(start)"
+            continue
         package = kinds.get(name).package
         if package and importlib.util.find_spec(package) is None:
             yield (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slowfast.cli.run import main
-from slowfast.registry import announce_project
+from slowfast.registry import import_project_modules, projects
 from tests.support.processes import run_forked
 from vtn.predictor.source import load_source
 from vtn.publishing.publish import publish
@@ -51,12 +51,17 @@ def test_the_project_trains_and_its_published_model_keeps_its_argument(
     for file, code in re.findall(r"```python\n# (gated/\w+\.py)\n(.*?)```", PAGE, re.DOTALL):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(code)
+    installed = tmp_path / "gated-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: gated\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[slowfast.projects]\ngated = gated.project:PROJECT\n")
     assert run_forked(_train_and_publish, str(colour_videos)) == 0
 
 
 def _train_and_publish(videos: str) -> int:
     sys.path.insert(0, str(Path.cwd()))
-    announce_project("gated", "gated.project:PROJECT")
+    projects.cache_clear()
+    import_project_modules.cache_clear()
     keys = ["DATA.PATH_TO_DATA_DIR", videos, "OUTPUT_DIR", "out", "MODEL.MODEL_NAME", "Gated", *SMALL]
     assert main(["--cfg", "QUICKSTART", *keys, "GATED.WIDTH", "0"]) == 2
     assert main(["--cfg", "QUICKSTART", *keys, "GATED.WIDTH", "24"]) == 0

@@ -251,3 +251,12 @@ def test_the_environment_has_the_state_of_a_checkout(tmp_path: Path) -> None:
     found = describe_git(tmp_path)
     assert (len(found["git_commit"]), found["git_branch"], found["git_changed_files"]) == (40, "trunk", "1")
     assert {"system", "python", "torch", "command"} <= set(describe_environment("the CPU"))
+
+
+def test_a_tracker_that_is_registered_without_its_kind(
+    colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRACKER_REGISTRY._entries, "own", Tracker)
+    paths = ["DATA.PATH_TO_DATA_DIR", str(colour_videos), "OUTPUT_DIR", str(tmp_path)]
+    with pytest.raises(ConfigError, match=r"= \['own'\]: register own as a TrackerKind\(start\)"):
+        load_config("SLOW_8x8_R50", [*paths, "TRACKERS", "[own]"], for_run=True)

@@ -23,18 +23,13 @@ def with_value(x: Tensor, index: tuple[int, ...], value: float) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"positions": torch.full((2, 6), -1)}, "positions: must be 0 or more"),
-        ({"mask": torch.tensor([[True] * 6, [False] * 6])}, "mask: a clip has no real frame"),
-    ],
-)
-def test_a_compiled_model_refuses_the_same_values(given: dict[str, Tensor], message: str) -> None:
+def test_a_compiled_model_refuses_the_same_values() -> None:
     def refuse() -> None:
-        compiled = torch.compile(tiny().eval().classify, backend="aot_eager", fullgraph=True)
-        with pytest.raises(RuntimeError, match=message):
-            compiled(random_features(), **given)
+        compiled = torch.compile(tiny(num_layers=1).eval().classify, backend="aot_eager", fullgraph=True)
+        with pytest.raises(RuntimeError, match="positions: must be 0 or more"):
+            compiled(random_features(), positions=torch.full((2, 6), -1))
+        with pytest.raises(RuntimeError, match="mask: a clip has no real frame"):
+            compiled(random_features(), mask=torch.tensor([[True] * 6, [False] * 6]))
 
     assert run_forked(refuse) == 0  # a process that has compiled cannot be forked any more
 

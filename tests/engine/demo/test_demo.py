@@ -75,7 +75,7 @@ def test_a_run_ends_with_the_drawn_video(
     monkeypatch.setattr("slowfast.engine.demo.run.Overlay", Recorder)
     cfg = tiny_config(
         colour_videos, tmp_path / "run", *options, "SOLVER.OPTIMIZING_METHOD", "adamw", "SOLVER.BASE_LR",
-        0.003, "SOLVER.MAX_EPOCH", 20, "TRAIN.EVAL_PERIOD", 10, *demo_changes(film, labels),
+        0.006, "SOLVER.MAX_EPOCH", 10, "TRAIN.EVAL_PERIOD", 10, *demo_changes(film, labels),
     )  # fmt: skip
     assert run(cfg) == 0
 

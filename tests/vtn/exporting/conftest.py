@@ -17,7 +17,7 @@ from vtn.exporting.report import ExportReport
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "shallow_conv": {"image_size": 32, "width": 4, "feature_dim": 24},
-    "test_vit": {"img_size": 32},
+    "test_vit": {"img_size": 32, "depth": 2},
 }
 _SMALL = {
     "hidden_dim": 32, "num_layers": 2, "num_heads": 2, "attention_window": 4, "intermediate_size": 48,

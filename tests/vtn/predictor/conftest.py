@@ -8,7 +8,7 @@ import pytest
 from fvcore.common.config import CfgNode
 
 from tests.support.tiny import tiny_config
-from tests.support.tiny_models import SMALL_VTN, publish_folder, trained_checkpoint
+from tests.support.tiny_models import ALL_BLOCKS, SMALL_VTN, publish_folder, trained_checkpoint
 from tests.support.videos import write_csv, write_video
 
 
@@ -31,7 +31,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cfg(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> CfgNode:
     """The configuration of a tiny VTN that is tested on full videos; more than 32 frames are streamed."""
     return tiny_config(
-        *(videos, tmp_path_factory.mktemp("run"), *SMALL_VTN),
+        *(videos, tmp_path_factory.mktemp("run"), *SMALL_VTN, *ALL_BLOCKS),
         *("TRAIN.ENABLE", False, "TRAIN.EVAL_STREAM_FRAMES", 32, "DATA.TARGET_FPS", 10),
     )
 
