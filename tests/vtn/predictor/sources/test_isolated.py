@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing.context import ForkContext
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,7 @@ def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(
     """Those that another thread has forked between the creation of the pipe and the closing of its end."""
     kept: list[int] = []
 
-    class Context:
-        Process = multiprocessing.get_context("fork").Process
-
+    class Context(ForkContext):
         def Pipe(self) -> Any:  # noqa: N802
             pair = multiprocessing.Pipe()
             kept.append(os.dup(pair[1].fileno()))
@@ -184,6 +183,22 @@ def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(
                 video.read(np.arange(3))
     for descriptor in kept:
         os.close(descriptor)
+
+
+def test_a_process_that_hangs_before_it_starts_loses_one_video(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that is forked while another thread holds a lock."""
+    source = FileSource(str(videos / "70.mp4"), "70")
+    with closing(Decoders()) as decoders:
+        with monkeypatch.context() as patch:
+            patch.setattr(isolated_video, "_START_POLLS", 1)
+            patch.setattr(isolated_video, "_JOIN_SECONDS", 0.5)
+            patch.setattr(isolated_video, "prepare_process", lambda: time.sleep(1000))
+            with pytest.raises(DecodeError, match="the decoder crashed"):
+                IsolatedSource(source, 8, decoders).open()
+        with IsolatedSource(source, 8, decoders).open() as video:
+            assert len(video.read(np.arange(3))) == 3
 
 
 @pytest.mark.parametrize("end", [lambda: time.sleep(1000), lambda: os._exit(1)], ids=["hangs", "crashes"])

@@ -28,6 +28,8 @@ from vtn.predictor.videos import VideoSource
 _JOIN_SECONDS = 5.0
 # Longest wait whose duration counts: the whole command may have been suspended meanwhile.
 _POLL_SECONDS = 0.5
+# Such waits, within which a process must start.
+_START_POLLS = 120
 # Seconds within which a video must be closed before the process gets another one.
 _CLOSE_SECONDS = 5.0
 
@@ -48,10 +50,15 @@ class Decoder:
         end.close()
         # Not counted as time of a video: a process that is not forked takes seconds to start.
         with suppress(EOFError, ConnectionError):
-            self.connection.recv()
-            return
+            for _ in range(_START_POLLS):
+                if self.connection.poll(_POLL_SECONDS):
+                    self.connection.recv()
+                    return
+                if not self.process.is_alive():  # another forked process may hold the other end of its pipe
+                    break
         self.process.join(_JOIN_SECONDS)
         check_start(self.process.exitcode)  # another end is noticed when the first video is sent
+        self.process.kill()  # forked beside other threads, it may hang before it starts
 
     def has_closed(self) -> bool:
         """Returns whether the process has closed its last video; closing one may hang or crash, too."""
