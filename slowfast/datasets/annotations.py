@@ -191,10 +191,10 @@ class Annotations:
             raise AnnotationError(f"label {flat[0]!r}: must be a class index, an integer")
         if (wrong := flat[(flat < 0) | (flat >= num_classes)]).size:
             raise AnnotationError(f"label {wrong[0]}: must be 0 to {num_classes - 1}")
-        starts = None if sizes is None else torch.tensor([0, *np.cumsum(sizes)])
+        starts = None if sizes is None else torch.from_numpy(np.cumsum([0, *sizes]))
         if sizes is not None and (twice := [label for label in labels if len(set(label)) < len(label)]):
             raise AnnotationError(f"labels {twice[0]}: must be different indices, not a value per class")
-        times = None if segments is None else torch.tensor(segments, dtype=torch.float64).reshape(-1, 2)
+        times = None if segments is None else torch.from_numpy(np.array(segments, np.float64).reshape(-1, 2))
         if times is not None and (late := (times[:, 0] >= times[:, 1]).nonzero()).numel():
             raise AnnotationError(f"segment {times[late[0, 0]].tolist()}: must end after its start")
         values = torch.from_numpy(flat.astype(np.int32))
@@ -213,7 +213,7 @@ class Annotations:
         if self.label_starts is None:
             return int(self.label_values[video_id])
         start, end = self.label_starts[video_id : video_id + 2].tolist()
-        hot = torch.zeros(self.num_classes)
+        hot = torch.zeros(self.num_classes, device="cpu")
         hot[self.label_values[start:end].long()] = 1.0
         return hot
 

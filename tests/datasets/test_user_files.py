@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.datasets import build_dataset, construct_loader
@@ -121,6 +122,14 @@ def test_lists_have_several_classes_per_video_and_segments() -> None:
     assert (found.segment(0), found.segment(1)) == ((0.0, 4.0), (2.5, 9.0))
     assert Annotations.from_lists(["a", "b"], np.array([1, 0]), 3).labels().tolist() == [1, 0]
     assert len(Annotations.from_lists([], [], 3)) == 0
+
+
+def test_lists_stay_in_host_memory() -> None:
+    """Whatever a program sets by ``torch.set_default_device``; "meta" has no values."""
+    with torch.device("meta"):
+        found = Annotations.from_lists(["a", "b"], [[0, 2], [1]], 3, segments=[(0, 4), (2.5, 9)])
+        assert found.segment(1) == (2.5, 9.0)
+        assert found.label(0).tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize(
