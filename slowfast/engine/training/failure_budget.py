@@ -65,6 +65,8 @@ class FailureBudget:
         """Restores what :meth:`state_dict` returned; an empty state changes nothing."""
         for name in _SAVED & state.keys():
             setattr(self, name, state[name])
+        # Checkpoints of older versions have the count of skipped steps alone.
+        self.num_unchanged = max(self.num_unchanged, self.num_skipped)
 
     def begin_epoch(self) -> None:
         """Resets the count of broken videos."""

@@ -169,6 +169,19 @@ def test_an_overflow_of_float16_changes_neither_weights_nor_their_average() -> N
     assert step.average.updates == 1
 
 
+def test_skipped_steps_of_an_older_checkpoint_left_the_weights_as_they_were(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failures = budget()
+    failures.load_state_dict({"num_skipped": 3, "first_skipped": "step 2"})
+    failures.check_end(steps=9)
+    assert "3 of 9 steps left the weights as they were" in caplog.text
+    again = budget()
+    again.load_state_dict(failures.state_dict())
+    again.load_state_dict({})
+    assert (again.num_skipped, again.first_skipped, again.num_unchanged) == (3, "step 2", 3)
+
+
 def test_an_overflow_is_not_counted_among_skipped_steps() -> None:
     step, failures = float16_step(Tiny(), scale=2.0**30), budget()
     while not (result := step(random_batch(2), 0.1)).updated:
