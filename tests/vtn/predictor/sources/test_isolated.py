@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from multiprocessing.context import ForkContext
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +167,9 @@ def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(
     """Those that another thread has forked between the creation of the pipe and the closing of its end."""
     kept: list[int] = []
 
-    class Context:
-        Process = multiprocessing.get_context("fork").Process
-
-        def Pipe(self) -> Any:  # noqa: N802
-            pair = multiprocessing.Pipe()
+    class Context(ForkContext):
+        def Pipe(self, duplex: bool = True) -> Any:  # noqa: N802
+            pair = super().Pipe(duplex)
             kept.append(os.dup(pair[1].fileno()))
             return pair
 
@@ -184,6 +183,23 @@ def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(
                 video.read(np.arange(3))
     for descriptor in kept:
         os.close(descriptor)
+
+
+def test_a_process_that_does_not_start_costs_one_video(
+    published: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is forked while another thread holds a lock may wait for that lock without an end."""
+    monkeypatch.setattr(isolated_video, "_START_SECONDS", 0.5)
+    starts = multiprocessing.get_context("fork").Value("i", 0)
+
+    def hang_at_first() -> None:
+        starts.value += 1
+        time.sleep(1000 if starts.value == 1 else 0)
+
+    monkeypatch.setattr(isolated_video, "prepare_process", hang_at_first)
+    predictor = Predictor(published, device="cpu")
+    first, second = predictor.stream([videos / "70.mp4"] * 2, window_seconds=1, time_limit=30)
+    assert (first.reason, second.error) == ("killed its worker", "")
 
 
 @pytest.mark.parametrize("end", [lambda: time.sleep(1000), lambda: os._exit(1)], ids=["hangs", "crashes"])

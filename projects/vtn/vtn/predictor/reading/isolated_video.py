@@ -30,6 +30,8 @@ _JOIN_SECONDS = 5.0
 _POLL_SECONDS = 0.5
 # Seconds within which a video must be closed before the process gets another one.
 _CLOSE_SECONDS = 5.0
+# Seconds for the start of a process, which imports torch and the user's script where it is not forked.
+_START_SECONDS = 120.0
 
 
 class Decoder:
@@ -48,15 +50,33 @@ class Decoder:
         end.close()
         # Not counted as time of a video: a process that is not forked takes seconds to start.
         with suppress(EOFError, ConnectionError):
-            self.connection.recv()
-            return
+            if self.answers(_START_SECONDS):
+                self.connection.recv()
+                return
+            self.process.kill()
         self.process.join(_JOIN_SECONDS)
         check_start(self.process.exitcode)  # another end is noticed when the first video is sent
+
+    def answers(self, seconds: float) -> bool:
+        """Returns whether the process answers within that time.
+
+        Raises:
+            EOFError: where it has ended.
+        """
+        waited = 0.0
+        while not self.connection.poll(step := min(_POLL_SECONDS, seconds)):
+            # Another forked process may hold the other end of the pipe of one that has crashed.
+            if not (self.process.is_alive() or self.connection.poll()):
+                raise EOFError
+            waited += step
+            if waited >= seconds:
+                return False
+        return True
 
     def has_closed(self) -> bool:
         """Returns whether the process has closed its last video; closing one may hang or crash, too."""
         with suppress(EOFError, ConnectionError):
-            return self.connection.poll(_CLOSE_SECONDS) and isinstance(self.connection.recv(), _End)
+            return self.answers(_CLOSE_SECONDS) and isinstance(self.connection.recv(), _End)
         return False
 
     def close(self) -> None:
@@ -203,18 +223,12 @@ class IsolatedVideo:
 
     def _receive(self, *requests: Any) -> Any:
         """Sends requests; returns the next answer of the process, or raises the error that it is."""
-        waited = 0.0
         try:
             for request in requests:
                 self._connection.send(request)
-            while not self._connection.poll(step := min(_POLL_SECONDS, self._limit)):
-                # Another forked process may hold the other end of the pipe of one that has crashed.
-                if not (self._decoder.process.is_alive() or self._connection.poll()):
-                    raise EOFError
-                waited += step
-                if waited >= self._limit:
-                    detail = f"the decoder gave no frame within {self._limit:g} s; --time-limit allows more"
-                    raise DecodeError(self._name, "hung", detail)
+            if not self._decoder.answers(self._limit):
+                detail = f"the decoder gave no frame within {self._limit:g} s; --time-limit allows more"
+                raise DecodeError(self._name, "hung", detail)
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
             detail = "the decoder crashed or took all memory"
