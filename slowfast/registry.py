@@ -11,6 +11,7 @@ that register an entry when a name is first looked up.
 from __future__ import annotations
 
 import importlib.util
+import os
 import pkgutil
 import sys
 import tomllib
@@ -209,7 +210,7 @@ _GROUP = "slowfast.projects"
 _ROOT = Path(__file__).parents[1]  # of a checkout, or of all installed packages
 # The framework's own networks are a project too; it is known even where the package is not installed.
 _BUILT_IN = EntryPoint("slowfast", "slowfast.models.pytorchvideo.config:PROJECT", _GROUP)
-_OWN_FOLDER = str(Path(__file__).parent)
+_OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
 
 
 @cache

@@ -1,11 +1,13 @@
 """Registries return registered objects and suggest near names for unknown ones."""
 
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
 
+import slowfast
 from slowfast.errors import ConfigError
-from slowfast.registry import Project, Registry, projects
+from slowfast.registry import Project, Registry, place_of, projects
 
 
 @pytest.fixture
@@ -60,3 +62,10 @@ def test_two_objects_cannot_share_a_name(registry: Registry) -> None:
 def test_installed_projects_are_found() -> None:
     assert all(isinstance(project, Project) for project in projects())
     assert "VTN" in [project.name for project in projects()]
+
+
+def test_code_in_a_folder_whose_name_begins_like_that_of_the_package_is_the_users() -> None:
+    file = f"{Path(slowfast.__file__ or '').parent}_models/mine.py"
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile("1 / 0", file, "exec"))
+    assert place_of(caught.tb) == f" in {file}, line 1"

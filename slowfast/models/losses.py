@@ -92,8 +92,8 @@ class LossRegistry(Registry[LossFunction]):
 LOSS_REGISTRY = LossRegistry()
 """Functions of logits (B, K) float and labels, which return the mean loss of the batch as a 0-dimensional
 float32 tensor. The labels are (B,) int64 or (B, K) float, see :class:`LossForms`. Keyword-only parameters are
-set by ``LOSS.ARGS``. In training logits and labels are on the device of the model, in evaluation in host
-memory: tensors of a function's own must follow ``logits.device``."""
+set by ``LOSS.ARGS``. Logits and labels are on the device of the model in training, and in host memory in
+evaluations: tensors of a function's own must follow ``logits.device``."""
 
 
 def _cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ ScoreActivation = Callable[["Tensor"], "Tensor"]
 
 SCORE_ACTIVATION_REGISTRY: Registry[ScoreActivation] = Registry("score activation", "MODEL.HEAD_ACT")
 """Functions from logits (B, K) float to scores (B, K) float. They are applied in tests and predictions,
-before the scores of a video's views are merged; training uses the logits. These may be on any device."""
+before the scores of a video's views are merged; training uses the logits. They may be on any device."""
 
 
 @SCORE_ACTIVATION_REGISTRY.register()
