@@ -25,7 +25,8 @@ SMALL += ["NUM_GPUS", "0", "DATA_LOADER.NUM_WORKERS", "0", "DATA.CLASS_NAMES", "
 def test_the_page_shows_one_of_each() -> None:
     files = [file for file, _, _ in EXAMPLES]
     assert files == [
-        "my_backbone.py", "my_clips.py", "my_model.py", "my_gru.py", "my_data.py", "my_loss.py",
+        "my_backbone.py", "my_clips.py", "my_model.py", "my_gru.py", "my_data.py", "my_schedule.py",
+        "my_loss.py",
     ]  # fmt: skip
     assert all(len(code.strip().splitlines()) <= 14 for _, code, _ in EXAMPLES)
 
