@@ -203,7 +203,8 @@ def test_a_reader_that_closes_standard_output_is_no_error_message() -> None:
 @pytest.mark.parametrize("module", ["slowfast.cli.main", "vtn.cli.main", "vtn.cli.predict"])
 def test_on_windows_a_command_prints_the_remedy_alone(module: str) -> None:
     """It has no ``SIGUSR1``, no module ``resource`` …, each of which would be another traceback."""
-    code = f"import sys; sys.platform = 'win32'; import {module}"
+    # The libraries first, since those parts of Python that exist on Windows alone are not here.
+    code = f"import lazy_loader, shutil, sys; sys.platform = 'win32'; import {module}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False

@@ -56,8 +56,8 @@ def restore(
         if reset_option:
             raise
         raise CheckpointError(
-            f"{error}\nthe checkpoint is of another model; restore the configuration, or use another "
-            "OUTPUT_DIR"
+            f"{error}\nthe checkpoint is of another model; restore the configuration, or the code of the "
+            "model, or use another OUTPUT_DIR"
         ) from error
     restore_optimizer(run.optimizer, state.optimizer_state, source=source, forced=forced)
     if state.scaler_state and run.scaler.is_enabled():

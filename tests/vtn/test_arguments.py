@@ -7,6 +7,7 @@ import re
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -153,6 +154,7 @@ def test_the_name_of_a_backbone_leaves_the_rest_of_its_group() -> None:
         ({"num_classes": 0}, "num_classes = 0: must be 1 or more"),
         ({"num_classes": "3"}, "num_classes = '3': must be 1 or more, as a whole number"),
         ({"num_classes": 3.0}, "num_classes = 3.0: must be 1 or more, as a whole number"),
+        ({"num_classes": np.ones(2)}, "must be 1 or more, as a whole number"),
         ({"hidden_dim": 0}, "encoder.hidden_dim = 0: must be 1 or more"),
         ({"position_rate": 0.0}, "encoder.position_rate = 0.0: must be above 0"),
         ({"chunk_frames": -1}, "backbone.chunk_frames = -1: must be 0 (all at once) or more"),

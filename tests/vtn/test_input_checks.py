@@ -34,6 +34,18 @@ def test_a_compiled_model_refuses_the_same_values() -> None:
     assert run_forked(refuse) == 0  # a process that has compiled cannot be forked any more
 
 
+def test_a_mask_is_compiled_without_the_number_of_its_real_frames() -> None:
+    def compile_whole() -> None:
+        model, mask = tiny().eval(), torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+        with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+            compiled = torch.compile(model.encode_frames, backend="eager")
+            torch.testing.assert_close(
+                compiled(random_clips(), mask), model.encode_frames(random_clips(), mask)
+            )
+
+    assert run_forked(compile_whole) == 0
+
+
 @pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 @pytest.mark.parametrize(
     ("arguments", "message"),

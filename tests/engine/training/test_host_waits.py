@@ -49,7 +49,9 @@ class _Functions(TorchFunctionMode):
         self.waits = waits
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        uploads = func in (torch.tensor, torch.as_tensor) and (kwargs or {}).get("device") is not None
+        # A device that is written out is the host's; that of another tensor may be any.
+        device = (kwargs or {}).get("device")
+        uploads = func in (torch.tensor, torch.as_tensor) and device not in (None, "cpu")
         by_list = func is Tensor.__getitem__ and isinstance(args[1], list)
         if func in PYTHON_READS or uploads or by_list:
             self.waits.append(func.__name__)
@@ -69,7 +71,7 @@ def counting_waits() -> Iterator[list[str]]:
 def test_the_counter_sees_what_waits() -> None:
     x, mask = torch.arange(4.0), torch.tensor([True, False, True, True])
     with counting_waits() as waits:
-        _ = bool(x.min() < 0), x[mask], x[[0, 1]], torch.tensor([1.0], device="cpu"), mask.all().item()
+        _ = bool(x.min() < 0), x[mask], x[[0, 1]], torch.tensor([1.0], device=x.device), mask.all().item()
     assert len(waits) >= 5
 
 

@@ -239,7 +239,9 @@ class TestLoRA:
         assert all(parameter.grad is not None for parameter in adapters.values())
         assert {name.partition(".")[0] for name in adapters} == {"linear1", "linear2"}
         attention = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-        with pytest.raises(ModelError, match=r"LORA\.TARGETS = \['out_proj'\]"):
+        with pytest.raises(
+            ModelError, match=r"LORA\.TARGETS = \['out_proj'\].*for example linear1, linear2$"
+        ):
             add_lora(attention, LoRA(rank=2, targets=["out_proj"]))
 
     @pytest.mark.parametrize("name", ["eva02_tiny_patch14_224", "beit_base_patch16_224"])

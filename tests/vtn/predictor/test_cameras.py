@@ -24,6 +24,7 @@ class Camera:
     def __init__(self, path: Path | None) -> None:
         self._file = None if path is None else av.open(str(path))
         self.streams = [SimpleNamespace(average_rate=25, index=0)]
+        self.size = -1
         self._packets: Iterator[Any] = iter(()) if self._file is None else self._file.demux(video=0)
 
     def demux(self, *_: Any) -> Iterator[Any]:
@@ -46,7 +47,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waits
 
 
-def follow(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], list[Any]]:
+def follow(camera: Camera, monkeypatch: pytest.MonkeyPatch, place: str = "0") -> tuple[list[int], list[Any]]:
     """Returns the numbers of the frames that a camera gave, and how it was opened."""
     opened: list[Any] = []
 
@@ -55,7 +56,7 @@ def follow(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], 
         return camera
 
     monkeypatch.setattr(av, "open", open_camera)
-    live = LiveFrames("0", full_frame(), fps=25, seconds=0.2)
+    live = LiveFrames(place, full_frame(), fps=25, seconds=0.2)
     numbers: list[int] = []
     for images, _ in live:
         live.count_taken()
@@ -79,3 +80,11 @@ def test_a_camera_that_never_gives_a_frame_is_an_error(
     with pytest.raises(DecodeError, match=r"no frames .the camera gives none; allow the terminal to use it"):
         follow(Camera(None), monkeypatch)
     assert sum(waits) == pytest.approx(30)
+
+
+def test_a_stream_that_never_gives_a_frame_is_not_called_a_camera(
+    monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    monkeypatch.setattr(frames_module, "open_container", lambda _: Camera(None))
+    with pytest.raises(DecodeError, match=r"no frames .nothing came; check the source and its connection"):
+        follow(Camera(None), monkeypatch, place="udp://127.0.0.1:9")

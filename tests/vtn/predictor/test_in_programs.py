@@ -36,10 +36,18 @@ def test_what_is_not_a_source_is_named(published: Path) -> None:
             Predictor(wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("views", [4, (2,), (2.5, 3), "43", (1, 2, 3), np.zeros((2, 2))])
+@pytest.mark.parametrize("views", [4, (2,), (2.5, 3), "43", (1, 2, 3), (1, [2]), np.zeros((2, 2))])
 def test_what_is_not_a_number_of_views_is_named(published: Path, views: Any) -> None:
     with pytest.raises(InputError, match="must be clips per video and crops per clip"):
         Predictor(published, device="cpu", views=views)
+
+
+def test_numbers_of_views_may_be_an_array(published: Path, videos: Path) -> None:
+    found, expected = (
+        Predictor(published, device="cpu", views=views)(videos / "20.mp4").scores
+        for views in (np.array([2, 3]), (2, 3))
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +122,14 @@ def test_results_can_be_compared_and_counted(predictor: Predictor, videos: Path)
     assert first != second
     assert [second, first].index(first) == 1
     assert len({first, second, first.timeline, second.timeline}) == 4
+
+
+def test_the_parts_of_an_explanation_can_be_compared(predictor: Predictor, videos: Path) -> None:
+    first, second = (predictor.explain(videos / "20.mp4") for _ in range(2))
+    for name in ("attention", "growing", "occlusion", "pictures", "regions"):
+        assert getattr(first, name) != getattr(second, name)
+    assert first.faithfulness != second.faithfulness
+    assert len({first.growing, first.pictures, *first.faithfulness.values()}) == 2 + len(first.faithfulness)
 
 
 def test_results_in_a_notebook_are_one_line(predictor: Predictor, videos: Path) -> None:

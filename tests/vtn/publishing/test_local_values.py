@@ -85,7 +85,9 @@ def test_the_published_file_gives_the_same_scores(checkpoint: Path, tmp_path: Pa
         assert (found.scores == expected).all()
 
 
-def test_networks_of_the_framework_keep_their_sections(tmp_path: Path) -> None:
+def test_networks_of_the_framework_keep_their_sections(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sizes = ["X3D.DIM_C1", "8", "X3D.DIM_C5", "64", "MODEL.NUM_CLASSES", "3", "X3D.WIDTH_FACTOR", "1.0"]
     cfg = load_config("X3D_M", [*sizes, "TRAIN.ENABLE", "False", "TEST.ENABLE", "False"])
     weights = {"model_state": build_model(cfg).state_dict(), "cfg": cfg.dump()}
@@ -93,6 +95,8 @@ def test_networks_of_the_framework_keep_their_sections(tmp_path: Path) -> None:
     published = publish(tmp_path / "x3d.pyth", tmp_path / "out")
     assert published.folder is None
     assert "DIM_C5: 64" in read_checkpoint(published.checkpoint)["cfg"]
+    assert main([str(tmp_path / "x3d.pyth"), str(tmp_path / "other")]) == 0
+    assert "no folder for the hub: the model is not one of vtn" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,15 @@ def test_training_clips_differ_from_epoch_to_epoch(small_dataset: Path, tmp_path
     assert all(torch.equal(clip, first_clips("val")[0]) for clip in first_clips("val"))
 
 
+def test_training_clips_are_made_in_host_memory(small_dataset: Path, tmp_path: Path) -> None:
+    """Also after ``torch.set_default_device("cuda")``, which forked workers cannot use."""
+    cfg = tiny_config(small_dataset, tmp_path / "run", *SMALL_VTN, "DATA.TRAIN_CROP_SIZE", 16)
+    dataset = TrainerDataset(build_dataset(cfg, "train"), (0.5,) * 3, (0.25,) * 3)
+    with torch.device("meta"):
+        batch = VideoCollator()([dataset[0], dataset[1]])
+    assert {value.device.type for value in batch.values()} == {"cpu"}
+
+
 def test_videos_that_cannot_be_used_are_named(small_dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_text("not a video")
     write_csv(tmp_path / "test.csv", [(tmp_path / "broken.mp4", 0), (small_dataset / "7.mp4", 1)])

@@ -6,7 +6,9 @@ still accepted by the models, in ``config.json`` of published folders, and by :f
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
@@ -60,7 +62,9 @@ class ModelArguments:
 
     def __post_init__(self) -> None:
         # NumPy's integers, such as labels.max() + 1, become Python's, which config.json can hold.
-        count = self.num_classes.__index__() if hasattr(self.num_classes, "__index__") else 0
+        count = 0
+        with suppress(TypeError):
+            count = operator.index(self.num_classes)
         if count < 1:
             raise ModelError(f"num_classes = {self.num_classes!r}: must be 1 or more, as a whole number")
         object.__setattr__(self, "num_classes", count)

@@ -67,6 +67,12 @@ def _publish(args: argparse.Namespace) -> int:
     print(f"{published.checkpoint}\nSHA-256: {published.sha256}")
     if published.folder is not None:
         print(f"folder for the hub: {published.folder}")
+    else:
+        print(
+            "no folder for the hub: the model is not one of vtn, nor a subclass of vtn.VTN or "
+            "vtn.FrameAverage; the file serves as TEST.CHECKPOINT_FILE_PATH and TRAIN.CHECKPOINT_FILE_PATH",
+            file=sys.stderr,
+        )
     if not published.class_names:
         print(
             "the checkpoint holds no class names: none were published; give them with --classes",

@@ -13,8 +13,6 @@ Shapes: B clips, S tokens of a span, Q queries, D width, N heads, E = D / N widt
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,20 +23,6 @@ from slowfast.tracing import is_exporting
 BLOCK = 32
 """Number of queries that share one set of keys. A larger block computes more scores outside the band; a
 smaller block copies the halo more often."""
-
-
-class _Band(NamedTuple):
-    """The arguments of :func:`band_attention` by which tensors are arranged."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    cls_key: Tensor
-    cls_value: Tensor
-    half_window: int
-    first: int
-    key_mask: Tensor | None
-    tokens_per_frame: int
 
 
 def band_attention(
@@ -77,7 +61,7 @@ def band_attention(
     B, Q, N, E = query.shape
     arrange = _blocks_by_index if is_exporting() else _blocks_by_padding
     blocks, key, value, allowed = arrange(
-        _Band(query, key, value, cls_key, cls_value, half_window, first, key_mask, tokens_per_frame)
+        query, key, value, cls_key, cls_value, half_window, first, key_mask, tokens_per_frame
     )
     # Compute all blocks in one call, then join them and remove the queries added at the end.
     query = blocks.flatten(0, 1)  # (B·blocks, N, block, E)
@@ -89,14 +73,23 @@ def band_attention(
     return context[:, torch.arange(Q, device=query.device)] if is_exporting() else context[:, :Q]
 
 
-def _blocks_by_padding(band: _Band) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Arranges tensors by block, keys and values as overlapping windows.
+def _blocks_by_padding(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cls_key: Tensor,
+    cls_value: Tensor,
+    half_window: int,
+    first: int,
+    key_mask: Tensor | None,
+    tokens_per_frame: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Arranges the tensors of :func:`band_attention` by block, keys and values as overlapping windows.
 
     Returns:
         Queries (B, blocks, N, block, E), keys and values (B·blocks, N, 1 + keys, E), and the keys that each
         query may attend to, which are (block, 1 + keys) or (B·blocks, 1, block, 1 + keys) bool.
     """
-    query, key, value, cls_key, cls_value, half_window, first, key_mask, tokens_per_frame = band
     (B, Q), S = query.shape[:2], key.shape[1]
     # Choose the number of keys per block: the block itself and a halo on each side, both whole frames.
     if (block := _block_size(half_window, tokens_per_frame)) >= Q:  # one block with all keys of the span
@@ -125,14 +118,23 @@ def _blocks_by_padding(band: _Band) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return query, key, value, allowed
 
 
-def _blocks_by_index(band: _Band) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _blocks_by_index(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cls_key: Tensor,
+    cls_value: Tensor,
+    half_window: int,
+    first: int,
+    key_mask: Tensor | None,
+    tokens_per_frame: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Does what :func:`_blocks_by_padding` does, without decisions that depend on the length.
 
     One exported graph then serves sequences of any length. Blocks and halos are gathered by index: padding
     and slices, whose sizes would depend on S, are conditions for a tracer. ``first`` is 0: queries and keys
     are of the same tokens.
     """
-    query, key, value, cls_key, cls_value, half_window, _, key_mask, tokens_per_frame = band
     S = query.shape[1]
     mask = key.new_ones(key.shape[:2], dtype=torch.bool) if key_mask is None else key_mask
     block = _block_size(half_window, tokens_per_frame)

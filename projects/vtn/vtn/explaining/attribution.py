@@ -18,7 +18,7 @@ MAX_PASSES = 256
 """Passes of the encoder for an occlusion; a longer video is occluded in spans of several frames."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Occlusion:
     """The effect of masking frames.
 

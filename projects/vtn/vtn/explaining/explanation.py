@@ -23,7 +23,7 @@ from vtn.inference.prediction import Prediction
 OCCLUSION, GRADIENT, ATTENTION, ROLLOUT = "occlusion", "gradient", "attention", "roll-out"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Attention:
     """The attention of [CLS] to the frames.
 
@@ -41,7 +41,7 @@ class Attention:
         return self.layers[-1].mean(axis=0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GrowingScores:
     """Scores of the video up to a time, as if it ended there.
 
@@ -54,7 +54,7 @@ class GrowingScores:
     scores: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MergedCrops:
     """The prediction of a video whose scores are merged from several crops.
 

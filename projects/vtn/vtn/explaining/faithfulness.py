@@ -26,7 +26,7 @@ RANDOM_ORDERS = 5
 RANDOM = "random"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """The score of one class while frames are deleted, or inserted.
 
@@ -47,7 +47,7 @@ class Curve:
         return float(np.average(heights, weights=np.diff(self.fractions)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Faithfulness:
     """The curves of one ranking.
 

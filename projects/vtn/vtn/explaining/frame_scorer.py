@@ -58,9 +58,7 @@ class FrameScorer:
                 f"the video has {video.num_decoded} frame: an explanation needs {MIN_FRAMES} or more; choose "
                 "more frames per second, or a longer video"
             )
-        mask = video.mask
-        if mask is None:
-            mask = torch.ones(len(video.features), dtype=torch.bool, device="cpu")
+        mask = video.decoded
         lost = ~mask.reshape(-1, *(1 for _ in video.features.shape[1:]))
         device = device_of(model)
         return cls(

@@ -43,7 +43,7 @@ class Crop:
     height: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pictures:
     """Pictures of some frames.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,16 +98,21 @@ def explain_video(
     name: str,
     merged: MergedCrops | None = None,
     video_uri: str = "",
-    **shown: Any,
+    show_progress: bool = False,
+    interrupt: Interrupt | None = None,
 ) -> Explanation:
-    """Explains the prediction of an open video.
+    """Explains a prediction.
 
     Args:
+        video: open, for pictures of its frames.
         features: of the frames that the prediction is made from, in the middle crop.
+        model: made the features.
+        request: the parts of the explanation.
         name: of the video.
         merged: the prediction of all crops; None: it has one crop.
         video_uri: the video for the page; empty: only pictures.
-        shown: ``show_progress`` and ``interrupt``, see :meth:`vtn.Predictor.explain`.
+        show_progress: show a progress bar, or log lines, with the remaining time.
+        interrupt: checked after each batch of passes of the encoder.
 
     Raises:
         Interrupted: after a signal.
@@ -119,7 +124,9 @@ def explain_video(
     label = find_label(model.class_names, request.label)
     if label is None:
         label = int((scores if merged is None else merged.scores).argmax())
-    influence, growing, timeline = _measure(scorer, features, label, request, **shown)
+    influence, growing, timeline = _measure(
+        scorer, features, label, request, show_progress=show_progress, interrupt=interrupt
+    )
     top = _top_frames(influence, request.top_frames)
     numbers = features.frame_numbers
     pictures, regions = _show_frames(video, numbers, scorer, model, influence, top, regions=request.regions)
@@ -152,8 +159,8 @@ def _measure(
     label: int,
     request: ExplanationRequest,
     *,
-    show_progress: bool = False,
-    interrupt: Interrupt | None = None,
+    show_progress: bool,
+    interrupt: Interrupt | None,
 ) -> tuple[FrameInfluence, GrowingScores, Timeline]:
     """Returns the influence of the frames, and the scores of prefixes and windows of the video."""
     window, stride = choose_windows(features, request.window_seconds, request.stride_seconds)

@@ -51,6 +51,13 @@ class VideoFeatures:
             )
 
     @property
+    def decoded(self) -> Tensor:
+        """(T,) bool, True for frames that could be decoded."""
+        if self.mask is None:
+            return torch.ones(len(self.features), dtype=torch.bool, device="cpu")
+        return self.mask
+
+    @property
     def num_decoded(self) -> int:
         """Number of frames that could be decoded."""
         return len(self.features) if self.mask is None else int(self.mask.sum())

@@ -225,18 +225,10 @@ def _logits(model: FrameModel, windows: Sequence[VideoFeatures]) -> Tensor:
     positions = _padded([window.positions(model.position_rate) for window in windows])  # (B, T)
     mask = None
     if min(lengths) < max(lengths) or any(window.mask is not None for window in windows):
-        mask = _padded([_mask(window) for window in windows])  # (B, T), False where padded
+        mask = _padded([window.decoded for window in windows])  # (B, T), False where padded
     device = device_of(model)
     return model.classify(
         features.to(device), positions.to(device), None if mask is None else mask.to(device)
-    )
-
-
-def _mask(window: VideoFeatures) -> Tensor:
-    return (
-        torch.ones(len(window.features), dtype=torch.bool, device="cpu")
-        if window.mask is None
-        else window.mask
     )
 
 

@@ -206,8 +206,7 @@ class Predictor(ExplainsVideos):
         stream of the network that is lost is connected again, and the time without it counts.
 
         Args:
-            video: number of a camera, such as 0; an address, such as ``rtsp://…``; or the path of
-                a file.
+            video: number of a camera, such as 0; an address, such as ``rtsp://…``; or the path of a file.
             last_seconds: duration that is scored.
             every_seconds: from one prediction to the next.
 

@@ -5,8 +5,10 @@ T frames of a view.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 from fvcore.common.config import CfgNode
@@ -181,8 +183,8 @@ def build_view_plan(
     """
     if views is not None and fps is not None:
         raise InputError(f"views = {views}, fps = {fps}: the frames of clips are fixed; give one of the two")
-    if views is not None and not (np.shape(views) == (2,) and all(_is_count(number) for number in views)):
-        raise InputError(f"views = {views}: must be clips per video and crops per clip, each 1 or more")
+    if views is not None:
+        views = _as_counts(views)
     if fps is not None and not 0 < fps < float("inf"):
         raise InputError(f"fps = {fps}: must be above 0 frames per second")
     crops_of_test = 1 if cfg.DATA.TEST_WHOLE_PICTURE else cfg.TEST.NUM_SPATIAL_CROPS
@@ -214,5 +216,12 @@ def _num_frames(clip: Clip | StreamedClip) -> int:
     return len(clip.positions) if isinstance(clip, Clip) else len(clip.view.indices)
 
 
-def _is_count(number: object) -> bool:
-    return isinstance(number, int | np.integer) and int(number) >= 1
+def _as_counts(views: object) -> tuple[int, int]:
+    """Returns clips per video and crops per clip as integers of Python, which a configuration can hold."""
+    try:
+        clips, crops = map(operator.index, cast(Any, views))
+    except (TypeError, ValueError):
+        clips = crops = 0
+    if min(clips, crops) < 1:
+        raise InputError(f"views = {views}: must be clips per video and crops per clip, each 1 or more")
+    return clips, crops

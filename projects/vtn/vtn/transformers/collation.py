@@ -44,21 +44,26 @@ class VideoCollator:
         if len(names) != 1 or any(names.isdisjoint(item) for item in items):
             raise InputError("each item must have pixel_values_videos, or each must have features")
         (name,) = names
-        sequences = [torch.as_tensor(item[name]) for item in items]
-        lengths = torch.tensor([len(sequence) for sequence in sequences])
+        sequences = [_as_tensor(item[name]) for item in items]
+        lengths = [len(sequence) for sequence in sequences]
         batch = {name: pad_sequence(sequences, batch_first=True)}
         if positions := _of_all("positions", items):
             batch["positions"] = pad_sequence(positions, batch_first=True)
-        if lengths.min() != lengths.max():
-            batch["mask"] = torch.arange(int(lengths.max())) < lengths[:, None]
+        if min(lengths) != max(lengths):
+            batch["mask"] = torch.arange(max(lengths), device="cpu") < _as_tensor(lengths)[:, None]
         if labels := _of_all("labels", items):
             batch["labels"] = torch.stack(labels)
         return batch
 
 
+def _as_tensor(value: Any) -> Tensor:
+    """Returns a tensor as it is, and one of other values in host memory, whatever the default device."""
+    return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+
+
 def _of_all(name: str, items: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     """Returns an entry of each item; empty where none has it."""
-    found = [torch.as_tensor(item[name]) for item in items if name in item]
+    found = [_as_tensor(item[name]) for item in items if name in item]
     if 0 < len(found) < len(items):
         raise InputError(f"{name}: {len(found)} of {len(items)} items have them: give them in all or none")
     return found
@@ -67,7 +72,8 @@ def _of_all(name: str, items: Sequence[Mapping[str, Any]]) -> list[Tensor]:
 class TrainerDataset(Dataset[dict[str, Any]]):
     """A data set of ``slowfast.datasets.build_dataset`` for the trainer of ``transformers``, and other loops.
 
-    Training clips are others each time, as torch's generator chooses them.
+    Each reading of a training video gives another clip, which torch's generator draws; in the workers of a
+    ``DataLoader`` each has its own generator, seeded by that of the main process.
 
     Args:
         dataset: of clips of frames, or of cached features.
@@ -90,7 +96,7 @@ class TrainerDataset(Dataset[dict[str, Any]]):
             InputError: for a view that is longer than ``TRAIN.EVAL_STREAM_FRAMES``.
         """
         # The engine names the epoch, by which its clips differ; other loops name none.
-        epoch = int(torch.randint(2**31, ())) if self._dataset.is_for_training else 0
+        epoch = int(torch.randint(2**31, (), device="cpu")) if self._dataset.is_for_training else 0
         clip = self._dataset[SampleRef(epoch, index)]
         if isinstance(clip, BrokenVideo):
             raise DecodeError(clip.path, clip.reason, clip.detail)

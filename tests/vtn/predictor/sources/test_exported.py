@@ -155,7 +155,7 @@ def test_relative_paths_of_a_list_start_at_the_current_folder_or_the_prefix(
     (tmp_path / "lists").mkdir()
     split, name = tmp_path / "lists/test.csv", Path(good_paths(videos)[0]).name
     split.write_text(f"{name} 0\n")
-    with pytest.raises(DataError, match=rf"all 1 videos .* such as '{name}'; .* set --prefix"):
+    with pytest.raises(DataError, match=rf"the video .* such as '{name}'; .* set --prefix"):
         read_split(str(split), 3)
     monkeypatch.chdir(videos)
     assert read_split(str(split), 3).paths[0] == name

@@ -168,8 +168,8 @@ def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(
     kept: list[int] = []
 
     class Context(ForkContext):
-        def Pipe(self) -> Any:  # noqa: N802
-            pair = multiprocessing.Pipe()
+        def Pipe(self, duplex: bool = True) -> Any:  # noqa: N802
+            pair = super().Pipe(duplex)
             kept.append(os.dup(pair[1].fileno()))
             return pair
 
@@ -185,20 +185,21 @@ def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(
         os.close(descriptor)
 
 
-def test_a_process_that_hangs_before_it_starts_loses_one_video(
-    videos: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_does_not_start_costs_one_video(
+    published: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one does that is forked while another thread holds a lock."""
-    source = FileSource(str(videos / "70.mp4"), "70")
-    with closing(Decoders()) as decoders:
-        with monkeypatch.context() as patch:
-            patch.setattr(isolated_video, "_START_POLLS", 1)
-            patch.setattr(isolated_video, "_JOIN_SECONDS", 0.5)
-            patch.setattr(isolated_video, "prepare_process", lambda: time.sleep(1000))
-            with pytest.raises(DecodeError, match="the decoder crashed"):
-                IsolatedSource(source, 8, decoders).open()
-        with IsolatedSource(source, 8, decoders).open() as video:
-            assert len(video.read(np.arange(3))) == 3
+    """A process that is forked while another thread holds a lock may wait for that lock without an end."""
+    monkeypatch.setattr(isolated_video, "_START_SECONDS", 0.5)
+    starts = multiprocessing.get_context("fork").Value("i", 0)
+
+    def hang_at_first() -> None:
+        starts.value += 1
+        time.sleep(1000 if starts.value == 1 else 0)
+
+    monkeypatch.setattr(isolated_video, "prepare_process", hang_at_first)
+    predictor = Predictor(published, device="cpu")
+    first, second = predictor.stream([videos / "70.mp4"] * 2, window_seconds=1, time_limit=30)
+    assert (first.reason, second.error) == ("killed its worker", "")
 
 
 @pytest.mark.parametrize("end", [lambda: time.sleep(1000), lambda: os._exit(1)], ids=["hangs", "crashes"])

@@ -71,7 +71,8 @@ class BackboneModel(TunedBackbone):
             chunk = frames.shape[2] if limit == 0 else max(1, limit // max(1, len(frames)))
             return torch.cat([self._encode(part) for part in frames.split(chunk, dim=2)], dim=1)
         real = frames.transpose(1, 2)[mask]  # (N, 3, H, W)
-        if not len(real):
+        # Not asked within torch.compile, which may know no number of real frames.
+        if not torch.compiler.is_compiling() and not len(real):
             return frames.new_zeros(*mask.shape, *self.feature_shape)
         chunks = real.split(limit or len(real))
         features = torch.cat([self._encode(images.transpose(0, 1)[None])[0] for images in chunks])

@@ -61,7 +61,11 @@ def add_lora(network: nn.Module, lora: LoRA) -> None:
             "not call its linear layers; timm's version of the network does not have this restriction",
             len(uncalled),
         )
-    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    linear = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and name not in uncalled
+    ]
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]

@@ -194,7 +194,9 @@ class LiveFrames:
             return
         except (av.FFmpegError, OSError) as error:
             raise DecodeError(self._name, "unreadable", f"{open_error_text(error)}; {REMEDY}") from error
-        detail = "the camera gives none; allow the terminal to use it in the settings of the system"
+        detail = f"nothing came; {REMEDY}"
+        if is_camera(self._place):
+            detail = "the camera gives none; allow the terminal to use it in the settings of the system"
         raise DecodeError(self._name, "no frames", detail)
 
     def _decode(self, packet: Any) -> list[Any]:

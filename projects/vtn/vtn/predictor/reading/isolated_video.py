@@ -28,10 +28,10 @@ from vtn.predictor.videos import VideoSource
 _JOIN_SECONDS = 5.0
 # Longest wait whose duration counts: the whole command may have been suspended meanwhile.
 _POLL_SECONDS = 0.5
-# Such waits, within which a process must start.
-_START_POLLS = 120
 # Seconds within which a video must be closed before the process gets another one.
 _CLOSE_SECONDS = 5.0
+# Seconds for the start of a process, which imports torch and the user's script where it is not forked.
+_START_SECONDS = 120.0
 
 
 class Decoder:
@@ -50,20 +50,33 @@ class Decoder:
         end.close()
         # Not counted as time of a video: a process that is not forked takes seconds to start.
         with suppress(EOFError, ConnectionError):
-            for _ in range(_START_POLLS):
-                if self.connection.poll(_POLL_SECONDS):
-                    self.connection.recv()
-                    return
-                if not self.process.is_alive():  # another forked process may hold the other end of its pipe
-                    break
+            if self.answers(_START_SECONDS):
+                self.connection.recv()
+                return
+            self.process.kill()  # forked beside other threads, it may hang before it starts
         self.process.join(_JOIN_SECONDS)
         check_start(self.process.exitcode)  # another end is noticed when the first video is sent
-        self.process.kill()  # forked beside other threads, it may hang before it starts
+
+    def answers(self, seconds: float) -> bool:
+        """Returns whether the process answers within that time.
+
+        Raises:
+            EOFError: where it has ended.
+        """
+        waited = 0.0
+        while not self.connection.poll(step := min(_POLL_SECONDS, seconds)):
+            # Another forked process may hold the other end of the pipe of one that has crashed.
+            if not (self.process.is_alive() or self.connection.poll()):
+                raise EOFError
+            waited += step
+            if waited >= seconds:
+                return False
+        return True
 
     def has_closed(self) -> bool:
         """Returns whether the process has closed its last video; closing one may hang or crash, too."""
         with suppress(EOFError, ConnectionError):
-            return self.connection.poll(_CLOSE_SECONDS) and isinstance(self.connection.recv(), _End)
+            return self.answers(_CLOSE_SECONDS) and isinstance(self.connection.recv(), _End)
         return False
 
     def close(self) -> None:
@@ -210,18 +223,12 @@ class IsolatedVideo:
 
     def _receive(self, *requests: Any) -> Any:
         """Sends requests; returns the next answer of the process, or raises the error that it is."""
-        waited = 0.0
         try:
             for request in requests:
                 self._connection.send(request)
-            while not self._connection.poll(step := min(_POLL_SECONDS, self._limit)):
-                # Another forked process may hold the other end of the pipe of one that has crashed.
-                if not (self._decoder.process.is_alive() or self._connection.poll()):
-                    raise EOFError
-                waited += step
-                if waited >= self._limit:
-                    detail = f"the decoder gave no frame within {self._limit:g} s; --time-limit allows more"
-                    raise DecodeError(self._name, "hung", detail)
+            if not self._decoder.answers(self._limit):
+                detail = f"the decoder gave no frame within {self._limit:g} s; --time-limit allows more"
+                raise DecodeError(self._name, "hung", detail)
             answer = self._connection.recv()
         except (EOFError, ConnectionError):
             detail = "the decoder crashed or took all memory"
