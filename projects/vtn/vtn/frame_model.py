@@ -57,8 +57,8 @@ class FrameModel(HubModel, BackboneModel):
     def from_config(cls, cfg: CfgNode, *, fetch_weights: bool = True, **fields: Any) -> Self:
         """Builds the model that the sections ``MODEL`` and ``VTN`` of a configuration describe.
 
-        Subclasses whose constructor does not take the groups as keyword arguments must override it; the
-        folders that they save cannot be loaded.
+        Subclasses whose constructor does not take the groups as keyword arguments must override it; they
+        cannot be saved as folders.
 
         Args:
             fetch_weights: False: no weights of backbone or encoder are loaded, since those of the whole model

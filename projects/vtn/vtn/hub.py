@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -91,9 +92,17 @@ class HubModel(
             options: those of ``huggingface_hub.ModelHubMixin.save_pretrained``.
 
         Raises:
-            ModelError: if ``config.json`` cannot describe an argument of the constructor. Nothing is written.
+            ModelError: if ``config.json`` cannot describe an argument of the constructor, or if a constructor
+                of the user's own takes others. Nothing is written.
             CheckpointError: if the weights cannot be written.
         """
+        if not is_built_from_groups(self):
+            name = type(self).__name__
+            raise ModelError(
+                f"{name} cannot be saved as a folder, since its constructor does not take the groups of "
+                f"{self.arguments_type.__name__} as keyword arguments, as that of vtn.VTN does; "
+                "torch.save(model.state_dict(), FILE) keeps the weights alone"
+            )
         arguments_as_json(self.arguments)  # fails before the mixin deletes an earlier config.json
         config = Path(save_directory, CONFIG_NAME)
         earlier = config.read_text(encoding="utf-8") if config.is_file() else None
@@ -186,6 +195,15 @@ class HubModel(
 
 
 _MISSING = object()
+
+
+def is_built_from_groups(model: HubModel) -> bool:
+    """Returns whether the constructor takes the groups of arguments, by which a folder builds the model."""
+    try:
+        inspect.signature(type(model).__init__).bind(model, **model.arguments.as_keywords())
+    except TypeError:
+        return False
+    return True
 
 
 def find_registered_model(name: str, source: str) -> Any:

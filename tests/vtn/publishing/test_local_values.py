@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from fvcore.common.config import CfgNode
 
 import vtn
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.config import load_config
 from slowfast.config.values import flatten
-from slowfast.errors import CheckpointError, SlowFastError
-from slowfast.models import build_model
+from slowfast.errors import CheckpointError, ModelError, SlowFastError
+from slowfast.models import MODEL_REGISTRY, build_model
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import SMALL_VTN, trained_checkpoint
 from vtn.cli.publish import main
@@ -146,6 +147,32 @@ def test_modules_that_a_checkpoint_names_are_imported_on_request_only(
     assert main([str(path), str(tmp_path / "out"), "--imports", str(module)]) == 0
     assert module.with_suffix(".imported").exists()
     assert (tmp_path / "out/own/config.json").is_file()
+
+
+def test_a_model_that_no_folder_can_describe_is_published_as_a_file(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its constructor takes the configuration; the folder was written, and could not be loaded."""
+
+    @MODEL_REGISTRY.register()
+    class OfConfiguration(vtn.VTN):
+        def __init__(self, cfg: CfgNode) -> None:
+            super().__init__(**self.arguments_type.from_config(cfg).without_weights().as_keywords())
+
+        @classmethod
+        def from_config(cls, cfg: CfgNode, **_: Any) -> OfConfiguration:
+            return cls(cfg)
+
+    path = changed(checkpoint, tmp_path / "own.pyth", {"MODEL.MODEL_NAME": "OfConfiguration"})
+    assert main([str(path), str(tmp_path / "out")]) == 0
+    assert "a subclass whose constructor takes the same arguments" in capsys.readouterr().err
+    assert [file.suffix for file in (tmp_path / "out").iterdir() if not file.name.startswith(".")] == [
+        ".pyth"
+    ]
+    (tmp_path / "own.yaml").write_text(read_checkpoint(path)["cfg"])
+    with pytest.raises(ModelError, match="OfConfiguration cannot be saved as a folder, since its"):
+        OfConfiguration(load_config(tmp_path / "own.yaml")).save_pretrained(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
 
 
 def test_a_folder_is_not_a_checkpoint(checkpoint: Path, tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ def _publish(args: argparse.Namespace) -> int:
         print(f"folder for the hub: {published.folder}")
     else:
         print(
-            "no folder for the hub: the model is not one of vtn, nor a subclass of vtn.VTN or "
-            "vtn.FrameAverage; the file serves as TEST.CHECKPOINT_FILE_PATH and TRAIN.CHECKPOINT_FILE_PATH",
+            "no folder for the hub: the model is not one of vtn, nor a subclass whose constructor takes the "
+            "same arguments; the file serves as TEST.CHECKPOINT_FILE_PATH and TRAIN.CHECKPOINT_FILE_PATH",
             file=sys.stderr,
         )
     if not published.class_names:

@@ -29,7 +29,7 @@ from slowfast.errors import CheckpointError
 from slowfast.files import FULL_DISK
 from slowfast.registry import import_user_modules
 from vtn.folder.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
-from vtn.hub import HubModel, find_registered_model
+from vtn.hub import HubModel, find_registered_model, is_built_from_groups
 from vtn.publishing.checkpoint import build_trained_model, write_checkpoint
 from vtn.publishing.replacement import install, staging_folder, without_staging
 
@@ -43,7 +43,7 @@ class Published:
     Attributes:
         checkpoint: the ``.pyth`` file.
         sha256: SHA-256 of that file, in hexadecimal.
-        folder: the folder in the form of the hub; None for models that are not this project's.
+        folder: the folder in the form of the hub; None for models that it cannot describe.
         class_names: the class names stored in both; empty where the checkpoint has none and none were given.
     """
 
@@ -93,7 +93,7 @@ def publish(
     names = named_classes(class_names_path, cfg.MODEL.NUM_CLASSES) or model.class_names
     model.class_names = names if len(names) == cfg.MODEL.NUM_CLASSES else ()
     place = Path(output, name or Path(checkpoint).stem)  # a name may contain folders
-    folder = place if isinstance(model, HubModel) else None
+    folder = place if isinstance(model, HubModel) and is_built_from_groups(model) else None
     if folder and (folder / SAFETENSORS_SINGLE_FILE).resolve() == Path(checkpoint).resolve():
         raise CheckpointError(f"{checkpoint}: would be overwritten; give another name (--name) or folder")
     with _explained_write_errors(Path(output)), staging_folder(place.parent, place.name) as staged:
