@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Number of test processes, of one thread each: one more than CPU cores, since many tests wait for other processes.
-TEST_WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
+# Number of test processes, of one thread each; auto: one per CPU core. One more is faster, since many tests wait.
+TEST_WORKERS ?= auto
 # For `make gpu` without a network: a folder of wheels. The packages of PYTHON, such as its torch, are used, also where
 # it is in a virtual environment, and those that are missing come from the folder.
 WHEELS ?=

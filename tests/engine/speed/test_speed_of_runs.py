@@ -116,7 +116,7 @@ def test_a_dry_run_measures_a_batch_in_memory_beside_real_steps(
 def test_a_dry_run_says_that_computing_limits(
     colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    slow_model(monkeypatch, 0.3)
+    slow_model(monkeypatch, 1.0)  # a batch takes milliseconds, and on a busy machine tenths of a second
     cfg = tiny_config(colour_videos, tmp_path / "out", "DATA_LOADER.NUM_WORKERS", 1)
     assert run_forked(run_dry, cfg) == 0
     log = capfd.readouterr().out
