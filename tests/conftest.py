@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -30,6 +31,13 @@ if not torch.cuda.device_count():
 def same_precision_on_all_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes INFERENCE.PRECISION ``auto`` float32, also on processors with bfloat16 instructions."""
     monkeypatch.setattr("slowfast.models.inference.encoding.has_bfloat16", lambda device: False)
+
+
+@pytest.fixture(autouse=True)
+def no_handler_of_an_earlier_command() -> None:
+    """Removes the log handler of a command that ran in this process; its stream is closed by now."""
+    for handler in [one for one in logging.root.handlers if one.name == "vtn predict"]:
+        logging.root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
