@@ -171,12 +171,12 @@ def check_trackers(cfg: CfgNode) -> Iterator[str]:
     for name in cfg.TRACKERS:
         if name not in kinds:  # reported by check_names
             continue
-        if not hasattr(kinds.get(name), "start"):
+        kind = kinds.get(name)
+        if not hasattr(kind, "start"):
             yield f"TRACKERS = {list(cfg.TRACKERS)}: register {name} as a TrackerKind(start)"
             continue
-        package = kinds.get(name).package
-        if package and importlib.util.find_spec(package) is None:
+        if kind.package and importlib.util.find_spec(kind.package) is None:
             yield (
-                f"TRACKERS = {list(cfg.TRACKERS)}: must be installed trackers, and {package} is not; run "
-                f"`pip install {package}`, or leave {name} out"
+                f"TRACKERS = {list(cfg.TRACKERS)}: must be installed trackers, and {kind.package} is not; "
+                f"run `pip install {kind.package}`, or leave {name} out"
             )

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.clip import Clip, StreamedClip
-from slowfast.datasets.loading.loader import collate
 from slowfast.distributed.device import device_errors
 from slowfast.engine.video_scores import finish_merge, merge_view
 from slowfast.errors import DecodeError, InputError, NotFiniteError
@@ -56,20 +55,20 @@ class ClipScorer:
 
     def _score(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
         scores: dict[int, ViewScores] = {}
-        rows_of_size: dict[tuple[int, ...], list[int]] = {}
+        clips_of_size: dict[tuple[int, ...], dict[int, Clip]] = {}
         for row, clip in enumerate(clips):
             if isinstance(clip, Clip):
-                rows_of_size.setdefault(tuple(clip.frames.shape[2:]), []).append(row)
+                clips_of_size.setdefault(tuple(clip.frames.shape[2:]), {})[row] = clip
             else:
                 scores[row] = self._score_streamed(clip)
-        for rows in rows_of_size.values():
-            scores.update(zip(rows, self._score_batch([clips[row] for row in rows]), strict=True))
+        for group in clips_of_size.values():
+            scores.update(zip(group, self._score_batch([*group.values()]), strict=True))
         return [scores[row] for row in range(len(clips))]
 
-    def _score_batch(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
+    def _score_batch(self, clips: Sequence[Clip]) -> list[ViewScores]:
         """Scores clips in memory; those without a finite result have the error of the model."""
         encoder = self.encoder
-        batch = collate(list(clips)).to(encoder.device)
+        batch = Clip.collate(clips).to(encoder.device)
         found = compute_logits(
             self.model, batch, normalization=encoder.normalization, precision=encoder.precision
         )

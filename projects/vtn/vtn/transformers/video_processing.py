@@ -20,7 +20,6 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.video_processing_utils import BaseVideoProcessor
 
 from slowfast.datasets.clip import Clip, Normalization, StreamedClip
-from slowfast.datasets.loading.loader import collate
 from slowfast.datasets.views.view_reader import WholeVideoViews
 from slowfast.errors import InputError
 from slowfast.models.clip_grid import ClipGrid
@@ -134,7 +133,7 @@ class VTNVideoProcessor(BaseVideoProcessor):
         for video in several:
             source = as_source(video, fps=cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
             clips += [_in_memory(clip, source.name) for clip in plan.read(source, DECODING_THREADS).clips]
-        batch = collate(clips)
+        batch = Clip.collate(clips)
         frames = batch.inputs(Normalization(tuple(self.image_mean), tuple(self.image_std))).transpose(1, 2)
         views = plan.num_views
         data = {
