@@ -35,9 +35,10 @@ def same_precision_on_all_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_handler_of_an_earlier_command() -> None:
-    """Removes the log handler of a command that ran in this process; its stream is closed by now."""
-    for handler in [one for one in logging.root.handlers if one.name == "vtn predict"]:
-        logging.root.removeHandler(handler)
+    """Removes the log handlers of commands that ran in this process, whose streams pytest has closed."""
+    for handler in list(logging.root.handlers):
+        if getattr(getattr(handler, "stream", None), "closed", False):
+            logging.root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
