@@ -227,20 +227,17 @@ class CodedStream:
             return []
         if context.name == "tiff" and packet is not None and is_compressed_as_jpeg(bytes(packet)):
             raise DecodeError(self.name, "no decoder", UNREADABLE)
-        try:
-            frames = context.decode(packet)
-            return frames if self._heif is None else [self._full_image(frame) for frame in frames]
-        except av.BlockingIOError:
-            # After an error, some decoders (VP9) refuse all packets until they are reset.
-            context.flush_buffers()
-        except (av.FFmpegError, OSError):
-            self.refused_packets += 1
-            return []
-        try:
-            return context.decode(packet)
-        except (av.FFmpegError, OSError):
-            self.refused_packets += 1
-            return []
+        for _ in range(2):
+            try:
+                frames = context.decode(packet)
+                return frames if self._heif is None else [self._full_image(frame) for frame in frames]
+            except av.BlockingIOError:
+                # After an error, some decoders (VP9) refuse all packets until they are reset.
+                context.flush_buffers()
+            except (av.FFmpegError, OSError):
+                break
+        self.refused_packets += 1
+        return []
 
     def _full_image(self, frame: Any) -> Any:
         """Returns the image of a HEIF file for a decoded frame."""

@@ -87,10 +87,9 @@ class ImageFolder:
             DecodeError: with the reason ``corrupt`` if an image cannot be decoded, or differs in size.
             InputError: for an index of an image that does not exist.
         """
+        placement = SharedPlacement(placer or full_frame())
         with measure(DECODING):
-            return self._read(
-                self.times.checked(indices, self.name), SharedPlacement(placer or full_frame()), []
-            )
+            return self._read(self.times.checked(indices, self.name), placement, [])
 
     def _read(self, indices: np.ndarray, placement: SharedPlacement, size: list[int]) -> np.ndarray:
         """Reads images; ``size`` is the height and width of those before, and empty before the first one."""

@@ -108,11 +108,6 @@ class PyAVVideo:
         """FFmpeg's name of the decoder."""
         return self._packets.stream.codec_context.name
 
-    @property
-    def undecodable_head(self) -> int:
-        """Number of frames at the start that refer to frames missing in the file; they are left out."""
-        return self._table.undecodable_head
-
     def describe_missing(self) -> str:
         """Returns what the header announces and the file lacks; empty if nothing is missing."""
         return describe_missing(self._packets)
@@ -247,15 +242,13 @@ class PyAVVideo:
         for frame in self._packets.decode_all():
             yield scaler.view(frame)
 
-    def timed_frames(self) -> Iterator[tuple[float, Any]]:
-        """Yields (seconds, frame) of all frames in display order, as decoded (``av.VideoFrame``).
+    def every_frame(self) -> Iterator[Any]:
+        """Yields all frames in display order, as decoded (``av.VideoFrame``).
 
         Raises:
             DecodeError: with the reason ``corrupt`` at the first frame that cannot be decoded.
         """
-        seconds = self.times.seconds
-        for index, frame in self._search.every_frame():
-            yield float(seconds[index]), frame
+        return self._search.every_frame()
 
     def _shared(self, placer: Placer | None) -> SharedPlacement:
         return SharedPlacement(placer or full_frame(), self._first_size)

@@ -132,7 +132,7 @@ def _encode(video: PyAVVideo, path: Path, container: str, encoding: Encoding) ->
         stream.codec_context.flags |= Flags.frame_duration  # packets last as long as their frames
         # The start of each frame in ticks, and the end of the last one.
         ticks = np.rint(np.append(video.times.seconds, video.times.duration) / float(video.time_base))
-        for _, frame in video.timed_frames():
+        for frame in video.every_frame():
             small = converter.scale(frame, *stored)
             if count == 0:
                 tag_stream(stream.codec_context, small)

@@ -70,11 +70,6 @@ class PacketFacts:
     is_shown: np.ndarray
     kinds: np.ndarray
 
-    @property
-    def shown(self) -> np.ndarray:
-        """Numbers of the packets whose frames are to be shown, in stream order."""
-        return np.flatnonzero(self.is_shown)
-
 
 def clock_parts(facts: PacketFacts, tick: float, least_fall: float = 0.0) -> np.ndarray:
     """Returns (P,) int64: the number of clock restarts before each packet.
