@@ -16,7 +16,7 @@ from slowfast.errors import counted
 from slowfast.files import output_file
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
-from slowfast.preparation.report import CommandReport, describe_bad
+from slowfast.preparation.report import CommandReport, count_problems, describe_bad, list_variable_rates
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.file_work.video_facts import VideoFacts
@@ -80,8 +80,6 @@ def _report(
     rows: Sequence[RowProblem],
     valid: Sequence[Entry],
 ) -> CommandReport:
-    from slowfast.preparation.file_work.work import count_problems, list_variable_rates
-
     bad = [(fact.path, "", fact.problem, fact.detail) for fact in facts if fact.problem]
     bad += [(row.entry.path, row.entry.text, row.problem, row.detail) for row in rows]
     problems = count_problems([problem for _, _, problem, _ in bad])

@@ -78,6 +78,7 @@ def test_errors_name_the_cause_without_a_traceback(
     [
         ("split good.csv out --shares train=0.8 val=0.8", "their sum 1"),
         ("split good.csv out --shares train", "--shares train: must be NAME=FRACTION"),
+        ("split good.csv out --shares train=nan val=0.2", "fractions must be above 0 and their sum 1"),
         ("split good.csv out --folds 20", "--folds 20: must be at most the number of groups"),
         ("split good.csv out --folds 2 --val-fraction 2", "--val-fraction 2.0: must be above 0"),
         ("make-csv data --dataset ucf --out x.csv", "--dataset ucf: must be one of features, frames,"),
