@@ -33,10 +33,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
     parser.add_argument(
-        "--clean",
-        type=output_file(),
-        metavar="CSV",
-        help="write the lines of the valid videos to this file",
+        "--clean", type=output_file(), metavar="CSV", help="write the lines of the valid videos to this file"
     )
     parser.add_argument("--quick", action="store_true", help="read packets without decoding them")
     parser.add_argument("--min-seconds", type=float, default=0.0, metavar="S", help="report shorter videos")

@@ -165,11 +165,7 @@ class PyAVVideo:
         return sorted(missing | (self._table.lost & slots.keys()))
 
     def read_chunks(
-        self,
-        indices: np.ndarray,
-        size: int,
-        placer: Placer | None = None,
-        missing: set[int] | None = None,
+        self, indices: np.ndarray, size: int, placer: Placer | None = None, missing: set[int] | None = None
     ) -> Iterator[np.ndarray]:
         """Decodes the frames of the given indices in one pass over the video; memory does not grow.
 

@@ -58,11 +58,7 @@ class VideoStream:
     """
 
     def __init__(
-        self,
-        model: FrameModel,
-        *,
-        keep_seconds: float | None = None,
-        head_act: str = "softmax",
+        self, model: FrameModel, *, keep_seconds: float | None = None, head_act: str = "softmax"
     ) -> None:
         if keep_seconds is not None and not keep_seconds > 0:  # NaN is not, either
             raise InputError(f"keep_seconds = {keep_seconds}: must be above 0, or None to keep all frames")
@@ -180,14 +176,10 @@ class VideoStream:
         # Times are related to the first frame of the result: others may not be kept, and another subtraction
         # rounds positions half-way between two numbers in another way.
         first = 0 if last is None else self._find_start(columns[0].numpy(), last)
-        features = features[first:]
         seconds, indices, centre_seconds, centre_indices = (column.numpy()[first:] for column in columns)
         start, end = float(seconds[0]), self._end - float(seconds[0])
-        if self.model.clip_grid is None:
-            video = VideoFeatures(features, FrameTimes(seconds - start, end), indices - indices[0])
-        else:
-            times = FrameTimes(seconds - start, end, centre_seconds - start)
-            video = VideoFeatures(features, times, indices - indices[0], None, centre_indices - indices[0])
+        times, base = FrameTimes(seconds - start, end, centre_seconds - start), indices[0]
+        video = VideoFeatures(features[first:], times, indices - base, None, centre_indices - base)
         return video if last is None else video.part(max(0.0, self._end - last - start), end)
 
     def _find_start(self, seconds: np.ndarray, last: float) -> int:
@@ -225,10 +217,7 @@ class VideoStream:
         times = np.atleast_1d(np.asarray(seconds, np.float64))
         numbers = np.arange(self._count, self._count + count) if indices is None else np.asarray(indices)
         last_index = np.array([self._last_index])
-        for name, values, last in (
-            ("seconds", times, self._recent[-1:]),
-            ("indices", numbers, last_index),
-        ):
+        for name, values, last in (("seconds", times, self._recent[-1:]), ("indices", numbers, last_index)):
             if values.shape != (count,):
                 raise InputError(f"{name} have shape {values.shape}: must be ({count},) for {count} frames")
             before = last if self._count else values[:0]
