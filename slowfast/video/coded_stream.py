@@ -24,9 +24,8 @@ from slowfast.video.container import (
     open_error_text,
     reason_of,
 )
+from slowfast.video.still_images.damage import UNREADABLE, is_complete_jpeg, is_jpeg_in_tiff, refuse_damage
 from slowfast.video.still_images.heif import HeifError, HeifImage, crop_frame, join_tiles, read_heif
-from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
-from slowfast.video.still_images.tiff import UNREADABLE, is_compressed_as_jpeg
 
 
 class CodedStream:
@@ -225,7 +224,7 @@ class CodedStream:
         if self._is_jpeg and packet is not None and packet.size and not is_complete_jpeg(bytes(packet)):
             self.refused_packets += 1
             return []
-        if context.name == "tiff" and packet is not None and is_compressed_as_jpeg(bytes(packet)):
+        if context.name == "tiff" and packet is not None and is_jpeg_in_tiff(bytes(packet)):
             raise DecodeError(self.name, "no decoder", UNREADABLE)
         for _ in range(2):
             try:

@@ -21,8 +21,7 @@ from slowfast.video.frame_scaler import FrameScaler, SharedPlacement
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, full_frame
 from slowfast.video.still_images import IMAGE_SUFFIXES
-from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
-from slowfast.video.still_images.tiff import UNREADABLE, is_compressed_as_jpeg
+from slowfast.video.still_images.damage import UNREADABLE, is_complete_jpeg, is_jpeg_in_tiff, refuse_damage
 
 
 class ImageFolder:
@@ -128,7 +127,7 @@ class ImageFolder:
                     for packet in packets:
                         if is_jpeg and packet.size and not is_complete_jpeg(bytes(packet)):
                             raise ValueError("its end is missing")
-                        if stream.codec_context.name == "tiff" and is_compressed_as_jpeg(bytes(packet)):
+                        if stream.codec_context.name == "tiff" and is_jpeg_in_tiff(bytes(packet)):
                             raise ValueError(UNREADABLE)
                         for frame in packet.decode():
                             return frame

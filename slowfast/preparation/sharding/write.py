@@ -84,7 +84,8 @@ def write_shards(
             try:
                 tasks = [pool.submit(write, shard) for shard in remaining]
                 for task in as_completed(tasks):
-                    yield task.result()
+                    if not isinstance(task.exception(), _Stopped):  # the error itself may come later
+                        yield task.result()
             finally:  # after Ctrl-C or an error the threads end with their current video
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)

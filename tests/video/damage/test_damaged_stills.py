@@ -13,7 +13,7 @@ from PIL import Image, TiffImagePlugin
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.image_folder import ImageFolder
-from slowfast.video.still_images.tiff import is_compressed_as_jpeg
+from slowfast.video.still_images.damage import is_jpeg_in_tiff
 from tests.support.videos import read_stamps, stamp
 
 KINDS = {
@@ -148,5 +148,5 @@ def test_the_compression_is_found_in_both_byte_orders(
 ) -> None:
     head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(entries))
     data = head + b"".join(struct.pack(f"{order}HHIHH", tag, 3, 1, n, 0) for tag, n in entries.items())
-    assert is_compressed_as_jpeg(data) == refused
-    assert not any(is_compressed_as_jpeg(data[:length]) for length in range(22))
+    assert is_jpeg_in_tiff(data) == refused
+    assert not any(is_jpeg_in_tiff(data[:length]) for length in range(22))
