@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 
@@ -14,9 +16,11 @@ from slowfast.video.frame_table.display_order import (
 )
 from slowfast.video.frame_table.frame_kinds import BIDIRECTIONAL, INTRA, PREDICTED, UNKNOWN, FrameKinds
 from slowfast.video.frame_table.packet_facts import (
+    KEY,
+    KIND,
     NO_PTS,
+    SHOWN,
     PacketFacts,
-    PacketLog,
     clock_parts,
     join_clocks,
 )
@@ -32,13 +36,13 @@ def facts_of(
     kinds: list[int] | None = None,
 ) -> PacketFacts:
     """Returns the facts of packets of duration 10 with the given timestamps, in stream order."""
-    log = PacketLog()
+    rows = array("q")
     for i, time in enumerate(pts):
         kind = UNKNOWN if kinds is None else kinds[i]
         known = [NO_PTS if value is None else value for value in (time, dts[i] if dts else None)]
-        flags = PacketLog.SHOWN + PacketLog.KEY * (i in keys) + PacketLog.KIND * kind
-        log.add((*known, 10, 100 * i, 7, flags))
-    return log.facts()
+        flags = SHOWN + KEY * (i in keys) + KIND * kind
+        rows.extend((*known, 10, 100 * i, 7, flags))
+    return PacketFacts.of_rows(rows)
 
 
 def table_of(pts: list[int | None], keys: tuple[int, ...] = (0,)) -> FrameTable:

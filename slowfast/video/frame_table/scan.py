@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,15 @@ from slowfast.video.frame_table.display_order import (
     trust_in_times,
 )
 from slowfast.video.frame_table.frame_kinds import BIDIRECTIONAL, UNKNOWN, FrameKinds
-from slowfast.video.frame_table.packet_facts import NO_PTS, PacketFacts, PacketLog, clock_parts, join_clocks
+from slowfast.video.frame_table.packet_facts import (
+    KEY,
+    KIND,
+    NO_PTS,
+    SHOWN,
+    PacketFacts,
+    clock_parts,
+    join_clocks,
+)
 from slowfast.video.frame_table.table import FrameTable, even_times, frame_times, key_packets
 
 if TYPE_CHECKING:
@@ -83,7 +92,7 @@ class _TableMaker:
     @classmethod
     def scan(cls, source: PacketSource) -> _TableMaker:
         """Reads all packets; small files leave theirs with the source."""
-        log, damaged, kept_bytes = PacketLog(), False, 0
+        rows, damaged, kept_bytes = array("q"), False, 0
         kept: list[Any] | None = []
         codec = source.stream.codec_context.name
         # Alternate reference frames of VP8 are separate packets that show nothing.
@@ -93,16 +102,16 @@ class _TableMaker:
         for number, packet in enumerate(source.stored_packets()):
             pts = NO_PTS if (time := packet.pts) is None else time
             dts = NO_PTS if (time := packet.dts) is None else time
-            size, flags = packet.size, PacketLog.KEY if packet.is_keyframe else 0
+            size, flags = packet.size, KEY if packet.is_keyframe else 0
             if not (packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)):
-                flags |= PacketLog.SHOWN
+                flags |= SHOWN
             if kinds is not None:
                 kind = kinds.next(bytes(packet))
                 if kind == UNKNOWN and codec != "mpeg4":
                     # A damaged packet without the start of a frame.
                     kind, flags = BIDIRECTIONAL, 0
-                flags |= kind * PacketLog.KIND
-            log.add((pts, dts, packet.duration or 0, packet.pos or -1, size, flags))
+                flags |= kind * KIND
+            rows.extend((pts, dts, packet.duration or 0, packet.pos or -1, size, flags))
             damaged |= packet.is_corrupt
             # Packets are kept with their number; see PacketSource.
             if kept is not None:
@@ -112,7 +121,7 @@ class _TableMaker:
                 if kept_bytes > _KEEP_BYTES:
                     kept = None
         source.keep(kept)
-        facts = log.facts()
+        facts = PacketFacts.of_rows(rows)
         if not facts.is_shown.any():
             raise DecodeError(source.name, "no frames")
         tick = float(source.stream.time_base)
