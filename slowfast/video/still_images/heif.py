@@ -120,11 +120,13 @@ def _read(file: BinaryIO) -> HeifImage | None:
     start = file.read(12)
     if start[4:8] != b"ftyp" or start[8:12] not in _BRANDS:
         return None
-    description = _description(file)
     try:
+        description = _description(file)
         return None if description is None else _image(file, description)
-    except (struct.error, IndexError, ZeroDivisionError, KeyError):
-        return None  # damaged; FFmpeg decides
+    except HeifError:
+        raise
+    except (struct.error, IndexError, ZeroDivisionError, KeyError, ValueError, OverflowError):
+        return None  # damaged, such as a place behind the end of any file; FFmpeg decides
 
 
 def _description(file: BinaryIO) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,15 @@ def test_the_compression_is_found_in_both_byte_orders(
     data = head + b"".join(struct.pack(f"{order}HHIHH", tag, 3, 1, n, 0) for tag, n in entries.items())
     assert is_jpeg_in_tiff(data) == refused
     assert not any(is_jpeg_in_tiff(data[:length]) for length in range(22))
+
+
+@pytest.mark.parametrize("size", [2**63 - 20, 2**64 - 1])
+def test_a_heic_file_with_a_box_of_any_size_is_an_error(size: int, tmp_path: Path) -> None:
+    content = struct.pack(">I4s4sI4s", 20, b"ftyp", b"heic", 0, b"mif1")
+    content += struct.pack(">I4sQ", 1, b"free", size) + bytes(100)
+    (tmp_path / "a.heic").write_bytes(content)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "a.heic", "a.heic")
+    for source in (tmp_path / "a.heic", io.BytesIO(content), f"{tmp_path / 'a.tar'}: a.heic"):
+        with pytest.raises(DecodeError):
+            decode(source)
