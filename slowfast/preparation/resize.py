@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from slowfast.errors import DataError
+from slowfast.errors import DataError, UsageError
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import BadFile, CommandReport, describe_bad, list_bad
@@ -22,6 +22,7 @@ examples:
 
 # Version of the copies; those of an earlier one are made again.
 _VERSION = 2
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--crf", type=int, default=20, metavar="Q", help="quality, 0 best to 51; default: 20")
     parser.add_argument(
-        "--preset", default="fast", help="of the encoder x264, ultrafast to veryslow; default: fast"
+        "--preset", default="fast", choices=_PRESETS, help="of the encoder x264; default: fast"
     )
     add_work_arguments(parser, time_limit=1800.0)
 
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> CommandReport:
     from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
     from slowfast.preparation.file_work.work import work_through
 
+    if args.short_side < 2:
+        raise UsageError(f"--short-side {args.short_side}: must be 2 pixels or more")
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     root, target = os.path.abspath(videos.root), os.path.abspath(args.target)
     _check_folders(args, root, target)
