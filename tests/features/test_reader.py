@@ -251,7 +251,8 @@ def test_all_rows_of_another_byte_order_are_read(coin: Path, dtype: str) -> None
 
 
 def test_a_batch_of_broken_videos_has_no_clips() -> None:
-    assert collate([BrokenVideo(0, "a", "no features")]).num_clips == 0
+    (batch,) = collate([BrokenVideo(0, "a", "no features")])
+    assert batch.num_clips == 0
 
 
 def test_names_never_leave_the_folder() -> None:
