@@ -132,7 +132,6 @@ class ClassIndex:
 
     def __init__(self, indices: Mapping[str, int], path: str, num_classes: int) -> None:
         self._indices = dict(indices)
-        self._numbers = set(self._indices.values())
         self._path = path
         self._num_classes = num_classes
         wrong = [f"{name!r} = {i!r}" for name, i in self._indices.items() if not _is_index(i, num_classes)]
@@ -141,6 +140,7 @@ class ClassIndex:
                 f"{path}: has {len(self._indices)} classes, and {wrong[0]} is not an index of 0 to "
                 f"{num_classes - 1}; MODEL.NUM_CLASSES is {num_classes}"
             )
+        self._numbers = set(self._indices.values())
         if len(self._numbers) < len(self._indices):
             same = Counter(self._indices.values()).most_common(1)[0][0]
             merged = [name for name, index in self._indices.items() if index == same]
