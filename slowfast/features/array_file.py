@@ -82,7 +82,7 @@ class ArrayFile:
             for start, stop in pairwise(bounds):
                 self._file.seek(self._start + int(rows[start]) * row_bytes)
                 self._fill(target[start * row_bytes : stop * row_bytes])
-        return found if self.dtype.isnative else found.astype(self.dtype.newbyteorder("="))
+        return found.astype(self.dtype.newbyteorder("="), copy=False)
 
     def _fill(self, target: memoryview) -> None:
         while len(target):

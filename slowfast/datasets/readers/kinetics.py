@@ -42,7 +42,7 @@ def read_kinetics(source: AnnotationSource) -> Annotations:
     or of both. Class indices are those of ``classes.json``, else of the sorted names of all splits.
     """
     path = _list_of(source, source.split)
-    if not _is_official(path):
+    if "youtube_id" not in _header(path):
         return read_path_label(source)
     listed = list(_official_rows(path))
     classes = ClassIndex.from_names(_class_names(source), source, path)
@@ -58,10 +58,6 @@ def read_kinetics(source: AnnotationSource) -> Annotations:
 def _list_of(source: AnnotationSource, split: str) -> str:
     """Returns the list of a split; where the data set's folder is a file, that file."""
     return source.folder if os.path.isfile(source.folder) else os.path.join(source.folder, f"{split}.csv")
-
-
-def _is_official(path: str) -> bool:
-    return "youtube_id" in _header(path)
 
 
 def _header(path: str) -> set[str]:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.source import (
-    AnnotationSource,
-    ClassIndex,
-    Rows,
-    read_class_list,
-)
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, read_class_list
 from slowfast.datasets.text_files import parse_index, read_table
 from slowfast.errors import AnnotationError
 
