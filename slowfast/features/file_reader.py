@@ -130,6 +130,8 @@ class FeatureFileReader:
                 detail = "the file has no times; set DATA.FEATURES_FPS to its rows per second"
                 raise DecodeError(path, "no times", detail)
             return FrameTimes(np.arange(count) / self.fps, count / self.fps)
+        if seconds.dtype.kind not in "fiu":
+            raise DecodeError(path, "wrong times", f"times hold {seconds.dtype}; must be seconds, as float64")
         starts = np.array(seconds, np.float64)
         if starts.shape != (count,) or not np.isfinite(starts).all() or (np.diff(starts) <= 0).any():
             detail = f"{count} rows need as many ascending seconds; times have shape {starts.shape}"
