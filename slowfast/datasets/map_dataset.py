@@ -209,7 +209,15 @@ class MapDataset(ViewDataset):
 
     def _frames(self, given: Any, index: int) -> tuple[Tensor, Tensor | None]:
         """Returns frames (3, T, H, W), uint8 or float32 in 0 … 255, and positions (T,) int64 where given."""
-        parts = [torch.as_tensor(part) for part in (given if isinstance(given, list | tuple) else [given])]
+        try:
+            parts = [
+                torch.as_tensor(part) for part in (given if isinstance(given, list | tuple) else [given])
+            ]
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"{self._name}[{index}] has frames of type {type(given).__name__}; they must be a tensor (3, "
+                "T, H, W)"
+            ) from error
         frames = parts[0] if parts else torch.empty(0)
         positions = parts[1] if len(parts) == 2 and parts[1].ndim == 1 else None
         if len(parts) > 1 and positions is None:

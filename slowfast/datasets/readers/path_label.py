@@ -99,9 +99,7 @@ def _read_shared(path: str) -> Tensor:
         ) from error
     if detect_encoding(shared[:_FIRST_BYTES].numpy().tobytes(), path) == "utf-16":
         encoded = bytearray(read_text(path).encode(errors="surrogateescape"))
-        shared = (
-            torch.frombuffer(encoded, dtype=torch.uint8) if encoded else torch.empty(0, dtype=torch.uint8)
-        )
+        shared = torch.from_numpy(np.frombuffer(encoded, np.uint8))
     _normalize_line_ends(shared.numpy())
     return shared
 
