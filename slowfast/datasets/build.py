@@ -205,18 +205,10 @@ def build_dataset(
     if not isinstance(annotations, Annotations):
         return _adapt_map_dataset(cfg, split, annotations, position_rate)
     scheme = build_views(cfg, split)
-    if annotations.features:
-        source = "feature_files"
-    elif cfg.DATA.FEATURES:
-        source = "feature_cache"
-    elif cfg.DATA.ORIGINAL_SEMANTICS and split != "train":
-        source = "original"
-    else:
-        source = "frames"
     request = ReaderRequest(
         split, annotations, scheme, position_rate, feature_shape, streamed_views, clip_grid
     )
-    built = READER_REGISTRY.get(source)(cfg, request)
+    built = READER_REGISTRY.get(_choose_reader(cfg, request))(cfg, request)
     return VideoDataset(
         annotations,
         built.reader,
@@ -229,6 +221,14 @@ def build_dataset(
         make_clip=built.make_clip,
         features=built.features,
     )
+
+
+def _choose_reader(cfg: CfgNode, request: ReaderRequest) -> str:
+    if request.annotations.features:
+        return "feature_files"
+    if cfg.DATA.FEATURES:
+        return "feature_cache"
+    return "original" if cfg.DATA.ORIGINAL_SEMANTICS and request.split != "train" else "frames"
 
 
 def _configured_order(cfg: CfgNode, split: str) -> str:

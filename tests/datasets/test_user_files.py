@@ -147,7 +147,12 @@ def test_lists_stay_in_host_memory() -> None:
             r"labels .*: must be different indices, not a value per class",
         ),
         ([0, 1], [(0, 1)], "2 paths and 1 segments; give one per path"),
+        ([0, [1]], None, "the labels .*: must be one index per video, or a list of them per video"),
+        ([[1], 0], None, "the labels .*: must be one index per video, or a list of them per video"),
         ([0, 1], [(0, 1), (3, 3)], r"segment \[3.0, 3.0\]: must end after its start"),
+        ([0, 1], [(0, 1), (float("nan"), 3)], r"segment \[nan, 3.0\]: must end after its start"),
+        ([0, 1], [(0, 1, 2), (0, 1, 2)], r"segment \(0, 1, 2\): must be start and end in seconds"),
+        ([0, 1], [0, 1], "segment 0: must be start and end in seconds"),
     ],
 )
 def test_wrong_lists_are_refused(labels: Any, segments: Any, message: str) -> None:
