@@ -25,7 +25,7 @@ _FOREIGN = {"mt_adamw": "use adamw, which updates all weights together where it 
 """Optimisers of PySlowFast that are not here -> the remedy."""
 
 OPTIMIZER_REGISTRY: Registry[Callable[[CfgNode, list[ParameterGroup]], Optimizer]] = Registry(
-    "optimiser", "SOLVER.OPTIMIZING_METHOD", _FOREIGN
+    "optimiser", "SOLVER.OPTIMIZING_METHOD", _FOREIGN, arguments=("cfg", "groups")
 )
 """Functions of the configuration and the parameter groups that return a ``torch.optim.Optimizer``.
 
