@@ -164,6 +164,20 @@ def test_a_schedule_that_returns_a_number_is_refused(user_file: Path) -> None:
         build_lr_policy(cfg)
 
 
+@pytest.mark.parametrize(
+    "result", ["None", "torch.optim.SGD([one for group in groups for _, one in group['params']])"]
+)
+def test_an_optimiser_over_other_groups_is_refused(user_file: Path, result: str) -> None:
+    name = f"of_{user_file.stem}"
+    user_file.write_text(
+        "import torch\nfrom slowfast.solver.optimizer import OPTIMIZER_REGISTRY\n"
+        f"@OPTIMIZER_REGISTRY.register('{name}')\ndef own(cfg, groups):\n    return {result}\n"
+    )
+    cfg = load_with(user_file, "SOLVER.OPTIMIZING_METHOD", name)
+    with pytest.raises(ConfigError, match=f"{name}': must return a torch.optim.Optimizer over the groups"):
+        build_optimizer(cfg, torch.nn.Linear(2, 2))
+
+
 def test_keyword_only_parameters_of_a_loss_may_be_required(user_file: Path) -> None:
     user_file.write_text(
         "from slowfast.models.losses import LOSS_REGISTRY\n"
