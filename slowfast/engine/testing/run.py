@@ -21,7 +21,7 @@ from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_tested_model, find_weights
 from slowfast.engine.testing.order_report import run_order_tests
-from slowfast.errors import AnnotationError, ConfigError, DataError
+from slowfast.errors import AnnotationError, ConfigError, DataError, counted
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
 from slowfast.tracking.trackers import Trackers
@@ -181,12 +181,11 @@ def _log_result(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
     """Logs the result of a test as a sentence, and the videos without scores."""
     log_broken(evaluation.broken, "test: not scored, or not in all views")
     logger.info(
-        "test: %s over %d of %d videos, %d view%s each, %.3g s per video",
+        "test: %s over %d of %d videos, %s each, %.3g s per video",
         evaluation.describe_result(),
         metrics["videos"],
         metrics["num_videos"],
-        metrics["views"],
-        "" if metrics["views"] == 1 else "s",
+        counted(metrics["views"], "view"),
         evaluation.seconds_per_video,
     )
     if evaluation.intervals:

@@ -7,9 +7,8 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.checkpoint.data_fingerprint import fingerprint, former_fingerprint
 from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
-from slowfast.checkpoint.state import TrainingState
+from slowfast.checkpoint.state import TrainingState, fingerprint, former_fingerprint
 from slowfast.checkpoint.writer import build_checkpoint_writer
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.class_names import find_class_names
@@ -24,8 +23,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
-from slowfast.engine.speed.headroom import cores_of
-from slowfast.engine.speed.monitor import HeadroomMonitor
+from slowfast.engine.speed.headroom import HeadroomMonitor, cores_of
 from slowfast.engine.testing.run import check_test_data
 from slowfast.engine.training.compiled_network import CompiledNetwork
 from slowfast.engine.training.failure_budget import build_failure_budget

@@ -7,6 +7,7 @@ number of steps. The hint has the measured size of gradients and, for a model wi
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -150,23 +151,21 @@ def build_stall_detector(
         is_sharded: whether rank 0 has only a part of the weights; the model is then not measured.
         starts_new: whether the training starts at its first step.
     """
-    normalization = frame_normalization(cfg, model)
-    has_features = dataset.features is not None
-
-    def describe(batch: Batch) -> Sequence[str]:
-        if is_sharded:
-            return ()
-        return _measure(model, batch, world.device, normalization, has_features=has_features)
-
+    describe = functools.partial(
+        _measure,
+        model,
+        device=world.device,
+        normalization=frame_normalization(cfg, model),
+        has_features=dataset.features is not None,
+    )
     labels = dataset.labels
-    steps = cfg.TRAIN.STALL_STEPS
-    is_active = steps > 0 and world.is_main
+    steps = cfg.TRAIN.STALL_STEPS if world.is_main else 0
     return StallDetector(
-        max(steps, round(_EARLY * schedule.steps_to(schedule.end))) if is_active else 0,
+        max(steps, round(_EARLY * schedule.steps_to(schedule.end))) if steps else 0,
         first_check=round(cfg.SOLVER.WARMUP_EPOCHS * schedule.steps_per_epoch),
         chance=float(np.bincount(labels).max() / len(labels)) if labels.ndim == 1 else 1.0,
         starts_new=starts_new,
-        describe=describe,
+        describe=(lambda batch: ()) if is_sharded else describe,
         advice=_advise(
             cfg.SOLVER.OPTIMIZING_METHOD, cfg.SOLVER.BASE_LR, warms_up=cfg.SOLVER.WARMUP_EPOCHS > 0
         ),

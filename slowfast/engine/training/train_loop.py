@@ -22,7 +22,7 @@ from slowfast.checkpoint.storage import checkpoint_path, recorded_validation
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.world import World
 from slowfast.engine.seeding import seed_generators
-from slowfast.engine.speed.monitor import StepTimes
+from slowfast.engine.speed.headroom import StepTimes
 from slowfast.engine.training.build import build_training_run
 from slowfast.engine.training.train_step import StepResult
 from slowfast.engine.training.training_run import TrainingRun

@@ -14,7 +14,7 @@ from slowfast.datasets.clip import BrokenVideo
 from slowfast.datasets.unusable_videos import log_broken
 from slowfast.distributed.device import peak_memory
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.speed.monitor import HeadroomMonitor, StepTimes
+from slowfast.engine.speed.headroom import HeadroomMonitor, StepTimes
 from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.train_step import StepResult
 from slowfast.errors import counted
