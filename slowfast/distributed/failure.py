@@ -105,21 +105,9 @@ class StatusBoard:
         self.set_location("finished")
         self.store.set(f"left/{self.rank}", "")
 
-    def claim_printing(self) -> bool:
-        """Returns whether this process is the one that prints the failure; True for the first caller."""
-        return self.store.add("printers", 1) == 1
-
-    def is_printed(self) -> bool:
-        """Returns whether the failure has been printed."""
-        return self.store.check(["printed"])
-
-    def set_printed(self) -> None:
-        """Marks the failure as printed."""
-        self.store.set("printed", "")
-
-    def count_acknowledged(self, more: int = 0) -> int:
-        """Adds ``more`` processes that know that the failure was printed, and returns their number."""
-        return self.store.add("acknowledged", more)
+    def count(self, what: str, more: int = 0) -> int:
+        """Adds ``more`` to a number that all processes share, 0 at first, and returns it."""
+        return self.store.add(what, more)
 
     def name(self, rank: int) -> str:
         """Returns a rank with its host and process id."""
