@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from slowfast.errors import ConfigError
 from slowfast.registry import Entry, Registry
 
 # A configuration is checked against these names without torch, so the functions import it themselves.
@@ -52,7 +53,8 @@ class LossRegistry(Registry[LossFunction]):
     """The registry of loss functions, with the properties of each of them."""
 
     def __init__(self) -> None:
-        super().__init__("loss", "MODEL.LOSS_FUNC", _FOREIGN)
+        call = ("logits", "labels", "**LOSS.ARGS")
+        super().__init__("loss", "MODEL.LOSS_FUNC", _FOREIGN, arguments=call)
         self._forms: dict[str, LossForms] = {}
 
     def register(
@@ -72,12 +74,19 @@ class LossRegistry(Registry[LossFunction]):
         register = super().register(name)
 
         def add(function: Entry) -> Entry:
-            register(function)
             entry_name = name or function.__name__  # type: ignore[attr-defined]
+            if each is not None:
+                self.require_call(each, f"each of {entry_name}")
+            register(function)
             self._forms[entry_name] = LossForms(labels, each, soft, independent)
             return function
 
         return add
+
+    def require_call(self, entry: Any, name: str) -> None:
+        if isinstance(entry, type):
+            raise ConfigError(f"loss {name!r}: must be a function and is a class; register an object of it")
+        super().require_call(entry, name)
 
     def forms_of(self, name: str) -> LossForms:
         """Returns the properties of the loss ``name``.
