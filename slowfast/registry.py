@@ -11,21 +11,19 @@ that register an entry when a name is first looked up.
 from __future__ import annotations
 
 import importlib.util
-import os
 import pkgutil
 import sys
 import tomllib
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from slowfast.errors import ConfigError, did_you_mean
+from slowfast.errors import ConfigError, did_you_mean, place_of
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -206,11 +204,12 @@ class Project:
     weights: str = ""
 
 
+DISTRIBUTION = "slowfast-vtn"
+"""Name of this program as an installed package."""
 _GROUP = "slowfast.projects"
 _ROOT = Path(__file__).parents[1]  # of a checkout, or of all installed packages
 # The framework's own networks are a project too; it is known even where the package is not installed.
 _BUILT_IN = EntryPoint("slowfast", "slowfast.models.pytorchvideo.config:PROJECT", _GROUP)
-_OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
 
 
 @cache
@@ -237,13 +236,19 @@ def find_package(name: str) -> Path | None:
 
 @cache
 def projects() -> tuple[Project, ...]:
-    """Returns all projects, whether built in, installed, or importable from a checkout, ordered by name."""
+    """Returns all projects, whether built in, installed, or importable from a checkout.
+
+    Those of this program come first, so that the hooks of any other project can change their keys; then by
+    name.
+    """
     found = {entry.name: entry for entry in (_BUILT_IN, *entry_points(group=_GROUP))}
     declared = checkout_settings().get("project", {}).get("entry-points", {}).get(_GROUP, {})
     for name, value in declared.items():
         if name not in found and importlib.util.find_spec(value.partition(".")[0]) is not None:
             found[name] = EntryPoint(name, value, _GROUP)
-    return tuple(sorted((entry.load() for entry in found.values()), key=lambda project: project.name))
+    others = {name for name, entry in found.items() if entry.dist and entry.dist.name != DISTRIBUTION}
+    order = sorted(found, key=lambda name: (name in others, found[name].load().name))
+    return tuple(found[name].load() for name in order)
 
 
 @cache
@@ -301,11 +306,3 @@ def _import(written: str, name: str) -> None:
             f"({known or f'{type(error).__name__}: {error}'}); "
             "fix the module, or name another module or Python file"
         ) from error
-
-
-def place_of(trace: TracebackType | None) -> str:
-    """Returns the innermost line of a user's code in a traceback, as " in FILE, line N"; "" without one."""
-    frames = [f for f in traceback.extract_tb(trace) if "importlib" not in f.filename]
-    frames = [f for f in frames if not f.filename.startswith(_OWN_FOLDER)]
-    written = [f for f in frames if "site-packages" not in f.filename] or frames
-    return f" in {written[-1].filename}, line {written[-1].lineno}" if written else ""

@@ -197,7 +197,7 @@ class Merge:
         else:
             # A name with a dot is meant as a key within a section, not as a section.
             known = [key for key in self._known if "." not in written or key not in self._sections]
-            cutoff, otherwise = 0.6, "; see slowfast/config/defaults"
+            cutoff, otherwise = 0.6, "; see slowfast/config/defaults and the config of each project"
         exact = [key for key in known if key == written.upper()]
         same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
         near = exact or same_leaf or difflib.get_close_matches(written.upper(), known, n=2, cutoff=cutoff)

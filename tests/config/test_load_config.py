@@ -254,7 +254,7 @@ class TestProblems:
             ("SOVLER.MOMENTUM", "did you mean SOLVER.MOMENTUM?"),
             ("TRIAN", "did you mean TRAIN?"),
             ("VTN.HIDEN_DIM", "VTN.HIDDEN_DIM"),
-            ("QQQ.ZZZ", "see slowfast/config/defaults"),
+            ("QQQ.ZZZ", "see slowfast/config/defaults and the config of each project"),
         ],
     )
     def test_an_unknown_key_gets_the_nearest_key(self, key: str, suggestion: str) -> None:
