@@ -52,15 +52,9 @@ def _wrap(line: str, width: int) -> str:
 class _Parser(argparse.ArgumentParser):
     """A parser that explains how files with names like options are given, and prepares stdout for help."""
 
-    def parse_known_args(self, *args: Any, **options: Any) -> Any:
-        """Parses the command line of a command that prints to stdout in any encoding."""
+    def __init__(self, **options: Any) -> None:
         escape_unencodable()
-        return super().parse_known_args(*args, **options)
-
-    def parse_known_intermixed_args(self, *args: Any, **options: Any) -> Any:
-        """Does the same for options among arguments; from Python 3.14 on this does not call the other."""
-        escape_unencodable()
-        return super().parse_known_intermixed_args(*args, **options)
+        super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:
         files = [word for word in message.split() if word.startswith("-") and os.path.exists(word)]

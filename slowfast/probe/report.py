@@ -175,12 +175,21 @@ def build_report(
     videos, test_videos = problem.division(TEST_LIST)
     evaluated = _Evaluated(problem, videos, metric)
     tested = _Evaluated(problem, test_videos, metric)
-    shown = [*result.baselines, *result.candidates[:_MAX_ROWS]]
     rows = []
-    for method in shown:
+    for method in (*result.baselines, *result.candidates[:_MAX_ROWS]):
         scores = test_scores.get(method.method)
-        test = None if scores is None else tested.interval(scores)
-        rows.append(_row(method, evaluated.interval(method.scores(problem, result.num_folds)), test))
+        rows.append(
+            Row(
+                name=method.name,
+                setting=method.setting,
+                mean=method.mean,
+                fold_spread=none_if_nan(method.spread(0)),
+                seed_spread=none_if_nan(method.spread(1)),
+                interval=evaluated.interval(method.scores(problem, result.num_folds)),
+                seconds=method.seconds,
+                test=None if scores is None else tested.interval(scores),
+            )
+        )
     linear = [r for r in result.baselines if r.method != MAJORITY]
     comparisons = []
     if linear:
@@ -192,13 +201,12 @@ def build_report(
             if family[0].method in test_scores and best.method in test_scores:
                 pair = test_scores[family[0].method], test_scores[best.method]
                 comparisons.append(tested.compare(name, pair[0], best.name, pair[1], on_test=True))
-    labels, groups = problem.table.labels.numpy()[videos], [problem.groups[v] for v in videos]
     return ProbeReport(
         metric=metric_name,
         data={
             "videos": len(videos),
-            "groups": len(set(groups)),
-            "classes": len(np.unique(labels)),
+            "groups": len(set(evaluated.groups)),
+            "classes": len(np.unique(evaluated.labels)),
             "folds": result.num_folds,
             "test videos": len(test_videos),
             "candidates": len(result.candidates) + len(result.stopped),
@@ -252,19 +260,6 @@ class _Evaluated:
             difference=jackknife_interval(difference, self.groups, is_fraction=False),
             on_test=on_test,
         )
-
-
-def _row(result: MethodResult, interval: Interval, test: Interval | None) -> Row:
-    return Row(
-        name=result.name,
-        setting=result.setting,
-        mean=result.mean,
-        fold_spread=none_if_nan(result.spread(0)),
-        seed_spread=none_if_nan(result.spread(1)),
-        interval=interval,
-        seconds=result.seconds,
-        test=test,
-    )
 
 
 def _curve(result: MethodResult) -> tuple[str, tuple[float, ...]]:
