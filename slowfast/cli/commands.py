@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -162,18 +163,20 @@ def choose_command(
 def positive_number(text: str) -> float:
     """Returns the value of an option that must be a number above 0."""
     value = float(text)
-    if not 0 < value < float("inf"):
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text}: must be above 0")
     return value
 
 
-def integer_from(minimum: int) -> Callable[[str], int]:
-    """Returns the ``type`` of an option that must be a whole number of ``minimum`` or more."""
+def integer_from(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
+    """Returns the ``type`` of an option that must be a whole number within these limits."""
 
     def integer(text: str) -> int:
         value = int(text)
         if value < minimum:
             raise argparse.ArgumentTypeError(f"{text}: must be {minimum} or more")
+        if value > maximum:
+            raise argparse.ArgumentTypeError(f"{text}: must be {maximum} or less")
         return value
 
     return integer

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast.cli.commands import make_parser
+from slowfast.cli.commands import integer_from, make_parser
 
 PROGRAM = "vtn quickstart"
 
@@ -40,7 +40,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=integer_from(0),
         default=1,
         metavar="N",
         help="seed of the videos and of training (default: %(default)s)",

@@ -30,7 +30,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.cli.commands import make_parser, positive_integer, positive_number
+from slowfast.cli.commands import integer_from, make_parser, positive_integer, positive_number
 from vtn.cli.model_options import add_predictor_options, predictor_options
 from vtn.serving.limits import MEGABYTE, Limits
 
@@ -57,7 +57,9 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument("source", metavar="SOURCE", help="weights of the model")
     group = parser.add_argument_group("server")
     group.add_argument("--host", default=HOST, metavar="NAME", help=f"address (default: {HOST})")
-    group.add_argument("--port", type=_port, default=PORT, metavar="N", help=f"default: {PORT}; 0: any")
+    group.add_argument(
+        "--port", type=integer_from(0, 65535), default=PORT, metavar="N", help=f"default: {PORT}; 0: any"
+    )
     group.add_argument(
         "--allow-host",
         action="append",
@@ -262,13 +264,6 @@ def _find_examples(folder: str) -> list[Path]:
     if not found:
         raise InputError(f"--examples {folder}: must be a folder with videos")
     return [Path(folder, name) for name in found[:_MAX_EXAMPLES]]
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 65536:
-        raise argparse.ArgumentTypeError(f"{text}: must be 0 to 65535")
-    return value
 
 
 if __name__ == "__main__":
