@@ -34,11 +34,8 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
             problems += error.problems
     if not problems:  # names that a failed module would have registered are not its users' mistake
         problems += check_names(cfg)
-    problems += check_values(cfg)
-    problems += check_data.check_labels(cfg)
-    problems += check_data.check_pixels(cfg)
-    problems += check_data.check_views(cfg)
-    problems += check_data.check_features(cfg)
+    problems += [*check_values(cfg), *check_data.check_labels(cfg), *check_data.check_pixels(cfg)]
+    problems += [*check_data.check_views(cfg), *check_data.check_features(cfg)]
     if cfg.TRAIN.ENABLE or cfg.TEST.ENABLE:
         problems += check_training.check_loss_arguments(cfg)
     if cfg.TRAIN.ENABLE:
@@ -56,13 +53,9 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
     for project in projects():
         problems += project.check(cfg)
     if for_run:
-        problems += check_run.check_inputs(cfg)
-        problems += check_data.check_feature_cache(cfg)
-        problems += check_run.check_weights(cfg)
-        problems += check_run.check_output(cfg)
-        problems += check_data.check_num_classes(cfg)
-        problems += check_run.check_trackers(cfg)
-        problems += check_run.check_demo(cfg)
-        problems += check_run.check_wrong_predictions(cfg)
+        problems += [*check_run.check_inputs(cfg), *check_data.check_feature_cache(cfg)]
+        problems += [*check_run.check_weights(cfg), *check_run.check_output(cfg)]
+        problems += [*check_data.check_num_classes(cfg), *check_run.check_trackers(cfg)]
+        problems += [*check_run.check_demo(cfg), *check_run.check_wrong_predictions(cfg)]
         problems += check_run.check_model_view(cfg)
     return problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ def build_report(
     metric_name: str,
     metric: Metric,
     *,
-    test_scores: dict[Candidate | str, NDArray[np.float32]],
+    test_scores: Mapping[Candidate | str, NDArray[np.float32]],
     trainings: int,
     seconds: float,
 ) -> ProbeReport:
@@ -190,17 +191,6 @@ def build_report(
                 test=None if scores is None else tested.interval(scores),
             )
         )
-    linear = [r for r in result.baselines if r.method != MAJORITY]
-    comparisons = []
-    if linear:
-        best = max(linear, key=lambda r: r.mean)
-        for name, family in result.families().items():
-            held_out = result.held_out_scores(problem, family)
-            against = best.scores(problem, result.num_folds)
-            comparisons.append(evaluated.compare(name, held_out, best.name, against))
-            if family[0].method in test_scores and best.method in test_scores:
-                pair = test_scores[family[0].method], test_scores[best.method]
-                comparisons.append(tested.compare(name, pair[0], best.name, pair[1], on_test=True))
     return ProbeReport(
         metric=metric_name,
         data={
@@ -212,7 +202,7 @@ def build_report(
             "candidates": len(result.candidates) + len(result.stopped),
         },
         rows=tuple(rows),
-        comparisons=tuple(comparisons),
+        comparisons=tuple(_comparisons(result, evaluated, tested, test_scores)),
         curves=tuple(_curve(r) for r in result.candidates[:_MAX_CURVES]),
         trainings=trainings,
         seconds=seconds,
@@ -260,6 +250,26 @@ class _Evaluated:
             difference=jackknife_interval(difference, self.groups, is_fraction=False),
             on_test=on_test,
         )
+
+
+def _comparisons(
+    result: SearchResult,
+    evaluated: _Evaluated,
+    tested: _Evaluated,
+    test_scores: Mapping[Candidate | str, NDArray[np.float32]],
+) -> Iterator[Comparison]:
+    """Yields each family against the best linear baseline, on all videos and on the test list."""
+    linear = [r for r in result.baselines if r.method != MAJORITY]
+    best = max(linear, key=lambda r: r.mean, default=None)
+    if best is None:
+        return
+    against = best.scores(evaluated.problem, result.num_folds)
+    for name, family in result.families().items():
+        held_out = result.held_out_scores(evaluated.problem, family)
+        yield evaluated.compare(name, held_out, best.name, against)
+        own, other = (test_scores.get(method) for method in (family[0].method, best.method))
+        if own is not None and other is not None:
+            yield tested.compare(name, own, best.name, other, on_test=True)
 
 
 def _curve(result: MethodResult) -> tuple[str, tuple[float, ...]]:
