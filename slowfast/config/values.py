@@ -21,13 +21,13 @@ def parse_literal(text: str) -> Any:
     """
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         value = ...
     if isinstance(value, bool | int | float | str | list | tuple | dict | type(None)):
         return value
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except Exception:  # of many types, such as ValueError for the date 2024-02-30
         return text
 
 
