@@ -92,10 +92,9 @@ class Registry(Generic[T]):
 
         def add(entry: Entry) -> Entry:
             entry_name = name or entry.__name__  # type: ignore[attr-defined]
-            present = self._entries.get(entry_name)
-            if present is not None and present is not entry:
+            present = self._entries.setdefault(entry_name, cast(T, entry))
+            if present is not cast(T, entry):
                 raise ConfigError(f"{self.kind} {entry_name!r}: is already registered; choose another name")
-            self._entries[entry_name] = cast(T, entry)
             return entry
 
         return add
@@ -236,10 +235,9 @@ def find_package(name: str) -> Path | None:
 
 @cache
 def projects() -> tuple[Project, ...]:
-    """Returns all projects, whether built in, installed, or importable from a checkout.
+    """Returns all projects, whether built in, installed, or importable from a checkout, ordered by name.
 
-    Those of this program come first, so that the hooks of any other project can change their keys; then by
-    name.
+    Those of this program come first, so that the hooks of any other project can change their keys.
     """
     found = {entry.name: entry for entry in (_BUILT_IN, *entry_points(group=_GROUP))}
     declared = checkout_settings().get("project", {}).get("entry-points", {}).get(_GROUP, {})
