@@ -24,6 +24,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast.cli.commands import integer_from, make_parser
+from slowfast.errors import DataError
+from slowfast.exit_status import run_command
+from slowfast.log import setup_logging
 
 PROGRAM = "vtn quickstart"
 
@@ -55,9 +58,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     args = parser.parse_args(argv)
 
     # Imported here, so that --help and wrong arguments are answered at once.
-    from slowfast.errors import DataError
-    from slowfast.exit_status import run_command
-    from slowfast.log import setup_logging
     from vtn.quickstart.run import RunFailedError, clear_output, run_quickstart
 
     setup_logging(None)

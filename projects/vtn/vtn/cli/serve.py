@@ -31,6 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import integer_from, make_parser, positive_integer, positive_number
+from slowfast.errors import InputError, SlowFastError
+from slowfast.exit_status import run_command
 from vtn.cli.model_options import add_predictor_options, predictor_options
 from vtn.serving.limits import MEGABYTE, Limits
 
@@ -100,11 +102,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         parser.error(f'{", ".join(missing)}: not installed; pip install "slowfast-vtn[serve]"')
-
-    # Imported here, so that --help and wrong arguments are answered at once.
-    from slowfast.errors import SlowFastError
-    from slowfast.exit_status import run_command
-
     return run_command(program, lambda: _serve(args, program), expected=(SlowFastError, OSError))
 
 
@@ -219,8 +216,6 @@ def _listen(host: str, port: int) -> socket.socket:
     """
     import socket
 
-    from slowfast.errors import InputError
-
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
@@ -258,7 +253,6 @@ def _find_examples(folder: str) -> list[Path]:
         InputError: for a folder without videos.
     """
     from slowfast.datasets.video_folder import find_videos
-    from slowfast.errors import InputError
 
     found = find_videos(folder) if Path(folder).is_dir() else []
     if not found:
