@@ -12,21 +12,18 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import os
 import pkgutil
 import sys
 import tomllib
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from slowfast.errors import ConfigError, did_you_mean
+from slowfast.errors import ConfigError, did_you_mean, place_of
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -95,12 +92,11 @@ class Registry(Generic[T]):
 
         def add(entry: Entry) -> Entry:
             entry_name = name or entry.__name__  # type: ignore[attr-defined]
-            present = self._entries.get(entry_name)
-            if present is not None and present is not entry:
-                raise ConfigError(f"{self.kind} {entry_name!r}: is already registered; choose another name")
             if self.arguments:
                 self.require_call(entry, entry_name)
-            self._entries[entry_name] = cast(T, entry)
+            present = self._entries.setdefault(entry_name, cast(T, entry))
+            if present is not cast(T, entry):
+                raise ConfigError(f"{self.kind} {entry_name!r}: is already registered; choose another name")
             return entry
 
         return add
@@ -191,11 +187,12 @@ class Project:
     weights: str = ""
 
 
+DISTRIBUTION = "slowfast-vtn"
+"""Name of this program as an installed package."""
 _GROUP = "slowfast.projects"
 _ROOT = Path(__file__).parents[1]  # of a checkout, or of all installed packages
 # The framework's own networks are a project too; it is known even where the package is not installed.
 _BUILT_IN = EntryPoint("slowfast", "slowfast.models.pytorchvideo.config:PROJECT", _GROUP)
-_OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
 
 
 @cache
@@ -222,13 +219,18 @@ def find_package(name: str) -> Path | None:
 
 @cache
 def projects() -> tuple[Project, ...]:
-    """Returns all projects, whether built in, installed, or importable from a checkout, ordered by name."""
+    """Returns all projects, whether built in, installed, or importable from a checkout, ordered by name.
+
+    Those of this program come first, so that the hooks of any other project can change their keys.
+    """
     found = {entry.name: entry for entry in (_BUILT_IN, *entry_points(group=_GROUP))}
     declared = checkout_settings().get("project", {}).get("entry-points", {}).get(_GROUP, {})
     for name, value in declared.items():
         if name not in found and importlib.util.find_spec(value.partition(".")[0]) is not None:
             found[name] = EntryPoint(name, value, _GROUP)
-    return tuple(sorted((entry.load() for entry in found.values()), key=lambda project: project.name))
+    others = {name for name, entry in found.items() if entry.dist and entry.dist.name != DISTRIBUTION}
+    order = sorted(found, key=lambda name: (name in others, found[name].load().name))
+    return tuple(found[name].load() for name in order)
 
 
 @cache
@@ -286,11 +288,3 @@ def _import(written: str, name: str) -> None:
             f"({known or f'{type(error).__name__}: {error}'}); "
             "fix the module, or name another module or Python file"
         ) from error
-
-
-def place_of(trace: TracebackType | None) -> str:
-    """Returns the innermost line of a user's code in a traceback, as " in FILE, line N"; "" without one."""
-    frames = [f for f in traceback.extract_tb(trace) if "importlib" not in f.filename]
-    frames = [f for f in frames if not f.filename.startswith(_OWN_FOLDER)]
-    written = [f for f in frames if "site-packages" not in f.filename] or frames
-    return f" in {written[-1].filename}, line {written[-1].lineno}" if written else ""
