@@ -179,11 +179,25 @@ def test_a_model_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         asked.append((repo_id, filename, options.get("revision")))
         return shutil.copy(tmp_path / "uploaded" / filename, tmp_path)
 
-    for module in ("vtn.factory", "vtn.hub", "huggingface_hub.hub_mixin"):
+    for module in ("vtn.factory", "huggingface_hub", "huggingface_hub.hub_mixin"):
         monkeypatch.setattr(f"{module}.hf_hub_download", lambda repo_id, filename, **options: download(
             repo_id, filename, **options))  # fmt: skip
     assert_same_weights(vtn.create_model("me/tiny", revision="v2"), tiny())
     assert set(asked) == {("me/tiny", "config.json", "v2"), ("me/tiny", "model.safetensors", "v2")}
+
+
+def test_a_model_of_the_hub_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny().save_pretrained(tmp_path)
+
+    def download(repo_id: str, filename: str, **_: Any) -> str:
+        if filename != "config.json":
+            raise LocalEntryNotFoundError("no such file")
+        return str(tmp_path / filename)
+
+    for module in ("huggingface_hub", "huggingface_hub.file_download", "huggingface_hub.hub_mixin"):
+        monkeypatch.setattr(f"{module}.hf_hub_download", download)
+    with pytest.raises(CheckpointError, match=r"me/tiny: .* does not give its model.safetensors: no such"):
+        vtn.VTN.from_pretrained("me/tiny")
 
 
 def test_an_unknown_name_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:

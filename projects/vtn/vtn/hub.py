@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from slowfast.files import write_text
 from slowfast.models.build import MODEL_REGISTRY
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.model_arguments import ModelArguments
+from vtn.backbones.hub_access import find_file
 from vtn.folder.entries import FACTS, NEEDED_ENTRIES, TRANSFORMERS_ENTRIES, arguments_as_json
 from vtn.folder.layout import write_folder
 from vtn.folder.model_size import check_arguments
@@ -164,9 +165,7 @@ class HubModel(
                 f"{model_id}: is a {config['architecture']}, not a {cls.__name__}; load it with "
                 f"vtn.create_model, or vtn.{config['architecture']}.from_pretrained"
             )
-        path = Path(model_id, SAFETENSORS_SINGLE_FILE)
-        if not Path(model_id).is_dir():
-            path = Path(hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **download))
+        path = find_file(model_id, SAFETENSORS_SINGLE_FILE, **download)
         # The mixin adds the entries of config to the options; the same object is not the caller's.
         given = {name: value for name, value in options.items() if config.get(name, _MISSING) is not value}
         if missing := [name for name in NEEDED_ENTRIES if name not in config]:
