@@ -268,14 +268,7 @@ def read_normalization(content: object, keys: tuple[str, str], source: str) -> I
 def _check_backbone(
     described: ModelArguments, arguments: ModelArguments, model_id: str, *, is_chosen: bool
 ) -> None:
-    """Raises ``CheckpointError`` for files and addresses in a folder's backbone, except what the user gives.
-
-    Args:
-        described: arguments in the folder.
-        arguments: those with the user's.
-        model_id: the folder, for messages.
-        is_chosen: whether the user has given the backbone.
-    """
+    """Raises ``CheckpointError`` for files and addresses in the backbone, except those of the user."""
     name, args = arguments.backbone.name, arguments.backbone.args
     if isinstance(name, str):  # otherwise it is a module
         own = args if args == described.backbone.args else {}

@@ -37,9 +37,14 @@ def trace(part: Part) -> ExportedProgram:
         with torch.no_grad(), _quiet():
             return torch.export.export(part.module, inputs, dynamic_shapes=part.dynamic_shapes)
     except Exception as error:  # torch raises errors of many types, for the network's own operations
+        remedy = f"use a newer torch than {torch.__version__}, another backbone, or --parts encoder"
+        if "Constraints violated" in str(error):
+            remedy = (
+                "a layer such as nn.GRU has a graph for one number of frames; use convolutions or attention"
+            )
         raise ModelError(
             f"the {part.name} cannot be traced by torch.export: {type(error).__name__}: {first_line(error)}; "
-            f"use a newer torch than {torch.__version__}, another backbone, or --parts encoder"
+            f"{remedy}"
         ) from error
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from slowfast.errors import ModelError
 from vtn.backbones.base import Backbone
-from vtn.backbones.hugging_face.files import published_model, random_model, side_of, with_options
+from vtn.backbones.hugging_face.files import published_model, random_model, side_of
 from vtn.backbones.hugging_face.preprocessing import read_preprocessing
 from vtn.backbones.hugging_face.token_layout import token_layout
 from vtn.backbones.hugging_face.trial import accepts, width_of_features
@@ -191,20 +191,17 @@ class HuggingFaceBackbone(nn.Module):
 
 
 def build_image_model(
-    name: str, config: Any, *, pretrained: bool, options: Mapping[str, Any], pooling: str
+    name: str, config: Any, *, pretrained: bool, resize_positions: bool, pooling: str
 ) -> Backbone:
     """Returns the image model with that configuration; see :func:`vtn.backbones.hugging_face.build.build`.
 
     Raises:
-        ModelError: for an option or pooling that the model does not have, weights that cannot be downloaded,
-            and models that do not return one feature per image.
+        ModelError: for a pooling that the model does not have, weights that cannot be downloaded, and models
+            that do not return one feature per image.
     """
-    options = dict(options)
-    resize = bool(options.pop("dynamic_img_size", False))
-    config = with_options(config, options, name)
     auto_class = _class_of(config)
     build_random = partial(random_model, config, name, auto_class=auto_class)
-    wrap = partial(HuggingFaceBackbone, pooling=pooling, resize_positions=resize)
+    wrap = partial(HuggingFaceBackbone, pooling=pooling, resize_positions=resize_positions)
     # Build the model on the meta device first: it shows errors and feature shapes before weights are read.
     with torch.device("meta"):
         trial = wrap(build_random())
