@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from slowfast.errors import ModelError
 from slowfast.features.temporal_statistics import zero_masked
 from vtn.arguments.groups import ProbeConfig
-from vtn.encoder.positions import build_positions
+from vtn.encoder.embeddings import build_positions
 
 NORM_EPSILON = 1e-6
 _INITIAL_STD = 0.02

@@ -31,7 +31,7 @@ from torch import Tensor
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
 from slowfast.checkpoint.weights import load_weights, match_names
 from slowfast.errors import CheckpointError, first_line
-from vtn.encoder.positions import LearnedPositions
+from vtn.encoder.embeddings import LearnedPositions
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 TABLE = "embeddings.position_embeddings.weight"

@@ -27,13 +27,10 @@ _POOLING_OF_TIMM = {"token": "cls", "avg": "mean", "map": "map"}
 """timm's name of a pooling -> the name of ``VTN.BACKBONE.POOLING``."""
 _NORMALIZED = ("git_vision_model", "blip_vision_model")
 """Model types that apply the norm called ``post_layernorm`` to all tokens."""
-_READINGS: Mapping[str, int] = dict.fromkeys(
-    ("aimv2_vision_model", "dinov3_convnext", "pixio", "radio", "vit_mae", "yolos"), 2
-)
-"""Model type -> its reading, see ``Backbone``; 1 for others. Version 2 tells class, register and object
-tokens from patches, and keeps all patches in their order."""
-_FLIPPED_READING = 2
-"""The reading of models that take the channels as blue, green, red, which version 1 did not exchange."""
+_CORRECTED = ("aimv2_vision_model", "dinov3_convnext", "pixio", "radio", "vit_mae", "yolos")
+"""Model types with the reading 2, see ``Backbone``, which tells class, register and object tokens from
+patches, and keeps all patches in their order. Models that take the channels as blue, green, red have it, too:
+version 1 did not exchange them."""
 _HEADS = ("classifier", "head", "dist_head")
 """Layers after that norm, which are left out."""
 
@@ -229,7 +226,7 @@ def build_image_model(
         interpolation=stated.interpolation,
         classifier=("pooler", *_HEADS),
         feature_map=hugging_face_map,
-        reading=_READINGS.get(config.model_type, _FLIPPED_READING if stated.flips_channels else 1),
+        reading=2 if stated.flips_channels or config.model_type in _CORRECTED else 1,
     )
 
 
