@@ -79,10 +79,6 @@ def test_a_name_on_the_hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return str(published / file)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    monkeypatch.setattr(
-        "huggingface_hub.hub_mixin.hf_hub_download",
-        lambda repo_id, filename, **_: download(repo_id, filename),
-    )
     model = load_source("somebody/model")
     assert torch.equal(model.cls_token, load_source(published).cls_token)
     assert {name for name, _ in asked} == {"somebody/model"}
