@@ -156,7 +156,10 @@ class HubModel(
         normalization = [*read_normalization(config, keys, f"{model_id}: {CONFIG_NAME}")]
         described = read_arguments(cls.arguments_type, config, model_id)
         arguments = described.changed(options)
-        _check_backbone(described, arguments, model_id, is_chosen="backbone" in options)
+        name, args = arguments.backbone.name, arguments.backbone.args
+        if isinstance(name, str):  # otherwise the user has given a network
+            of_folder = args if args == described.backbone.args else {}
+            check_backbone(name, of_folder, source=model_id, allowed=name if "backbone" in options else "")
         if "backbone" not in options:
             check_arguments(cls, described.without_weights(), count_safetensors(path), source=model_id)
         model: Any = cls(**arguments.without_weights().as_keywords())
@@ -257,16 +260,6 @@ def read_normalization(content: object, keys: tuple[str, str], source: str) -> I
         if not is_list or len(found) != 3:
             raise CheckpointError(f"{source}: {key} must be three numbers; save it again, or correct it")
         yield tuple(found)
-
-
-def _check_backbone(
-    described: ModelArguments, arguments: ModelArguments, model_id: str, *, is_chosen: bool
-) -> None:
-    """Raises ``CheckpointError`` for files and addresses in the backbone, except those of the user."""
-    name, args = arguments.backbone.name, arguments.backbone.args
-    if isinstance(name, str):  # otherwise it is a module
-        own = args if args == described.backbone.args else {}
-        check_backbone(name, own, source=model_id, allowed=name if is_chosen else "")
 
 
 def check_hash(
