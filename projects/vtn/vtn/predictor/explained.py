@@ -27,24 +27,8 @@ if TYPE_CHECKING:
     from vtn.explaining.video import ExplanationRequest
 
 
-class ExplainsVideos:
-    """The base of :class:`vtn.Predictor` that explains what the other methods predict.
-
-    Args:
-        prepared: the model with all that turns videos into its scores.
-    """
-
-    def __init__(self, prepared: PreparedModel) -> None:
-        self.model, self.class_names = prepared.model, prepared.class_names
-        self._cfg, self._plan = prepared.cfg, prepared.plan
-        self._features, self._scorer = prepared.features, prepared.scorer
-
-    @property
-    def score_activation(self) -> str:
-        """Name of the function from logits to scores, which an exported model applies itself."""
-        if isinstance(self.model, ExportedModel):
-            return self.model.description.score_activation
-        return self._scorer.head_act
+class ExplainsVideos(PreparedModel):
+    """The part of :class:`vtn.Predictor` that explains what the other methods predict."""
 
     def explain(
         self,
@@ -186,11 +170,4 @@ class ExplainsVideos:
             raise InputError(
                 "an exported model cannot be explained, since it gives neither attention nor gradients; give "
                 "the published folder or the checkpoint that it was exported from"
-            )
-
-    def _check_mode(self) -> None:
-        """Raises ``InputError`` for a model that a program has set to training mode again."""
-        if self.model.training:
-            raise InputError(
-                "the model is in training mode, in which its scores are random; call model.eval() first"
             )

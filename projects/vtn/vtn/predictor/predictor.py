@@ -9,7 +9,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,6 @@ from vtn.inference.windows import score_video, score_windows, window_lengths
 from vtn.predictor.explained import ExplainsVideos
 from vtn.predictor.live.frames import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
-from vtn.predictor.prepared import prepare_model
 from vtn.predictor.reading.isolated import check_isolated, read_in_processes
 from vtn.predictor.reading.isolated_video import Decoders, IsolatedSource
 from vtn.predictor.reading.reader import read_in_threads
@@ -35,6 +34,7 @@ from vtn.predictor.scoring import FAILURES, merge_views
 from vtn.predictor.source import adopt_config, load_source
 from vtn.predictor.texts import describe_failure, failure_reason
 from vtn.predictor.videos import Video, VideoSource, as_source
+from vtn.predictor.views import ReadVideo
 
 Windows: TypeAlias = tuple[float, float] | None
 """Length of windows and from one start to the next, in seconds; None: no windows."""
@@ -113,9 +113,9 @@ class Predictor(ExplainsVideos):
         elif config:
             adopt_config(model, config)
         name = str(source) if isinstance(source, str | Path) else type(model).__name__
-        super().__init__(prepare_model(model, name, device=device, precision=precision, views=views, fps=fps))
+        super().__init__(model, name, device=device, precision=precision, views=views, fps=fps)
         self._workers = workers or min(4, usable_cores())
-        self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
+        self._pipeline = Pipeline(self._plan.num_views, self._scorer, batch_size)
 
     def __repr__(self) -> str:
         """Returns the model, its classes, and where and how it computes."""
@@ -260,14 +260,14 @@ class Predictor(ExplainsVideos):
 
     def _result(self, video: ScoredVideo) -> Prediction | Exception:
         """Returns the prediction of a video from the scores of its views, or the reason why it has none."""
-        read, scores = video.found, [one for one in video.scores if isinstance(one, np.ndarray)]
-        if not isinstance(read, Exception) and len(scores) == len(video.scores):
-            merged = merge_views(scores, self._cfg.DATA.ENSEMBLE_METHOD)
+        error = next((one for one in video.scores if isinstance(one, Exception)), None)
+        if error is None:
+            read = cast(ReadVideo, video.found)
+            merged = merge_views(cast(list[np.ndarray], video.scores), self._cfg.DATA.ENSEMBLE_METHOD)
             return Prediction(
                 *(video.source.name, read.seconds, read.num_frames, self.class_names, merged),
                 views=self._plan.scored_views,
             )
-        error = next(one for one in (read, *video.scores) if isinstance(one, Exception))
         if isinstance(error, DecodeError) and error.reason == "corrupt" and self._plan.is_full_video:
             return self._predict_decodable(video.source)
         return error
