@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError
-from vtn.arguments.settings import Settings, setting
+from vtn.arguments.groups import Settings, setting
 from vtn.config import backbone_name, lora_options
 
 if TYPE_CHECKING:

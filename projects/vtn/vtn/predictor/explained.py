@@ -67,7 +67,9 @@ class ExplainsVideos(PreparedModel):
         self._check_can_explain()
         if not self._plan.is_full_video:
             raise InputError("views: must be None for explanations, which are of the full video")
-        request = request or ExplanationRequest()
+        request = ExplanationRequest() if request is None else request
+        if not isinstance(request, ExplanationRequest):
+            raise InputError(f"request = {request!r}: must be an ExplanationRequest")
         passes = self._features
         model = ExplainedModel(passes.encoder, passes.view, self._scorer.head_act, self.class_names)
         model.check(request)
@@ -102,7 +104,7 @@ class ExplainsVideos(PreparedModel):
             InputError: see :meth:`check_overview`.
             NotFiniteError: for scores that are NaN or infinite.
         """
-        from vtn.explaining.overview import SHOWN_FRAMES, survey_video
+        from vtn.explaining.overview import survey_video
 
         self.check_overview()
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS)
@@ -115,7 +117,7 @@ class ExplainsVideos(PreparedModel):
                 name=source.name,
                 class_names=self.class_names,
                 head_act=self._scorer.head_act,
-                shown_frames=SHOWN_FRAMES if pictures else 0,
+                pictures=pictures,
             )
 
     def check_overview(self) -> None:

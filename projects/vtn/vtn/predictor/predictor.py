@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from slowfast.distributed.host import usable_cores
-from slowfast.errors import DecodeError, InputError, counted
+from slowfast.errors import DecodeError, InputError, check_positive, counted
 from slowfast.models.precision import DTYPES
 from slowfast.video.container import without_secrets
 from vtn.exported.model import ExportedModel
@@ -103,8 +104,9 @@ class Predictor(ExplainsVideos):
     ) -> None:
         if precision not in DTYPES:
             raise InputError(f"precision = {precision!r}: must be one of {', '.join(DTYPES)}")
-        if batch_size < 1 or (workers is not None and workers < 1):
-            raise InputError(f"batch_size = {batch_size}, workers = {workers}: must be 1 or more")
+        for option, number in (("batch_size", batch_size), ("workers", workers)):
+            if number is not None and not (isinstance(number, Integral) and number > 0):
+                raise InputError(f"{option} = {number!r}: must be 1 or more, as a whole number")
         model: Any = source
         if not isinstance(source, FrameModel | ExportedModel):
             model = load_source(
@@ -215,10 +217,7 @@ class Predictor(ExplainsVideos):
                 of the network after 300 s without a frame.
             InputError: for durations that are not above 0.
         """
-        if not (0 < last_seconds < float("inf") and 0 < every_seconds < float("inf")):
-            raise InputError(
-                f"last_seconds = {last_seconds}, every_seconds = {every_seconds}: must be above 0"
-            )
+        check_positive(last_seconds=last_seconds, every_seconds=every_seconds)
         self._check_mode()
         video = str(video)
         view, name = self._features.view, without_secrets(video)

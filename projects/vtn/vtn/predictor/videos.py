@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.video_folder import scan_folder
-from slowfast.errors import InputError
+from slowfast.errors import InputError, check_positive
 from slowfast.video.container import Address, without_secrets
 from slowfast.video.decoding import OpenVideo, open_naming_truncated
 from slowfast.video.frame_scaler import FrameScaler
@@ -194,8 +194,7 @@ def as_source(
     Raises:
         InputError: for frames of another shape or dtype, a rate that is not above 0, and any other object.
     """
-    if frames_per_second is not None and not 0 < frames_per_second < float("inf"):
-        raise InputError(f"frames_per_second = {frames_per_second}: must be above 0")
+    check_positive(frames_per_second=frames_per_second)
     if isinstance(video, str | os.PathLike):
         path = os.fsdecode(video)
         if is_endless(path):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slowfast.datasets.loading.quarantine import BAN_REASONS, HUNG, Quarantine
 from slowfast.datasets.loading.workers import WorkerPool
-from slowfast.errors import DecodeError, InputError
+from slowfast.errors import DecodeError, InputError, check_positive
 from slowfast.video.container import Address
 from vtn.predictor.reading.isolated_video import IsolatedSource, portable
 from vtn.predictor.reading.reader import Reading, read_video
@@ -32,8 +32,7 @@ def check_isolated(videos: Sequence[Video | VideoSource], time_limit: float) -> 
     Raises:
         InputError: for a limit that is not above 0, frames in memory, and open files.
     """
-    if not 0 < time_limit < float("inf"):
-        raise InputError(f"time_limit = {time_limit}: must be above 0 and finite")
+    check_positive(time_limit=time_limit)
     for video in videos:
         place = video.place if isinstance(video, FileSource) else video
         if not isinstance(place, str | os.PathLike | Address | MissingSource):
