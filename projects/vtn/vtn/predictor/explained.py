@@ -60,8 +60,10 @@ class ExplainsVideos(PreparedModel):
             InputError: for a predictor with ``views``, whose clips are not one sequence; a video of one
                 frame; an unknown class; a missing package.
         """
+        from vtn.explaining.explain import find_label
         from vtn.explaining.explanation import MergedCrops
         from vtn.explaining.pictures import playable_video
+        from vtn.explaining.regions.build import check_regions
         from vtn.explaining.video import ExplainedModel, ExplanationRequest, explain_video
 
         self._check_can_explain()
@@ -70,9 +72,12 @@ class ExplainsVideos(PreparedModel):
         request = ExplanationRequest() if request is None else request
         if not isinstance(request, ExplanationRequest):
             raise InputError(f"request = {request!r}: must be an ExplanationRequest")
+        # Before any work:
+        find_label(self.class_names, request.label)
+        if request.regions:
+            check_regions(self.model)
         passes = self._features
         model = ExplainedModel(passes.encoder, passes.view, self._scorer.head_act, self.class_names)
-        model.check(request)
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}

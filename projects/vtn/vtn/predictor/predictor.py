@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,9 +36,6 @@ from vtn.predictor.source import adopt_config, load_source
 from vtn.predictor.texts import describe_failure, failure_reason
 from vtn.predictor.videos import Video, VideoSource, as_source
 from vtn.predictor.views import ReadVideo
-
-Windows: TypeAlias = tuple[float, float] | None
-"""Length of windows and from one start to the next, in seconds; None: no windows."""
 
 
 class Predictor(ExplainsVideos):
@@ -237,7 +234,7 @@ class Predictor(ExplainsVideos):
     def _predict(
         self,
         sources: Iterable[VideoSource],
-        windows: Windows,
+        windows: tuple[float, float] | None,
         *,
         workers: int,
         threads: int,

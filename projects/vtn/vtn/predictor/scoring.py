@@ -50,19 +50,16 @@ class ClipScorer:
         Raises:
             DeviceError: if the device fails or its memory is full.
         """
-        with device_errors(self.encoder.device, "a smaller batch_size (--batch-size)", "device cpu"):
-            return self._score(clips)
-
-    def _score(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
         scores: dict[int, ViewScores] = {}
         clips_of_size: dict[tuple[int, ...], dict[int, Clip]] = {}
-        for row, clip in enumerate(clips):
-            if isinstance(clip, Clip):
-                clips_of_size.setdefault(tuple(clip.frames.shape[2:]), {})[row] = clip
-            else:
-                scores[row] = self._score_streamed(clip)
-        for group in clips_of_size.values():
-            scores.update(zip(group, self._score_batch([*group.values()]), strict=True))
+        with device_errors(self.encoder.device, "a smaller batch_size (--batch-size)", "device cpu"):
+            for row, clip in enumerate(clips):
+                if isinstance(clip, Clip):
+                    clips_of_size.setdefault(tuple(clip.frames.shape[2:]), {})[row] = clip
+                else:
+                    scores[row] = self._score_streamed(clip)
+            for group in clips_of_size.values():
+                scores.update(zip(group, self._score_batch([*group.values()]), strict=True))
         return [scores[row] for row in range(len(clips))]
 
     def _score_batch(self, clips: Sequence[Clip]) -> list[ViewScores]:

@@ -139,14 +139,14 @@ class IsolatedSource:
 
     def open(self, threads: int = 1) -> OpenVideo:
         """Opens the video in a process, see ``vtn.predictor.videos.VideoSource``."""
-        return IsolatedVideo(self.source, threads, self.time_limit, self.decoders)
+        return IsolatedVideo(self, threads)
 
 
 class IsolatedVideo:
     """An open video in another process, with the interface of ``slowfast.video.decoding.OpenVideo``.
 
     Args:
-        source, time_limit, decoders: see :class:`IsolatedSource`.
+        isolated: the video, its time limit and the processes.
         threads: number of decoding threads.
 
     Raises:
@@ -154,13 +154,12 @@ class IsolatedVideo:
             crashes, or does not answer in time.
     """
 
-    def __init__(self, source: VideoSource, threads: int, time_limit: float, decoders: Decoders) -> None:
-        self._name, self._limit, self._decoders = source.name, time_limit, decoders
-        self._decoder = decoders.take()
-        self._connection = self._decoder.connection
+    def __init__(self, isolated: IsolatedSource, threads: int) -> None:
+        self._isolated = isolated
+        self._decoder = isolated.decoders.take()
         self._is_idle = True
         try:
-            self._times: FrameTimes = self._receive((source, threads))
+            self._times: FrameTimes = self._receive((isolated.source, threads))
         except BaseException:
             self._decoder.close()
             raise
@@ -170,7 +169,7 @@ class IsolatedVideo:
 
     def __exit__(self, *_: object) -> None:
         if self._is_idle:
-            self._decoders.give_back(self._decoder)
+            self._isolated.decoders.give_back(self._decoder)
         else:
             self._decoder.close()
 
@@ -223,16 +222,17 @@ class IsolatedVideo:
 
     def _receive(self, *requests: Any) -> Any:
         """Sends requests; returns the next answer of the process, or raises the error that it is."""
+        name, limit, connection = self._isolated.name, self._isolated.time_limit, self._decoder.connection
         try:
             for request in requests:
-                self._connection.send(request)
-            if not self._decoder.answers(self._limit):
-                detail = f"the decoder gave no frame within {self._limit:g} s; --time-limit allows more"
-                raise DecodeError(self._name, "hung", detail)
-            answer = self._connection.recv()
+                connection.send(request)
+            if not self._decoder.answers(limit):
+                detail = f"the decoder gave no frame within {limit:g} s; --time-limit allows more"
+                raise DecodeError(name, "hung", detail)
+            answer = connection.recv()
         except (EOFError, ConnectionError):
             detail = "the decoder crashed or took all memory"
-            raise DecodeError(self._name, "killed its worker", detail) from None
+            raise DecodeError(name, "killed its worker", detail) from None
         if isinstance(answer, Exception):
             raise answer
         return answer
