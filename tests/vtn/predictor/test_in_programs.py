@@ -15,6 +15,7 @@ import vtn
 from slowfast.errors import InputError
 from tests.support.clips.backbone import tiny_clip_model
 from vtn import Predictor
+from vtn.explaining.video import ExplanationRequest
 from vtn.transformers import VTNForVideoClassification
 
 
@@ -63,6 +64,13 @@ def test_what_is_not_a_request_is_named(predictor: Predictor, videos: Path) -> N
     wrong: Any = "c1"
     with pytest.raises(InputError, match="request = 'c1': must be an ExplanationRequest"):
         predictor.explain(videos / "20.mp4", request=wrong)
+    wrong = ["c1"]
+    with pytest.raises(InputError, match=r"class \['c1'\]: must be a name of a class"):
+        predictor.explain(videos / "20.mp4", request=ExplanationRequest(label=wrong))
+    with pytest.raises(InputError, match="stride_seconds = 0: must be above 0 and finite"):
+        predictor.explain(videos / "missing.mp4", request=ExplanationRequest(stride_seconds=0))
+    with pytest.raises(InputError, match=r"not one path; give \[path\]"):
+        next(predictor.measure_faithfulness(str(videos / "20.mp4")))
 
 
 def test_numbers_of_views_may_be_an_array(published: Path, videos: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slowfast.errors import InputError
+from slowfast.errors import InputError, check_positive
 from slowfast.interrupt import Interrupt
 from slowfast.video.container import without_secrets
 from vtn.exported.model import ExportedModel
@@ -74,6 +74,7 @@ class ExplainsVideos(PreparedModel):
             raise InputError(f"request = {request!r}: must be an ExplanationRequest")
         # Before any work:
         find_label(self.class_names, request.label)
+        check_positive(window_seconds=request.window_seconds, stride_seconds=request.stride_seconds)
         if request.regions:
             check_regions(self.model)
         passes = self._features
@@ -146,6 +147,7 @@ class ExplainsVideos(PreparedModel):
         """
         from vtn.explaining.split import FaithfulnessRow, measure_row
 
+        check_many(videos)
         self._check_can_explain()
         for source in map(self._source, videos):
             try:
@@ -178,3 +180,9 @@ class ExplainsVideos(PreparedModel):
                 "an exported model cannot be explained, since it gives neither attention nor gradients; give "
                 "the published folder or the checkpoint that it was exported from"
             )
+
+
+def check_many(videos: object) -> None:
+    """Raises ``InputError`` for a single path in place of many videos."""
+    if isinstance(videos, str | bytes | os.PathLike):
+        raise InputError("videos: must be a list or another iterable, not one path; give [path]")

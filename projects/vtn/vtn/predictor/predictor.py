@@ -5,7 +5,6 @@ T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from numbers import Integral
@@ -25,7 +24,7 @@ from vtn.inference.extract import DECODING_THREADS
 from vtn.inference.prediction import Prediction
 from vtn.inference.stream import VideoStream
 from vtn.inference.windows import score_video, score_windows, window_lengths
-from vtn.predictor.explained import ExplainsVideos
+from vtn.predictor.explained import ExplainsVideos, check_many
 from vtn.predictor.live.frames import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
 from vtn.predictor.reading.isolated import check_isolated, read_in_processes
@@ -179,12 +178,11 @@ class Predictor(ExplainsVideos):
             InputError: for lengths and a limit that are not above 0, for a limit with other videos than paths
                 and addresses, and for a single path in place of many.
         """
-        if isinstance(videos, str | bytes | os.PathLike):
-            raise InputError("videos: must be a list or another iterable, not one path; give [path]")
+        check_many(videos)
         windows = window_lengths(window_seconds, stride_seconds)
         if time_limit is not None:
             videos = check_isolated([*videos], time_limit)
-        sources = (self._source(video) for video in videos)
+        sources = map(self._source, videos)
         results = self._predict(sources, windows, workers=self._workers, threads=1, time_limit=time_limit)
         for name, result in results:
             if isinstance(result, Exception):

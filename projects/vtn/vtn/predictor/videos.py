@@ -231,7 +231,7 @@ def _seekable(file: Any) -> BinaryIO:
 
 
 def expand_arguments(
-    arguments: Sequence[str], lines: Iterable[str] = (), *, ignored: list[str] | None = None
+    arguments: Sequence[str], lines: Iterable[str], *, ignored: list[str]
 ) -> Iterator[VideoSource]:
     """Yields the videos that arguments of a command name, in their order.
 
@@ -240,9 +240,8 @@ def expand_arguments(
             ``[…]`` and ``**``; addresses; ``-``, which stands for ``lines``.
         lines: paths of files, folders and patterns, one per line. Addresses in them are not opened: they may
             come from somebody else.
-        ignored: gets the files in folders that are not videos; None: they are not kept.
+        ignored: gets the files in folders that are not videos.
     """
-    ignored = [] if ignored is None else ignored
     for argument in arguments:
         if argument == STANDARD_INPUT:
             for line in lines:
