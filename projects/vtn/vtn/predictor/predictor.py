@@ -30,7 +30,7 @@ from vtn.predictor.pipeline import Pipeline, ScoredVideo
 from vtn.predictor.reading.isolated import check_isolated, read_in_processes
 from vtn.predictor.reading.isolated_video import Decoders, IsolatedSource
 from vtn.predictor.reading.reader import read_in_threads
-from vtn.predictor.scoring import FAILURES, merge_views
+from vtn.predictor.scoring import attempt, merge_views
 from vtn.predictor.source import adopt_config, load_source
 from vtn.predictor.texts import describe_failure, failure_reason
 from vtn.predictor.videos import Video, VideoSource, as_source
@@ -244,7 +244,8 @@ class Predictor(ExplainsVideos):
             if time_limit is not None:
                 sources = isolated = [IsolatedSource(source, time_limit, decoders) for source in sources]
             if windows is not None:
-                yield from ((source.name, self._predict_windows(source, windows)) for source in sources)
+                for source in sources:
+                    yield source.name, attempt(self._predict_windows, source, windows)
                 return
             if time_limit is not None:
                 readings = read_in_processes(self._plan, isolated, workers=workers, time_limit=time_limit)
@@ -263,28 +264,20 @@ class Predictor(ExplainsVideos):
                 views=self._plan.scored_views,
             )
         if isinstance(error, DecodeError) and error.reason == "corrupt" and self._plan.is_full_video:
-            return self._predict_decodable(video.source)
+            return attempt(self._predict_decodable, video.source)
         return error
 
-    def _predict_windows(self, source: VideoSource, windows: tuple[float, float]) -> Prediction | Exception:
+    def _predict_windows(self, source: VideoSource, windows: tuple[float, float]) -> Prediction:
         """Predicts a video and its windows from features of the middle crop, on the disk meanwhile."""
         head_act = self._scorer.head_act
-        try:
-            with self._features.read(source, of_test=False) as (_, features):
-                scores = score_video(self.model, features, head_act=head_act)
-                timeline = score_windows(self.model, features, *windows, head_act=head_act)
-                given = source.name, self.class_names, scores
-                views = self._plan.middle_crop
-                return Prediction.of_features(features, *given, timeline=timeline, views=views)
-        except FAILURES as error:
-            return error
+        with self._features.read(source, of_test=False) as (_, features):
+            scores = score_video(self.model, features, head_act=head_act)
+            timeline = score_windows(self.model, features, *windows, head_act=head_act)
+            given = source.name, self.class_names, scores
+            return Prediction.of_features(features, *given, timeline=timeline, views=self._plan.middle_crop)
 
-    def _predict_decodable(self, source: VideoSource) -> Prediction | Exception:
+    def _predict_decodable(self, source: VideoSource) -> Prediction:
         """Predicts a video as its test would, without the frames that cannot be decoded."""
-        try:
-            with self._features.read_crops(source) as (_, features):
-                scores = self._merged_scores(features)
-                given = source.name, self.class_names, scores
-                return Prediction.of_features(features.middle, *given, views=self._plan.scored_views)
-        except FAILURES as error:
-            return error
+        with self._features.read_crops(source) as (_, features):
+            given = source.name, self.class_names, self._merged_scores(features)
+            return Prediction.of_features(features.middle, *given, views=self._plan.scored_views)

@@ -5,8 +5,9 @@ B views of a batch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,17 @@ from vtn.frame_model import FrameModel
 
 FAILURES = (DecodeError, InputError, OSError, MemoryError)
 """Errors of one video, by which others are not affected."""
+
+Result = TypeVar("Result")
+
+
+def attempt(work: Callable[..., Result], *arguments: object) -> Result | Exception:
+    """Returns the result of ``work(*arguments)``, or the error of the video by which it fails."""
+    try:
+        return work(*arguments)
+    except FAILURES as error:
+        return error
+
 
 ViewScores = np.ndarray | Exception
 """Scores (K,) float32 of a view, or the reason why it has none."""

@@ -21,7 +21,8 @@ from slowfast.datasets.loading.workers import WorkerPool
 from slowfast.errors import DecodeError, InputError, check_positive
 from slowfast.video.container import Address
 from vtn.predictor.reading.isolated_video import IsolatedSource, portable
-from vtn.predictor.reading.reader import Reading, read_video
+from vtn.predictor.reading.reader import Reading
+from vtn.predictor.scoring import attempt
 from vtn.predictor.videos import FileSource, MissingSource, Video, VideoSource
 from vtn.predictor.views import ReadVideo, ViewPlan
 
@@ -101,7 +102,7 @@ class _Videos:
             hung = f"reading it did not end within {self._time_limit:g} s; --time-limit allows more"
             return DecodeError(source.name, reason, hung if ban == BAN_REASONS[HUNG] else detail)
         with self.quarantine.reading(number):
-            found = read_video(self._plan, source)
+            found = attempt(self._plan.read, source)
         return portable(found, source.name) if isinstance(found, Exception) else found
 
 
