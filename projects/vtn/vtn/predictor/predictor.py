@@ -224,7 +224,7 @@ class Predictor(ExplainsVideos):
                     if (now := next(updates, None)) is None:
                         return
                     scores = stream.scores()
-                frames.count_taken()
+                frames.num_taken += 1
                 yield Prediction(
                     name, now, len(stream), self.class_names, scores, views=self._plan.middle_crop
                 )

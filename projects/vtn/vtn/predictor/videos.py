@@ -49,11 +49,14 @@ class ArrayVideo:
     Args:
         frames: (T, H, W, 3) uint8 RGB, at least one.
         fps: frames per second.
+
+    Attributes:
+        times: the display times of the T frames.
     """
 
     def __init__(self, frames: np.ndarray, fps: float) -> None:
         self._frames = frames
-        self._times = FrameTimes(np.arange(len(frames)) / fps, len(frames) / fps)
+        self.times = FrameTimes(np.arange(len(frames)) / fps, len(frames) / fps)
 
     def __enter__(self) -> Self:
         return self
@@ -61,14 +64,9 @@ class ArrayVideo:
     def __exit__(self, *_: object) -> None:
         """Closes nothing."""
 
-    @property
-    def times(self) -> FrameTimes:
-        """The display times of the T frames."""
-        return self._times
-
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
         """Returns the placed frames of the given indices, (t, H, W, 3) uint8."""
-        indices = self._times.checked(indices, "frames")
+        indices = self.times.checked(indices, "frames")
         scaler = FrameScaler(len(indices), placer or full_frame(), "frames")
         for slot, index in enumerate(indices.tolist()):
             image = np.ascontiguousarray(self._frames[index])

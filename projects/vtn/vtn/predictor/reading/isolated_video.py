@@ -149,6 +149,9 @@ class IsolatedVideo:
         isolated: the video, its time limit and the processes.
         threads: number of decoding threads.
 
+    Attributes:
+        times: the display times of the N frames.
+
     Raises:
         DecodeError, InputError, OSError: as opening the source does; also ``DecodeError`` where the process
             crashes, or does not answer in time.
@@ -159,7 +162,7 @@ class IsolatedVideo:
         self._decoder = isolated.decoders.take()
         self._is_idle = True
         try:
-            self._times: FrameTimes = self._receive((isolated.source, threads))
+            self.times: FrameTimes = self._receive((isolated.source, threads))
         except BaseException:
             self._decoder.close()
             raise
@@ -172,11 +175,6 @@ class IsolatedVideo:
             self._isolated.decoders.give_back(self._decoder)
         else:
             self._decoder.close()
-
-    @property
-    def times(self) -> FrameTimes:
-        """The display times of the N frames."""
-        return self._times
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
         """Returns the placed frames of the given indices, (T, H, W, 3) uint8."""
