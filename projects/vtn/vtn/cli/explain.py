@@ -150,7 +150,7 @@ def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: In
 def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
     """Measures faithfulness over a list of videos, prints a table, and writes the values."""
     from slowfast.progress import Progress
-    from vtn.explaining.split import choose_videos, describe_summaries, summarize, summary_dict, write_summary
+    from vtn.explaining.split import choose_videos, describe_summaries, summarize, write_summary
     from vtn.inference.split import read_split
 
     given = {"separator": args.separator, "prefix": args.prefix}
@@ -170,7 +170,7 @@ def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: In
     summaries = summarize(rows)
     failed = sum(bool(row.error) for row in rows)
     if args.output:
-        write_summary(args.output, summary_dict(rows, summaries, predictor.class_names))
+        write_summary(args.output, rows, summaries, predictor.class_names)
     print(describe_summaries(summaries, len(rows) - failed))
     if args.output:
         print(Path(args.output))

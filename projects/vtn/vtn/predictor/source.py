@@ -74,7 +74,10 @@ def load_source(
     path = Path(source)
     if is_exported(path):
         if config or imports or backbone:
-            raise InputError(f"{source}: is an exported model, which takes no --cfg, --imports or --backbone")
+            raise InputError(
+                f"{source}: is an exported model, which takes no --cfg, --imports or --backbone (in Python: "
+                "config, imports, backbone)"
+            )
         return load_exported(path, trust_code=trust_code)
     import_user_modules(imports)
     with without_training():
@@ -140,7 +143,7 @@ def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
         )
     model_class = find_model_class(cfg.MODEL.MODEL_NAME, str(path))
     stored = count_stored(weights_in(content, path, averaged=evaluates_average(cfg)))
-    arguments = model_class.arguments_type.from_config(cfg).without_weights()
+    arguments = model_class.arguments_type.from_config(cfg)
     if config:
         backbone = str(arguments.backbone.name)  # the user has chosen the configuration
     check_model(model_class, arguments, stored, str(path), backbone)
