@@ -40,7 +40,7 @@ class HuggingFaceEncoder(nn.Module):
         )
         self.longformer = LongformerModel(config, add_pooling_layer=False).to(table.device)
         self.longformer.load_state_dict(encoder.state_dict(), strict=False)
-        self.projection = copy.deepcopy(getattr(encoder, "feature_projection", nn.Identity()))
+        self.projection = copy.deepcopy(encoder.feature_projection)
 
     def forward(self, features: Tensor, cls: Tensor) -> Tensor:
         """Maps features (B, T, F) and the [CLS] token (1, 1, D) to the final state of [CLS], (B, D)."""

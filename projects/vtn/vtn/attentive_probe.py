@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.backbone import BackboneConfig
 from vtn.arguments.groups import ProbeConfig
 from vtn.arguments.model_arguments import ProbeArguments
+from vtn.backbones.tuning.freezing import autocast
 from vtn.encoder.attentive_pooler import AttentivePooler
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel
@@ -89,11 +89,9 @@ class AttentiveProbe(FrameModel):
             InputError: as :meth:`vtn.VTN.encode_video`.
         """
         check_sequence(features, positions, mask, self.feature_shape)
-        if self.inference_dtype is None:
+        with autocast(features.device.type, self.inference_dtype):
             state = self.pooler(features, positions, mask)
-        else:
-            with torch.autocast(features.device.type, self.inference_dtype):
-                state = self.pooler(features, positions, mask)
+        if self.inference_dtype is not None:
             state = state.to(self.classifier.weight.dtype)
         if not self.training:
             check_state(state, features, mask, positions)

@@ -103,7 +103,8 @@ def embed(case: Case, clip: int) -> tuple[Tensor, list[int]]:
         if not case.mask[clip, t]:
             continue
         for m, token in enumerate(case.features[clip, t].reshape(encoder.tokens_per_frame, -1)):
-            x = linear(token, encoder.feature_projection) if hasattr(encoder, "feature_projection") else token
+            projection = encoder.feature_projection
+            x = linear(token, projection) if isinstance(projection, torch.nn.Linear) else token
             x = x + position_row(encoder, int(case.positions[clip, t])) + types[0]
             if encoder.spatial_positions is not None:
                 x = x + encoder.spatial_positions[m]

@@ -40,12 +40,13 @@ def hub_access(name: str) -> Iterator[None]:
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.file_download import repo_folder_name
 
     if constants.HF_HUB_OFFLINE or Path(name).is_dir():
         yield
         return
     if not (problem := connection_problem(constants.ENDPOINT)):
-        if not _is_cached(name):
+        if not Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model")).is_dir():
             logger.info("fetching %s from the Hugging Face hub", name)
         with _each_line_once():
             yield
@@ -120,14 +121,6 @@ def _connect(address: str) -> OSError | None:
     except OSError as error:
         return error
     return None
-
-
-def _is_cached(name: str) -> bool:
-    """Returns whether the cache has files of the model."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    return Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model")).is_dir()
 
 
 @contextmanager

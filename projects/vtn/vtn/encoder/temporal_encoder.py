@@ -77,8 +77,8 @@ class TemporalEncoder(nn.Module):
         self.state_dim = _POOLINGS[pooling] * hidden_dim
         if fusion is not None:
             feature_dim = fusion.width
-        if feature_dim != hidden_dim:
-            self.feature_projection = nn.Linear(feature_dim, hidden_dim)
+        is_fitting = feature_dim == hidden_dim
+        self.feature_projection = nn.Identity() if is_fitting else nn.Linear(feature_dim, hidden_dim)
         self.embeddings = Embeddings(config)
         layers = (EncoderLayer(config, window, tokens_per_frame) for window in windows)
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
@@ -93,8 +93,7 @@ class TemporalEncoder(nn.Module):
         BERT's deviation of 0.02 does the same for a width of 2,500; a few channels would vanish beside
         positions.
         """
-        if hasattr(self, "feature_projection"):
-            projection = self.feature_projection
+        if isinstance(projection := self.feature_projection, nn.Linear):
             nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
 
     @property
@@ -215,8 +214,7 @@ class TemporalEncoder(nn.Module):
             features = features.masked_fill(lost if features.ndim == 3 else lost[..., None], 0)
         if self.fusion is not None:
             features = self.fusion(features)
-        if hasattr(self, "feature_projection"):
-            features = self.feature_projection(features)
+        features = self.feature_projection(features)
         if positions is None:
             frame_positions = torch.arange(start, stop, device=features.device)
         else:

@@ -83,7 +83,9 @@ def build_clip_encoder(
         )
     family = FAMILIES[config.model_type]
     check_clip_configuration(config, family, f"hf:{name}")
-    auto_class = "AutoModelForVideoClassification" if _norm_in_classifier(config) else "AutoModel"
+    # The final norm of fine-tuned VideoMAE models is part of their classifier.
+    is_whole = config.model_type == "videomae" and config.use_mean_pooling
+    auto_class = "AutoModelForVideoClassification" if is_whole else "AutoModel"
     model = (
         published_model(
             name, config, auto_class=auto_class, unused=family.unused,
@@ -146,11 +148,6 @@ def _tubelet_of(config: Any) -> tuple[int, int, int]:
         patch = config.patch_size
         return (tubelet, *(patch if isinstance(patch, list | tuple) else (patch, patch)))
     return tuple(tubelet)  # type: ignore[return-value]
-
-
-def _norm_in_classifier(config: Any) -> bool:
-    """Returns whether the model's final norm is part of its classifier, as in fine-tuned VideoMAE models."""
-    return config.model_type == "videomae" and config.use_mean_pooling
 
 
 def _preprocessing(name: str, family: Family) -> Mapping[str, Any]:

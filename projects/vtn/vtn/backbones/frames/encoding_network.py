@@ -20,6 +20,7 @@ from slowfast.models.inference.folding import fold_batch_norms
 from slowfast.models.inference.processor import images_per_pass
 from slowfast.models.kernels.packed_linear import pack_linears
 from slowfast.models.precision import DTYPES
+from vtn.backbones.frames.trial import ReadFeatures
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Convolutions that overlap; fewer of them belong to the patch embedding of a transformer.
@@ -44,10 +45,6 @@ class LoadNote:
             return False
         self._loaded = False
         return True
-
-
-ReadFeatures = Callable[[nn.Module, Tensor], Tensor]
-"""Maps (network, images (N, 3, H, W) or clips) to features."""
 
 
 class EncodingNetwork:

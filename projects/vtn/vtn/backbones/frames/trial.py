@@ -22,6 +22,7 @@ from torch.autograd.function import BackwardCFunction
 from vtn.backbones.maps.feature_map import MapFunction
 
 ReadFeatures = Callable[[nn.Module, Tensor], Tensor]
+"""Maps (network, images (N, 3, H, W) or clips) to features."""
 T = TypeVar("T")
 
 _TRAINS = ContextVar("_TRAINS", default=True)
