@@ -21,10 +21,8 @@ from slowfast.exit_status import EXIT_ERROR, run_command
 from slowfast.files import output_file
 
 PROGRAM = "slowfast benchmark"
-# Folders of benchmarks within the folder ``benchmarks``; its other folders hold what they use.
-FOLDERS = ("learning",)
-# Modules of the folder ``benchmarks`` that hold what several benchmarks use.
-SHARED = ("measure",)
+# Files of benchmarks; other folders, and the module ``measure``, hold what several benchmarks use.
+PATTERNS = ("benchmarks/[!_]*.py", "benchmarks/learning/[!_]*.py")
 
 
 def find_checkout() -> Path | None:
@@ -37,15 +35,12 @@ def find_checkout() -> Path | None:
 
 def find_benchmarks(root: Path) -> dict[str, str]:
     """Returns name -> module of all benchmarks; a name has dashes where its file has underscores."""
-    packages = {"benchmarks": root / "benchmarks"}
-    packages |= {f"benchmarks.{name}": root / "benchmarks" / name for name in FOLDERS}
-    found = {
-        path.stem.replace("_", "-"): f"{package}.{path.stem}"
-        for package, folder in packages.items()
-        for path in folder.glob("[!_]*.py")
-        if path.stem not in SHARED
+    files = {path.stem: path.relative_to(root) for pattern in PATTERNS for path in root.glob(pattern)}
+    return {
+        name.replace("_", "-"): ".".join(file.with_suffix("").parts)
+        for name, file in sorted(files.items())
+        if name != "measure"
     }
-    return dict(sorted(found.items()))
 
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:

@@ -75,13 +75,7 @@ def make_parser(doc: str | None, program: str, command: str = "", **options: Any
         options: further arguments of ``argparse.ArgumentParser``.
     """
     description, examples = _split_help(doc, program, command)
-    return _Parser(
-        prog=program,
-        description=description,
-        epilog=examples,
-        formatter_class=_Help,
-        **options,
-    )
+    return _Parser(prog=program, description=description, epilog=examples, formatter_class=_Help, **options)
 
 
 def _split_help(doc: str | None, program: str, command: str) -> tuple[str, str]:

@@ -28,7 +28,7 @@ import sys
 from collections.abc import Sequence
 
 from slowfast.cli.commands import integer_from, make_parser, positive_integer
-from slowfast.cli.run import set_thread_environment
+from slowfast.cli.run import add_config_arguments, set_thread_environment
 from slowfast.errors import ConfigError
 from slowfast.exit_status import run_command
 from slowfast.interrupt import Interrupt, Interrupted
@@ -41,9 +41,7 @@ METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
-    parser.add_argument(
-        "--cfg", required=True, metavar="F", help="YAML file, or the name of a shipped configuration"
-    )
+    add_config_arguments(parser)
     parser.add_argument(
         "--splits",
         nargs="+",
@@ -87,7 +85,6 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         metavar="N",
         help="processes (default: one per core; on a GPU one)",
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
     return parser
 
 

@@ -61,11 +61,17 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     return parser
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of every command that runs a configuration on one or several nodes."""
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that name a configuration and the changes of its keys."""
     parser.add_argument(
         "--cfg", required=True, metavar="F", help="YAML file, or the name of a shipped configuration"
     )
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of every command that runs a configuration on one or several nodes."""
+    add_config_arguments(parser)
     parser.add_argument("--num_shards", type=int, metavar="N", help="number of nodes; sets NUM_SHARDS")
     parser.add_argument("--shard_id", type=int, metavar="I", help="rank of this node, from 0; sets SHARD_ID")
     parser.add_argument(
@@ -88,7 +94,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY VALUE",
         help="the same as the pairs at the end",
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
 
 
 def overrides_from(args: argparse.Namespace) -> list[str]:

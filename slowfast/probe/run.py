@@ -33,12 +33,7 @@ from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.probe.baselines import baseline_names, require_scikit_learn
 from slowfast.probe.candidate import Candidate, CandidateSource, changed, find_source
 from slowfast.probe.feature_table import FeatureTable, concatenate, listed_groups, load_table
-from slowfast.probe.folds import (
-    check_disjoint,
-    check_group_columns,
-    group_folds,
-    stratified_subset,
-)
+from slowfast.probe.folds import check_disjoint, check_group_columns, group_folds, stratified_subset
 from slowfast.probe.metrics import METRICS
 from slowfast.probe.output_folder import claim_results_folder
 from slowfast.probe.report import CHOSEN, ProbeReport, build_report

@@ -114,11 +114,7 @@ def train_and_score(
 
 
 def _train(
-    cfg: CfgNode,
-    model: Any,
-    batches: Batches,
-    average: WeightAverage | None,
-    check_stop: Callable[[], None],
+    cfg: CfgNode, model: Any, batches: Batches, average: WeightAverage | None, check_stop: Callable[[], None]
 ) -> list[float]:
     """Trains the model in place and returns the mean loss of each epoch."""
     optimizer, policy = build_optimizer(cfg, model), build_lr_policy(cfg)

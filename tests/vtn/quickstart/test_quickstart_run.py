@@ -83,3 +83,15 @@ def test_a_folder_that_cannot_be_written_is_named(
     monkeypatch.setattr("vtn.quickstart.run.StepRecord", refuse)
     assert main(["--output", str(tmp_path)]) == 1
     assert "cannot be written (Permission denied: /output); choose another folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fresh", [[], ["--fresh"]])
+@pytest.mark.parametrize("below", ["", "quickstart"])
+def test_a_file_in_place_of_the_folder_is_named(
+    fresh: list[str], below: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    assert main(["--output", str(file / below), *fresh]) == 1
+    assert f"{file / below}: cannot be written (" in capsys.readouterr().err
+    assert file.read_text() == "mine"

@@ -95,10 +95,7 @@ def _predict_all(
     """
     done, failed, started = 0, 0, time.monotonic()
     results = predictor.stream(
-        sources,
-        window_seconds=args.window,
-        stride_seconds=args.stride,
-        time_limit=args.time_limit,
+        sources, window_seconds=args.window, stride_seconds=args.stride, time_limit=args.time_limit
     )
     with (
         open_writers(

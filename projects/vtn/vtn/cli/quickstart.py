@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
         except RunFailedError as error:
             print(f"{program}: {error}", file=sys.stderr)
             return error.status if error.status > 0 else 1
-        except PermissionError as error:
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
             raise DataError(
                 f"{args.output}: cannot be written ({error.strerror}: {error.filename}); choose another "
                 "folder with --output"
