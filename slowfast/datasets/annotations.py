@@ -175,8 +175,8 @@ class Annotations:
             segments: start and end in seconds of the part of each file that is the video; None: full files.
 
         Raises:
-            AnnotationError: where the lists differ in length, a class index is out of range or repeated, or a
-                segment does not end after its start.
+            AnnotationError: where the lists differ in length, a class index is out of range or repeated, or
+                a segment is not a start and a later end.
 
         >>> Annotations.from_lists(["a.mp4", "b.mp4"], [[0, 2], [1]], 3, segments=[(0, 4), (2.5, 9)]).label(0)
         tensor([1., 0., 1.])
@@ -185,8 +185,13 @@ class Annotations:
         for name, values in lists.items():
             if len(values) != len(paths):
                 raise AnnotationError(f"{len(paths)} paths and {len(values)} {name}; give one per path")
-        sizes = [np.size(label) for label in labels] if np.ndim(labels[0] if len(labels) else 0) else None
-        flat = np.asarray(labels if sizes is None else [index for label in labels for index in label])  # (M,)
+        try:
+            sizes = [len(label) for label in labels] if np.ndim(labels[0] if len(labels) else 0) else None
+            flat = np.asarray(labels if sizes is None else [i for label in labels for i in label])  # (M,)
+        except (TypeError, ValueError) as error:
+            raise AnnotationError(
+                f"the labels {list(labels[:3])}, …: must be one index per video, or a list of them per video"
+            ) from error
         if flat.size and (flat.ndim > 1 or flat.dtype.kind not in "iu"):
             raise AnnotationError(f"label {flat[0]!r}: must be a class index, an integer")
         if (wrong := flat[(flat < 0) | (flat >= num_classes)]).size:
@@ -194,9 +199,13 @@ class Annotations:
         starts = None if sizes is None else torch.from_numpy(np.cumsum([0, *sizes]))
         if sizes is not None and (twice := [label for label in labels if len(set(label)) < len(label)]):
             raise AnnotationError(f"labels {twice[0]}: must be different indices, not a value per class")
-        times = None if segments is None else torch.from_numpy(np.array(segments, np.float64).reshape(-1, 2))
-        if times is not None and (late := (times[:, 0] >= times[:, 1]).nonzero()).numel():
-            raise AnnotationError(f"segment {times[late[0, 0]].tolist()}: must end after its start")
+        times = None
+        if segments is not None:
+            if malformed := [segment for segment in segments if np.shape(segment) != (2,)]:
+                raise AnnotationError(f"segment {malformed[0]!r}: must be start and end in seconds")
+            times = torch.from_numpy(np.array(segments, np.float64).reshape(-1, 2))
+            if (late := (~(times[:, 0] < times[:, 1])).nonzero()).numel():
+                raise AnnotationError(f"segment {times[late[0, 0]].tolist()}: must end after its start")
         values = torch.from_numpy(flat.astype(np.int32))
         return cls(PathTable.from_strings(list(paths)), values, starts, num_classes, times)
 

@@ -44,7 +44,9 @@ _FOREIGN = {
 }
 """Data sets of PySlowFast that are not here -> the remedy."""
 
-DATASET_REGISTRY: Registry[Callable[[CfgNode, str], Any]] = Registry("data set", "TRAIN.DATASET", _FOREIGN)
+DATASET_REGISTRY: Registry[Callable[[CfgNode, str], Any]] = Registry(
+    "data set", "TRAIN.DATASET", _FOREIGN, arguments=("cfg", "split")
+)
 """Functions or classes called as ``(cfg, split)``, where split is "train", "val" or "test".
 
 They return :class:`~slowfast.datasets.annotations.Annotations`, so that the framework reads the videos, or a
@@ -205,18 +207,10 @@ def build_dataset(
     if not isinstance(annotations, Annotations):
         return _adapt_map_dataset(cfg, split, annotations, position_rate)
     scheme = build_views(cfg, split)
-    if annotations.features:
-        source = "feature_files"
-    elif cfg.DATA.FEATURES:
-        source = "feature_cache"
-    elif cfg.DATA.ORIGINAL_SEMANTICS and split != "train":
-        source = "original"
-    else:
-        source = "frames"
     request = ReaderRequest(
         split, annotations, scheme, position_rate, feature_shape, streamed_views, clip_grid
     )
-    built = READER_REGISTRY.get(source)(cfg, request)
+    built = READER_REGISTRY.get(_choose_reader(cfg, request))(cfg, request)
     return VideoDataset(
         annotations,
         built.reader,
@@ -229,6 +223,14 @@ def build_dataset(
         make_clip=built.make_clip,
         features=built.features,
     )
+
+
+def _choose_reader(cfg: CfgNode, request: ReaderRequest) -> str:
+    if request.annotations.features:
+        return "feature_files"
+    if cfg.DATA.FEATURES:
+        return "feature_cache"
+    return "original" if cfg.DATA.ORIGINAL_SEMANTICS and request.split != "train" else "frames"
 
 
 def _configured_order(cfg: CfgNode, split: str) -> str:

@@ -6,8 +6,7 @@ N videos, K classes, T frames, H W pixels.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 from slowfast.datasets.annotations import PathTable
 from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.video_dataset import Item, ViewDataset
+from slowfast.datasets.views.augment import preserved_generators
 from slowfast.datasets.views.frame_order import GIVEN, order_frames
 from slowfast.errors import DataError
 from slowfast.log import get_logger
@@ -149,7 +149,11 @@ class MapDataset(ViewDataset):
 
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
         index = video_id * self.num_views + view_id
-        with _seeded_generators(int(rng.integers(2**32))):
+        seed = int(rng.integers(2**32))
+        with preserved_generators(), torch.random.fork_rng(devices=[]):
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.default_generator.manual_seed(seed)
             item = self._dataset[index]
         if isinstance(item, BrokenVideo):
             return replace(item, video_id=video_id)
@@ -205,7 +209,15 @@ class MapDataset(ViewDataset):
 
     def _frames(self, given: Any, index: int) -> tuple[Tensor, Tensor | None]:
         """Returns frames (3, T, H, W), uint8 or float32 in 0 … 255, and positions (T,) int64 where given."""
-        parts = [torch.as_tensor(part) for part in (given if isinstance(given, list | tuple) else [given])]
+        try:
+            parts = [
+                torch.as_tensor(part) for part in (given if isinstance(given, list | tuple) else [given])
+            ]
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"{self._name}[{index}] has frames of type {type(given).__name__}; they must be a tensor (3, "
+                "T, H, W)"
+            ) from error
         frames = parts[0] if parts else torch.empty(0)
         positions = parts[1] if len(parts) == 2 and parts[1].ndim == 1 else None
         if len(parts) > 1 and positions is None:
@@ -251,18 +263,3 @@ def _as_integers(values: Tensor) -> Tensor | None:
     """Returns values as int64; None where one is not an integer."""
     integers = values.to(torch.int64)
     return integers if values.isfinite().all() and (integers == values).all() else None
-
-
-@contextmanager
-def _seeded_generators(seed: int) -> Iterator[None]:
-    """Seeds the generators of Python, NumPy and torch (CPU), and restores their states afterwards."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])

@@ -5,24 +5,16 @@ T frames, F width of a feature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from slowfast.datasets.views.sampling import whole_video
 from slowfast.extraction.video import VideoRows, append_features
-from slowfast.features.cache import (
-    Manifest,
-    Variant,
-    by_scaling,
-    features_path,
-    part_path,
-    times_path,
-)
-from slowfast.features.row_times import RowTimes, holds_table, write_table
+from slowfast.features.cache import Manifest, Variant, by_scaling, features_path, part_path, times_path
+from slowfast.features.row_times import RowTimes, write_table
 from slowfast.features.source import describe_source, is_same_source
 from slowfast.features.storage import FeatureFile, read_description
 from slowfast.interrupt import Interrupt
@@ -93,7 +85,7 @@ class CachedVideoExtractor:
         # Before the video is opened: one that is replaced later on must not count as what was encoded.
         source = describe_source(path)
         description = {"video": source, "settings": self.settings}
-        part = {"video": source, "settings": f"{self.settings}, {self.encoding}"}
+        incomplete = {"video": source, "settings": f"{self.settings}, {self.encoding}"}
         with open_source(path) as video:
             times = video.times
             rows = cached_rows(times, self.manifest.fps, self.encoder.clip_grid)
@@ -101,7 +93,11 @@ class CachedVideoExtractor:
             self._write_times(name, RowTimes.of_frames(times, rows.indices, rows.clip_grid), times.num_frames)
             for group in by_scaling(variants):
                 with ExitStack() as stack:
-                    files = {v: stack.enter_context(self._open_part(name, v, part)) for v in group}
+                    files = {}
+                    for variant in group:
+                        part = part_path(features_path(self.folder, variant, name))
+                        file = FeatureFile(part, self.manifest.row_shape, incomplete, self.manifest.dtype)
+                        files[variant] = stack.enter_context(file)
                     chunks = stack.enter_context(
                         closing(append_features(self.encoder, video, rows, files, name=path))
                     )
@@ -115,16 +111,12 @@ class CachedVideoExtractor:
     def _write_times(self, name: str, row_times: RowTimes, num_frames: int) -> None:
         """Writes the times of the rows, and deletes features of other times, those of a replaced video."""
         path, table = times_path(self.folder, name), row_times.table(num_frames)
-        if holds_table(path, table):
-            return
+        with suppress(OSError, ValueError, EOFError):  # a missing or damaged file
+            if np.array_equal(np.load(path, allow_pickle=False), table):
+                return
         for variant in self.manifest.variants:
             features_path(self.folder, variant, name).unlink(missing_ok=True)
         write_table(path, table)
-
-    def _open_part(self, name: str, variant: Variant, description: Mapping[str, Any]) -> FeatureFile:
-        """Opens the file of incomplete features."""
-        part = part_path(features_path(self.folder, variant, name))
-        return FeatureFile(part, self.manifest.row_shape, description, self.manifest.dtype)
 
     def _is_complete(self, path: str, name: str, variant: Variant) -> bool:
         features = features_path(self.folder, variant, name)

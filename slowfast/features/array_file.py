@@ -6,14 +6,14 @@ file that another program has shortened gives an error, not a signal that ends t
 
 from __future__ import annotations
 
-import io
 import math
 import mmap
 import os
 from functools import lru_cache
+from io import BytesIO, FileIO
 from itertools import pairwise
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.lib import format as npy
@@ -49,8 +49,8 @@ class ArrayFile:
         except FileNotFoundError as error:
             raise DecodeError(video, "no features", f"there is no {path}") from error
         try:
-            header = _read_header(self._file)
-            if header is None or header[1]:
+            header = _read_complete(self._file)
+            if header is None or header.fortran_order:
                 raise ValueError("it is not an array in C order of version 1.0; extract it again")
             self.shape, _, self.dtype, self._start = header
         except (ValueError, EOFError) as error:
@@ -82,7 +82,7 @@ class ArrayFile:
             for start, stop in pairwise(bounds):
                 self._file.seek(self._start + int(rows[start]) * row_bytes)
                 self._fill(target[start * row_bytes : stop * row_bytes])
-        return found if self.dtype.isnative else found.astype(self.dtype.newbyteorder("="))
+        return found.astype(self.dtype.newbyteorder("="), copy=False)
 
     def _fill(self, target: memoryview) -> None:
         while len(target):
@@ -114,9 +114,12 @@ def map_array(path: str, video: str) -> NDArray[Any]:
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            header = _read_header(file)
+            header = _read_complete(file)
             if header is None:
-                return np.load(path, mmap_mode="r", allow_pickle=False)
+                found = np.load(path, mmap_mode="r", allow_pickle=False)
+                if isinstance(found, np.lib.npyio.NpzFile):
+                    raise ValueError("it is an archive of arrays; name it .npz")
+                return found
             shape, fortran_order, dtype, start = header
             count = math.prod(shape)
             if count == 0:  # an empty range cannot be mapped
@@ -130,32 +133,54 @@ def map_array(path: str, video: str) -> NDArray[Any]:
         raise DecodeError(video, "damaged features", f"{path}: {error}") from error
 
 
-def _read_header(file: io.FileIO) -> tuple[tuple[int, ...], bool, np.dtype[Any], int] | None:
-    """Returns shape, Fortran order, dtype and first byte of the values; None for other versions than 1.0.
+class Header(NamedTuple):
+    """The header of a ``.npy`` file of version 1.0.
+
+    Attributes:
+        shape, dtype: of the array.
+        fortran_order: whether the first axis is the one that changes fastest.
+        start: first byte of the values.
+    """
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+    start: int
+
+
+def read_header(file: FileIO) -> Header | None:
+    """Reads the header at the start of a file; returns None for another version than 1.0.
 
     Raises:
-        ValueError: for a file that is damaged, incomplete, or holds Python objects.
+        ValueError: for a damaged header, and for an array of Python objects.
     """
     preamble = file.read(_PREAMBLE)
     if preamble[:8] != _VERSION_1:
         return None
     length = int.from_bytes(preamble[8:], "little")
-    header = preamble[8:] + file.read(length)
     try:
-        shape, fortran_order, dtype = _parse_header(header)
+        shape, fortran_order, dtype = _parse_header(preamble[8:] + file.read(length))
     except Exception as error:  # the parsers of Python and numpy have errors of their own for damaged text
         raise ValueError(f"its header cannot be read: {first_line(error)}") from error
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
     if any(size < 0 for size in shape):
         raise ValueError(f"its header states the shape {shape}")
-    start = _PREAMBLE + length
-    if os.fstat(file.fileno()).st_size < start + math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"it ends before its {shape[0] if shape else 1} rows; extract it again")
-    return tuple(map(int, shape)), fortran_order, dtype, start
+    return Header(tuple(map(int, shape)), fortran_order, dtype, _PREAMBLE + length)
+
+
+def _read_complete(file: FileIO) -> Header | None:
+    """Returns :func:`read_header`; raises ``ValueError`` also where the file ends before its last row."""
+    header = read_header(file)
+    if header is not None:
+        values_end = header.start + math.prod(header.shape) * header.dtype.itemsize
+        if os.fstat(file.fileno()).st_size < values_end:
+            rows = header.shape[0] if header.shape else 1
+            raise ValueError(f"it ends before its {rows} rows; extract it again")
+    return header
 
 
 @lru_cache(maxsize=1024)
 def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Returns shape, Fortran order and dtype in a header of version 1.0, which includes its length."""
-    return npy.read_array_header_1_0(io.BytesIO(header))
+    return npy.read_array_header_1_0(BytesIO(header))

@@ -14,13 +14,7 @@ from slowfast.datasets.video_dataset import FeatureOrigin
 from slowfast.datasets.views.view_reader import ClipViews, TrainingViews, WholeVideoViews
 from slowfast.errors import ConfigError, DataError, DecodeError
 from slowfast.features.batch import FeatureClip
-from slowfast.features.cache import (
-    FeatureNames,
-    Manifest,
-    Variant,
-    describe_differences,
-    features_path,
-)
+from slowfast.features.cache import FeatureNames, Manifest, Variant, describe_differences, features_path
 from slowfast.features.cache_reader import CacheReader
 from slowfast.features.file_reader import FeatureFileReader
 from slowfast.log import get_logger

@@ -151,6 +151,9 @@ class Manifest:
                 content[name] = tuple(content[name])
             content["variants"] = tuple(Variant(**variant) for variant in content["variants"])
             manifest = cls(**content)
+            if manifest.dtype not in STORED:
+                raise DataError(f"{path}: dtype = {manifest.dtype!r}: must be one of {', '.join(STORED)}")
+            return manifest
         except FileNotFoundError as error:
             raise DataError(
                 f"{folder}: must be a feature cache, with a file {MANIFEST}; extract one with "
@@ -164,9 +167,6 @@ class Manifest:
             raise DataError(
                 f"{path} cannot be read ({type(error).__name__}: {error}); extract the features again"
             ) from error
-        if manifest.dtype not in STORED:
-            raise DataError(f"{path}: dtype = {manifest.dtype!r}: must be one of {', '.join(STORED)}")
-        return manifest
 
     def write(self, folder: str | Path) -> None:
         """Writes the manifest of a folder, atomically."""

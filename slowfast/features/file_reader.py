@@ -66,7 +66,8 @@ class FeatureFileReader:
         features, times = self.open(path)
         row_times = RowTimes(times, np.arange(times.num_frames))
         rows, positions = plan_rows(self.scheme, self.position_rate, row_times, path, view, rng, segment)
-        taken = take_rows(features, rows)
+        native = features.dtype.newbyteorder("=")
+        taken = np.ascontiguousarray(features[rows], native)  # of a mapped file, only these pages are read
         damaged = np.flatnonzero(~np.isfinite(taken.reshape(len(rows), -1)).all(axis=1))
         if len(damaged):  # one such video would cost the whole batch its step
             detail = f"NaN or infinite values in row {rows[damaged[0]]}; extract the features again"
@@ -129,6 +130,8 @@ class FeatureFileReader:
                 detail = "the file has no times; set DATA.FEATURES_FPS to its rows per second"
                 raise DecodeError(path, "no times", detail)
             return FrameTimes(np.arange(count) / self.fps, count / self.fps)
+        if seconds.dtype.kind not in "fiu":
+            raise DecodeError(path, "wrong times", f"times hold {seconds.dtype}; must be seconds, as float64")
         starts = np.array(seconds, np.float64)
         if starts.shape != (count,) or not np.isfinite(starts).all() or (np.diff(starts) <= 0).any():
             detail = f"{count} rows need as many ascending seconds; times have shape {starts.shape}"
@@ -142,15 +145,6 @@ class FeatureFileReader:
         starts -= shift
         starts[0] = 0.0
         return FrameTimes(starts, duration)
-
-
-def take_rows(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Returns a copy of ascending rows (n, …) of a memory-mapped array (T, …); only their pages are read."""
-    return (
-        np.ascontiguousarray(array[rows])
-        if array.dtype.isnative
-        else array[rows].astype(array.dtype.newbyteorder("="))
-    )
 
 
 def _find_file(path: str) -> str:

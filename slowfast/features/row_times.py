@@ -129,11 +129,3 @@ def write_table(path: Path, table: NDArray[np.float64]) -> None:
     """Writes an array of :meth:`RowTimes.table` to a file, atomically."""
     with atomic_write(path) as temporary:
         np.save(temporary, table)
-
-
-def holds_table(path: Path, table: NDArray[np.float64]) -> bool:
-    """Returns whether a file holds the same array; False where it is missing or damaged."""
-    try:
-        return np.array_equal(np.load(path, allow_pickle=False), table)
-    except (OSError, ValueError, EOFError):
-        return False

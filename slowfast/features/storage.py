@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.errors import DataError
+from slowfast.features.array_file import read_header
 from slowfast.files import atomic_write, hold_lock, write_text
 from slowfast.log import get_logger
 
@@ -215,15 +216,16 @@ class FeatureFile:
     def _count_rows(self) -> int:
         """Returns the rows that are on the disk and counted by the header; 0 for a file of another form."""
         try:
-            with self.path.open("rb") as file:
-                version = npy.read_magic(file)
-                shape, fortran_order, dtype = npy.read_array_header_1_0(file)
-                header_bytes, file_bytes = file.tell(), os.fstat(file.fileno()).st_size
-        except (FileNotFoundError, ValueError, EOFError):
+            with self.path.open("rb", buffering=0) as file:
+                header = read_header(file)
+                file_bytes = os.fstat(file.fileno()).st_size
+        except (FileNotFoundError, ValueError):
             return 0
-        if version != (1, 0) or fortran_order or dtype != self._stored or shape[1:] != self._row_shape:
+        if header is None or header.fortran_order or header.dtype != self._stored:
             return 0
-        return min(shape[0], (file_bytes - header_bytes) // self._row_bytes)
+        if not header.shape or header.shape[1:] != self._row_shape:
+            return 0
+        return min(header.shape[0], (file_bytes - header.start) // self._row_bytes)
 
     def _write_header(self, count: int) -> None:
         """Writes the header of ``count`` rows; its length does not depend on ``count``."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers import path_label
+from slowfast.datasets.readers.clean_lines import NotCleanError
 from slowfast.datasets.readers.path_label import read_csv
 from slowfast.datasets.video_list import ListRow, read_list
 from slowfast.errors import AnnotationError
@@ -91,7 +92,7 @@ def test_clean_lines_give_the_rows_of_the_grammar(given_list: tuple[str, str, bo
         path.write_bytes(text.encode(errors="surrogateescape"))
         with patch.object(path_label, "_CHUNK_BYTES", 40):
             found = read(path, separator, multi_label)
-        with patch.object(path_label, "read_clean", return_value=None):
+        with patch.object(path_label, "read_clean", side_effect=NotCleanError):
             by_line = read(path, separator, multi_label)
         assert contents(found) == contents(by_line)
         # The tools read the same videos in the same lines.

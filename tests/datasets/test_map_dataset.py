@@ -169,6 +169,8 @@ def test_broken_videos_are_reported_or_substituted() -> None:
         (Items((PIXELS, 0), (PIXELS, 0), labels=[[0], [1, 2]]), "has wrong labels"),
         (Items((PIXELS, 0), labels=[[0, 1]]), r"has wrong labels; .* or an array \(1, 3\)"),
         (Items({"frames": PIXELS}), r"Items\[0\] is of type dict; return a slowfast.datasets.clip.Clip or"),
+        (Items((None, 0)), r"Items\[0\] has frames of type NoneType; they must be a tensor \(3, T, H, W\)"),
+        (Items(("a.mp4", 0)), r"Items\[0\] has frames of type str; they must be a tensor \(3, T, H, W\)"),
         (Items(([PIXELS[:, ::4], PIXELS], 0)), "2 tensors of frames; return only the one with all frames"),
         (Items((PIXELS.transpose(0, 1), 0)), r"shape \(4, 3, 8, 8\); they must be \(3, T, H, W\)"),
         (Items(([PIXELS, torch.arange(3)], 0)), "3 positions; give one for each of its 4 frames"),

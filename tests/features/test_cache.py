@@ -140,6 +140,7 @@ def test_a_manifest_without_newer_keys_is_that_of_an_earlier_version(tmp_path: P
     [
         (lambda text: text.replace('"format": 1', '"format": 2'), "format = 2: must be 1; extract"),
         (lambda text: text.replace("float16", "int8"), "dtype = 'int8': must be one of"),
+        (lambda text: text.replace('"float16"', '["float16"]'), "cannot be read .TypeError"),
         (lambda text: text.replace('"format": 1,', ""), "cannot be read .KeyError"),
         (lambda text: text.replace('"fps"', '"rate"'), "cannot be read .TypeError"),
         (lambda text: "[" * 100_000, "cannot be read .RecursionError"),

@@ -93,5 +93,5 @@ def test_mixup_of_features_and_several_clips_are_accepted_and_cutmix_is_refused(
 
 def test_a_batch_of_broken_videos_alone_stays_as_it_is() -> None:
     """The loader then knows no kind of clip, and makes a batch of frames."""
-    batch: Any = collate([BrokenVideo(0, "a.mp4", "no features")])
+    batch: Any = collate([BrokenVideo(0, "a.mp4", "no features")])[0]
     assert mixer()(batch, epoch=0, step=0).num_clips == 0

@@ -177,6 +177,8 @@ def test_several_crops_are_refused(coin: Path) -> None:
         ({"features": rows(8), "times": np.arange(7)}, "8 rows need as many ascending seconds"),
         ({"features": rows(8), "times": np.zeros(8)}, "ascending"),
         ({"features": rows(8), "times": np.arange(8) - 2}, "the first of its times is -2 s; must be 0 or"),
+        ({"features": rows(8), "times": np.array([*"abcdefgh"])}, "times hold <U1; must be seconds"),
+        ({"features": rows(8), "times": np.arange(8) * 1j}, "times hold complex128; must be seconds"),
         ({"feats": rows(8)}, "has feats, but no array 'features'"),
         ({"features": np.zeros((8, WIDTH), np.uint16), "times": np.arange(8)}, "holds uint16"),
         pytest.param(
@@ -206,6 +208,14 @@ def test_damaged_files_count_as_broken(coin: Path) -> None:
             item = dataset[int(name[0])]
             assert isinstance(item, BrokenVideo), content[:20]
         path.write_bytes(intact)
+
+
+def test_an_archive_with_the_suffix_of_an_array_counts_as_broken(coin: Path) -> None:
+    with (coin / "features/1-xyz.npy").open("wb") as file:
+        np.savez(file, features=rows(8))
+    item = build_dataset(config(coin), "test")[1]
+    assert isinstance(item, BrokenVideo)
+    assert item.detail.endswith("1-xyz.npy: it is an archive of arrays; name it .npz")
 
 
 def test_a_file_that_unpacks_to_far_more_than_its_size_is_not_unpacked(
@@ -251,7 +261,8 @@ def test_all_rows_of_another_byte_order_are_read(coin: Path, dtype: str) -> None
 
 
 def test_a_batch_of_broken_videos_has_no_clips() -> None:
-    assert collate([BrokenVideo(0, "a", "no features")]).num_clips == 0
+    (batch,) = collate([BrokenVideo(0, "a", "no features")])
+    assert batch.num_clips == 0
 
 
 def test_names_never_leave_the_folder() -> None:

@@ -188,7 +188,10 @@ def test_a_power_cut_loses_only_rows_that_are_not_on_the_disk(tmp_path: Path, lo
     np.testing.assert_array_equal(np.load(path), rows(0, 6))
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array at all" * 100])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x93NUMPY", b"no array at all" * 100, b"\x93NUMPY\x01\x00\x76\x00{'descr': (" + b" " * 200],
+)
 def test_a_damaged_file_of_this_program_is_replaced(tmp_path: Path, content: bytes) -> None:
     write(tmp_path / "a.npy", rows(0, 3))
     (tmp_path / "a.npy").write_bytes(content)

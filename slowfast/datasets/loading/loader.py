@@ -6,7 +6,7 @@ B clips, T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -30,50 +30,30 @@ class Step(tuple[Batch, ...]):
         return Step(batch.pin_memory() for batch in self)
 
 
-def collate(items: Sequence[Item]) -> Batch:
-    """Returns a batch of the clips among ``items``, all of one type.
+def collate(items: Sequence[Item], *, several_sizes: bool = False, by_length: bool = False) -> Step:
+    """Returns the clips among ``items``, all of one type, in one batch, or one for each size of frames.
 
-    Broken videos, those for which clips were substituted included, are listed in ``broken``. A batch without
-    a clip has B = 0.
-
-    Raises:
-        DataError: where the frames of two clips differ in size.
-    """
-    clips, rest = _sort(items)
-    return replace(_collate(clips), **rest)
-
-
-def collate_by_size(items: Sequence[Item], *, by_length: bool = False) -> Step:
-    """Returns the clips among ``items`` as :func:`collate` does, in one batch for each size of frames.
+    Broken videos, those for which clips were substituted included, are listed in ``broken`` of the last
+    batch. A batch without a clip has B = 0.
 
     Args:
-        by_length: True: clips of different lengths are in different batches, too.
+        several_sizes: True: clips whose frames differ in size are in different batches.
+        by_length: with ``several_sizes``, clips of different lengths are in different batches, too.
+
+    Raises:
+        DataError: where the frames of two clips of a batch differ in size.
     """
-    clips, rest = _sort(items)
-    groups: dict[tuple[int, ...], list[ReadClip]] = {}
-    for clip in clips:
-        groups.setdefault(clip.shape if by_length else clip.shape[1:], []).append(clip)
-    *others, last = [*groups.values()] or [[]]
-    batches = [replace(_collate(group), is_continued=True) for group in others]
-    return Step([*batches, replace(_collate(last), **rest)])
-
-
-def collate_one_size(items: Sequence[Item]) -> Step:
-    """Returns a step of one batch, see :func:`collate`."""
-    return Step([collate(items)])
-
-
-def _collate(clips: Sequence[ReadClip]) -> Batch:
-    return clips[0].collate(clips) if clips else Clip.collate([])
-
-
-def _sort(items: Sequence[Item]) -> tuple[list[ReadClip], dict[str, Any]]:
-    """Returns the clips, and the broken videos and streamed clips by their names in a :class:`Batch`."""
     clips = [item for item in items if not isinstance(item, BrokenVideo | StreamedClip)]
     broken = [item for item in items if isinstance(item, BrokenVideo)]
     broken += [video for clip in clips for video in clip.broken]
     streamed = tuple(item for item in items if isinstance(item, StreamedClip))
-    return clips, {"broken": tuple(broken), "streamed": streamed}
+    groups: dict[tuple[int, ...], list[ReadClip]] = {}
+    for clip in clips:
+        shape = clip.shape if by_length else clip.shape[1:]
+        groups.setdefault(shape if several_sizes else (), []).append(clip)
+    *others, last = (group[0].collate(group) for group in groups.values()) if clips else [Clip.collate([])]
+    last = replace(last, broken=tuple(broken), streamed=streamed)
+    return Step([*(replace(batch, is_continued=True) for batch in others), last])
 
 
 class BatchSampler(Protocol):
@@ -91,9 +71,7 @@ class ClipLoader(Iterable[Batch]):
         num_workers: 0: batches are built in this process, and a video that hangs or crashes its decoder
             hangs or crashes this process.
         sample_timeout, pin_memory: see :class:`WorkerPool`.
-        several_sizes: whether frames may differ in size; the views of one list of items are then several
-            batches, one for each size. The length of the loader counts the lists.
-        by_length: with ``several_sizes``, one batch for each size and length of clips.
+        several_sizes, by_length: see :func:`collate`; the length of the loader counts the lists of items.
 
     Attributes:
         num_workers: as given.
@@ -112,9 +90,7 @@ class ClipLoader(Iterable[Batch]):
     ) -> None:
         self.dataset = dataset
         self.batch_sampler = batch_sampler
-        self._collate: Callable[[Sequence[Item]], Step] = collate_one_size
-        if several_sizes:
-            self._collate = functools.partial(collate_by_size, by_length=by_length)
+        self._collate = functools.partial(collate, several_sizes=several_sizes, by_length=by_length)
         self._pin_memory = pin_memory
         self.num_workers = num_workers
         self._own_times = StageTimes()

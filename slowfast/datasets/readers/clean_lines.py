@@ -1,7 +1,7 @@
 """Chunks of clean lines of a list, read by NumPy: all lines at once instead of one by one.
 
-A clean line has one separator between two columns, no padding and no quotes, and its numbers are digits. A
-function that meets any other line returns None, and the caller reads the chunk by the grammar of
+A clean line has one separator between two columns, no padding and no quotes, and its numbers are digits. Any
+other line makes a function raise :class:`NotCleanError`, and the caller reads the chunk by the grammar of
 :mod:`slowfast.datasets.video_list`. For clean lines the two give the same rows.
 
 n videos, m labels, c columns after the path.
@@ -36,6 +36,15 @@ _UNUSED = _byte_set(bytes(range(0x21, 0x7F)) + b"\0") & ~_byte_set(b'"')
 _JOINT = _byte_set(b",;")
 
 
+class NotCleanError(Exception):
+    """A chunk with a line that is not clean."""
+
+
+def _refuse(is_unclean: np.bool_ | bool) -> None:
+    if is_unclean:
+        raise NotCleanError
+
+
 class RowArrays(NamedTuple):
     """The rows of a chunk.
 
@@ -55,10 +64,8 @@ class RowArrays(NamedTuple):
     groups: np.ndarray
 
 
-def read_clean(
-    chunk: NDArray[np.uint8], form: ListFormat, num_classes: int, multi_label: bool
-) -> RowArrays | None:
-    """Reads a chunk of clean lines.
+def read_clean(chunk: NDArray[np.uint8], form: ListFormat, num_classes: int, multi_label: bool) -> RowArrays:
+    """Reads a chunk of clean lines; returns their rows, all starts counted from the chunk.
 
     Args:
         chunk: (bytes,) uint8, whole lines.
@@ -66,31 +73,33 @@ def read_clean(
         num_classes: K; labels are integers in [0, K).
         multi_label: a label may be a list.
 
-    Returns:
-        The rows, all starts counted from the chunk; None where a line is not clean.
+    Raises:
+        NotCleanError: where a line is not clean.
     """
     starts, ends = _find_lines(chunk)
-    groups = np.zeros((0, 2), np.int64)
     # The grammar removes blanks after each tab, also within a path.
-    if form.separator == "\t" and (_BLANK[chunk[1:]] & (chunk[:-1] == _TAB)).any():
-        return None
+    _refuse(form.separator == "\t" and (_BLANK[chunk[1:]] & (chunk[:-1] == _TAB)).any())
     bounds = _cut_columns(chunk, form, starts, ends)
-    cells = None if bounds is None else _read_columns(chunk, form, bounds, multi_label)
-    if bounds is None or cells is None:
-        return None
     cuts = bounds[0]
-    labels, counts, segments = cells
-    if GROUP in form.columns:
-        before, after = bounds[form.columns.index(GROUP) :][:2]
-        groups = np.stack([before + 1, after - before - 1], axis=1)
-    if (labels >= num_classes).any():
-        return None
     first, second = chunk[starts], chunk[starts + 1]
-    if _PATH_EDGE[first].any() or _PATH_EDGE[chunk[cuts - 1]].any():
-        return None
+    _refuse(_PATH_EDGE[first].any() or _PATH_EDGE[chunk[cuts - 1]].any())
     # Comments, and lines with the label first, are refused by the grammar.
-    if ((first == ord("#")) | ((first == ord("/")) & (second == ord("/")))).any() or not chunk.all():
-        return None
+    _refuse(((first == ord("#")) | ((first == ord("/")) & (second == ord("/")))).any() or not chunk.all())
+
+    groups, times = np.zeros((0, 2), np.int64), {}
+    for column, (before, after) in zip(form.columns, pairwise(bounds), strict=True):
+        cells = chunk, before + 1, after
+        if column == LABEL:
+            labels, counts = _read_labels(*cells, multi_label)
+        elif column in (START, END):
+            times[column] = _read_decimals(*cells)
+        else:
+            _refuse(not _UNUSED[_gather(*cells)].all())
+            if column == GROUP:
+                groups = np.stack([before + 1, after - before - 1], axis=1)
+    # The grammar takes start and end by their names, too.
+    segments = np.stack([times[START], times[END]], axis=1) if times else np.zeros((0, 2))
+    _refuse(not (segments[:, 0] < segments[:, 1]).all() or (labels >= num_classes).any())
     lengths = (cuts - starts).astype(np.int32)
     return RowArrays(starts, lengths, labels.astype(np.int32), counts, segments, groups)
 
@@ -108,119 +117,76 @@ def _find_lines(chunk: NDArray[np.uint8]) -> tuple[np.ndarray, np.ndarray]:
 
 def _cut_columns(
     chunk: NDArray[np.uint8], form: ListFormat, starts: np.ndarray, ends: np.ndarray
-) -> list[np.ndarray] | None:
+) -> list[np.ndarray]:
     """Returns the positions of the last c separators of each line, and its end: c + 1 arrays, (n,) int64.
 
-    None where a line has fewer separators, or an empty cell.
+    No line may have fewer separators, or an empty cell.
     """
     count = len(form.columns)
     separators = np.flatnonzero(chunk == ord(form.separator))
     before_end = np.searchsorted(separators, ends)
-    if (before_end < count).any():
-        return None
+    _refuse((before_end < count).any())
     bounds = [separators[before_end - place] for place in range(count, 0, -1)]
-    if (bounds[0] <= starts).any():
-        return None
+    _refuse((bounds[0] <= starts).any())
     # Tabs that align columns: the grammar reads them as one.
-    if form.separator == "\t" and _BLANK[chunk[(separators + 1).clip(max=len(chunk) - 1)]].any():
-        return None
+    _refuse(form.separator == "\t" and _BLANK[chunk[(separators + 1).clip(max=len(chunk) - 1)]].any())
     bounds.append(ends)
-    if any((after - before < 2).any() for before, after in pairwise(bounds)):
-        return None
+    _refuse(any((after - before < 2).any() for before, after in pairwise(bounds)))
     return bounds
 
 
-def _read_columns(
-    chunk: NDArray[np.uint8], form: ListFormat, bounds: list[np.ndarray], multi_label: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Returns labels, labels per video and segments as in :class:`RowArrays`; None where one is not clean."""
-    read_labels = _read_label_lists if multi_label else _read_single_labels
-    labels, times = None, []
-    for column, before, after in zip(form.columns, bounds[:-1], bounds[1:], strict=True):
-        if column == LABEL:
-            labels = read_labels(chunk, before + 1, after)
-            if labels is None:
-                return None
-        elif column in (START, END):
-            seconds = _read_decimals(chunk, before + 1, after)
-            if seconds is None:
-                return None
-            times.append((column, seconds))
-        else:
-            characters = _gather(chunk, before + 1, after)
-            if characters is None or not _UNUSED[characters].all():
-                return None
-    assert labels is not None  # each format has a column of labels
-    # The grammar takes start and end by their names, too.
-    by_name = dict(times)
-    segments = np.stack([by_name[START], by_name[END]], axis=1) if times else np.zeros((0, 2))
-    if not (segments[:, 0] < segments[:, 1]).all():
-        return None
-    return *labels, segments
-
-
-def _read_single_labels(
-    chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray
-) -> tuple[np.ndarray, np.ndarray] | None:
-    values = _read_integers(chunk, starts, ends)
-    return None if values is None else (values, np.ones(len(values), np.int64))
-
-
-def _read_label_lists(
-    chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray
-) -> tuple[np.ndarray, np.ndarray] | None:
+def _read_labels(
+    chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray, multi_label: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the labels of cells such as ``3,17``, (m,) int64, and their number per cell, (n,) int64."""
+    if not multi_label:
+        return _read_integers(chunk, starts, ends), np.ones(len(starts), np.int64)
     joints = np.flatnonzero(_JOINT[chunk])
     # Joints outside the cells belong to paths.
     first, last = np.searchsorted(joints, starts), np.searchsorted(joints, ends)
     size = len(joints) + 1
     opened = np.cumsum(np.bincount(first, minlength=size) - np.bincount(last, minlength=size))
     joints = joints[opened[:-1] > 0]
-    values = _read_integers(
-        chunk, np.sort(np.concatenate([starts, joints + 1])), np.sort(np.concatenate([ends, joints]))
-    )
-    return None if values is None else (values, last - first + 1)
+    first_digits = np.sort(np.concatenate([starts, joints + 1]))
+    return _read_integers(chunk, first_digits, np.sort(np.concatenate([ends, joints]))), last - first + 1
 
 
-def _read_integers(chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
-    """Returns the integers at ``chunk[start:end]``, int64; None where one is not all digits."""
+def _read_integers(chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Returns the integers at ``chunk[start:end]``, int64; each must be all digits."""
     lengths = ends - starts
-    if lengths.min(initial=1) < 1 or lengths.max(initial=1) > _MAX_DIGITS:
-        return None
+    longest = int(lengths.max(initial=1))
+    _refuse(lengths.min(initial=1) < 1 or longest > _MAX_DIGITS)
     values = np.zeros(len(starts), np.int64)
-    for place in range(int(lengths.max(initial=1))):
+    for place in range(longest):
         rows = lengths > place
         characters = chunk[starts[rows] + place]
-        if not _DIGIT[characters].all():
-            return None
+        _refuse(not _DIGIT[characters].all())
         values[rows] = values[rows] * 10 + (characters.astype(np.int64) - ord("0"))
     return values
 
 
-def _read_decimals(chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
-    """Returns the numbers at ``chunk[start:end]``, (n,) float64, as ``float`` rounds them; None where one is
-    not written as digits with at most one point.
+def _read_decimals(chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Returns the numbers at ``chunk[start:end]``, (n,) float64, as ``float`` rounds them.
+
+    Each must be written as digits with at most one point.
     """
     characters = _gather(chunk, starts, ends)
-    if characters is None or not _NUMBER[characters].all():
-        return None
-    points = characters == ord(".")
-    if (points.sum(axis=1) > 1).any() or not _DIGIT[characters[:, 0]].all():
-        return None
+    _refuse(not _NUMBER[characters].all() or not _DIGIT[characters[:, 0]].all())
+    _refuse(((characters == ord(".")).sum(axis=1) > 1).any())
     return np.ascontiguousarray(characters).view(f"S{characters.shape[1]}")[:, 0].astype(np.float64)
 
 
-def _gather(chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray) -> NDArray[np.uint8] | None:
+def _gather(chunk: NDArray[np.uint8], starts: np.ndarray, ends: np.ndarray) -> NDArray[np.uint8]:
     """Returns the bytes at ``chunk[start:end]`` as (n, longest) uint8, padded with zeros.
 
-    None where one is too long.
+    None may be longer than 32.
     """
     lengths = ends - starts
     longest = int(lengths.max(initial=1))
-    if longest > _MAX_CHARACTERS:
-        return None
+    _refuse(longest > _MAX_CHARACTERS)
     offsets = starts[:, None] + np.arange(longest)
     characters = chunk[offsets.clip(max=len(chunk) - 1)]
     inside = np.arange(longest) < lengths[:, None]
     # A zero byte of the text would look like padding.
-    return None if (inside & (characters == 0)).any() else characters * inside
+    _refuse((inside & (characters == 0)).any())
+    return characters * inside

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers.path_label import read_csv
-from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, choose_layout
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows
 from slowfast.datasets.text_files import BLANK, read_lines, read_table
 from slowfast.errors import AnnotationError
 
@@ -42,26 +42,25 @@ def read_kinetics(source: AnnotationSource) -> Annotations:
     or of both. Class indices are those of ``classes.json``, else of the sorted names of all splits.
     """
     path = _list_of(source, source.split)
-    if not _is_official(path):
+    if "youtube_id" not in _header(path):
         return read_path_label(source)
     listed = list(_official_rows(path))
     classes = ClassIndex.from_names(_class_names(source), source, path)
-    videos = (_layout_values(source.split, label, name) for _, label, name in listed)
-    layout = choose_layout(source.root, _LAYOUTS, videos) if listed else ""
     rows = Rows(source, classes)
     for line, label, name in listed:
-        video = layout.format(**_layout_values(source.split, label, name))
-        rows.add(video, classes.index(label, f"{path}, line {line}"))
+        rows.add(name, classes.index(label, f"{path}, line {line}"))
+
+    def fields(row: int) -> dict[str, str]:
+        label = listed[row][1]
+        return {"split": source.split, "label": label, "folder": label.replace(" ", "_")}
+
+    rows.apply_layout(_LAYOUTS, fields)
     return rows.annotations(path)
 
 
 def _list_of(source: AnnotationSource, split: str) -> str:
     """Returns the list of a split; where the data set's folder is a file, that file."""
     return source.folder if os.path.isfile(source.folder) else os.path.join(source.folder, f"{split}.csv")
-
-
-def _is_official(path: str) -> bool:
-    return "youtube_id" in _header(path)
 
 
 def _header(path: str) -> set[str]:
@@ -95,7 +94,3 @@ def _class_names(source: AnnotationSource) -> set[str]:
         if os.path.isfile(path) and {"label", "youtube_id"} <= _header(path):
             names.update(label for _, label, _ in _official_rows(path))
     return names
-
-
-def _layout_values(split: str, label: str, name: str) -> dict[str, str]:
-    return {"split": split, "label": label, "folder": label.replace(" ", "_"), "name": name}

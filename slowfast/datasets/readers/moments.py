@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.source import (
-    AnnotationSource,
-    ClassIndex,
-    Rows,
-    read_class_list,
-)
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, read_class_list
 from slowfast.datasets.text_files import parse_index, read_table
 from slowfast.errors import AnnotationError
 
 _LISTS = {"train": "trainingSet", "val": "validationSet", "test": "validationSet"}
 _FOLDERS = {"train": "training", "val": "validation", "test": "validation"}
-_LAYOUTS = ("{folder}/{name}", "videos/{name}", "{name}")
 
 
 def read_moments(source: AnnotationSource) -> Annotations:
@@ -37,7 +31,7 @@ def read_moments(source: AnnotationSource) -> Annotations:
             rows.add(cells[0], *(classes.checked(cell, f"{path}, line {line}") for cell in cells[1:]))
         else:
             rows.add(cells[0], classes.index(cells[1], f"{path}, line {line}"))
-    rows.apply_layout(_LAYOUTS, folder=_FOLDERS[source.split])
+    rows.apply_layout((f"{_FOLDERS[source.split]}/{{name}}", "videos/{name}", "{name}"))
     return rows.annotations(path)
 
 

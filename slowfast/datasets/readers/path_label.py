@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.annotations import Annotations, PathTable
-from slowfast.datasets.readers.clean_lines import RowArrays, read_clean
+from slowfast.datasets.readers.clean_lines import NotCleanError, RowArrays, read_clean
 from slowfast.datasets.text_files import BLANK, detect_encoding, parse_segment, read_text
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.datasets.video_list import GROUP, LABEL, START, ListFormat, ListRow
@@ -99,9 +99,7 @@ def _read_shared(path: str) -> Tensor:
         ) from error
     if detect_encoding(shared[:_FIRST_BYTES].numpy().tobytes(), path) == "utf-16":
         encoded = bytearray(read_text(path).encode(errors="surrogateescape"))
-        shared = (
-            torch.frombuffer(encoded, dtype=torch.uint8) if encoded else torch.empty(0, dtype=torch.uint8)
-        )
+        shared = torch.from_numpy(np.frombuffer(encoded, np.uint8))
     _normalize_line_ends(shared.numpy())
     return shared
 
@@ -179,11 +177,11 @@ class _ChunkReader:
 
     def read(self, start: int, end: int, line: int) -> RowArrays:
         """Returns the rows of ``text[start:end]``, whose first line has the number ``line``."""
-        rows = read_clean(self.text[start:end], self.form, self.num_classes, self.multi_label)
-        if rows is not None:
-            groups = rows.groups + np.array([start, 0])
-            return rows._replace(starts=rows.starts + start, groups=groups)
-        return self._read_lines(start, end, line)
+        try:
+            rows = read_clean(self.text[start:end], self.form, self.num_classes, self.multi_label)
+        except NotCleanError:
+            return self._read_lines(start, end, line)
+        return rows._replace(starts=rows.starts + start, groups=rows.groups + np.array([start, 0]))
 
     def _read_lines(self, start: int, end: int, line: int) -> RowArrays:
         """Reads line by line, and replaces the chunk in ``text`` by the paths, and the groups after them."""

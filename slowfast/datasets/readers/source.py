@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,12 +90,33 @@ class Rows:
         self.paths.append(path)
         self.labels.append(labels)
 
-    def apply_layout(self, layouts: Sequence[str], **values: str) -> None:
-        """Replaces the paths, ``name`` in the layouts, by those of the layout in which the files exist."""
-        if self.paths:
-            videos = ({"name": path, **values} for path in self.paths)
-            layout = choose_layout(self.source.root, layouts, videos)
-            self.paths = [layout.format(name=path, **values) for path in self.paths]
+    def apply_layout(
+        self, layouts: Sequence[str], fields: Callable[[int], Mapping[str, str]] = lambda row: {}
+    ) -> None:
+        """Replaces the paths by those of the first layout in which one of the first files exists.
+
+        Args:
+            layouts: paths relative to the root, with ``name``, the path of a row, and fields in braces.
+            fields: returns the values of the other fields of a row.
+
+        Raises:
+            AnnotationError: when none exists; names the paths that were tried.
+        """
+
+        def fill(layout: str, row: int) -> str:
+            return layout.format(name=self.paths[row], **fields(row))
+
+        first = range(min(len(self.paths), _PROBED_VIDEOS))
+        for layout in layouts:
+            if any(os.path.exists(os.path.join(self.source.root, fill(layout, row))) for row in first):
+                self.paths = [fill(layout, row) for row in range(len(self.paths))]
+                return
+        if first:
+            tried = ", ".join(dict.fromkeys(fill(layout, 0) for layout in layouts))
+            raise AnnotationError(
+                f"{self.source.root}: contains none of the first videos; looked for {tried}; set "
+                "DATA.PATH_PREFIX to their folder"
+            )
 
     def annotations(self, path: str) -> Annotations:
         """Returns the rows as :class:`Annotations`; ``path`` names their file in messages.
@@ -132,7 +152,6 @@ class ClassIndex:
 
     def __init__(self, indices: Mapping[str, int], path: str, num_classes: int) -> None:
         self._indices = dict(indices)
-        self._numbers = set(self._indices.values())
         self._path = path
         self._num_classes = num_classes
         wrong = [f"{name!r} = {i!r}" for name, i in self._indices.items() if not _is_index(i, num_classes)]
@@ -141,6 +160,7 @@ class ClassIndex:
                 f"{path}: has {len(self._indices)} classes, and {wrong[0]} is not an index of 0 to "
                 f"{num_classes - 1}; MODEL.NUM_CLASSES is {num_classes}"
             )
+        self._numbers = set(self._indices.values())
         if len(self._numbers) < len(self._indices):
             same = Counter(self._indices.values()).most_common(1)[0][0]
             merged = [name for name, index in self._indices.items() if index == same]
@@ -214,24 +234,3 @@ def read_class_list(path: str, parse: Callable[[str, str], tuple[str, int]]) -> 
 
 def _is_index(value: Any, num_classes: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < num_classes
-
-
-def choose_layout(root: str, layouts: Sequence[str], videos: Iterable[Mapping[str, str]]) -> str:
-    """Returns the first of several layouts of files in which one of the first videos exists.
-
-    Args:
-        root: folder of the videos.
-        layouts: paths relative to the root, with names in braces.
-        videos: for each video the values of these names.
-
-    Raises:
-        AnnotationError: when none exists; names the paths that were tried.
-    """
-    first = list(itertools.islice(videos, _PROBED_VIDEOS))
-    for layout in layouts:
-        if any(os.path.exists(os.path.join(root, layout.format(**video))) for video in first):
-            return layout
-    tried = ", ".join(dict.fromkeys(layout.format(**video) for video in first[:1] for layout in layouts))
-    raise AnnotationError(
-        f"{root}: contains none of the first videos; looked for {tried}; set DATA.PATH_PREFIX to their folder"
-    )

@@ -9,12 +9,7 @@ import glob
 import os
 
 from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.readers.source import (
-    AnnotationSource,
-    ClassIndex,
-    Rows,
-    read_class_list,
-)
+from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows, read_class_list
 from slowfast.datasets.text_files import parse_index, read_lines
 from slowfast.errors import AnnotationError
 

@@ -74,7 +74,7 @@ class Augmentation:
         from PIL import Image
 
         changed = np.empty_like(frames)
-        with _preserved_generators():
+        with preserved_generators():
             for frame, output in zip(frames, changed, strict=True):
                 # timm draws from the global generators of Python and NumPy: seed them alike for each frame.
                 random.seed(seed)
@@ -139,7 +139,7 @@ def _draw_box(
 
 
 @contextmanager
-def _preserved_generators() -> Iterator[None]:
+def preserved_generators() -> Iterator[None]:
     """Restores the states of the global generators of Python and NumPy afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     try:

@@ -71,25 +71,20 @@ def build_views(cfg: CfgNode, split: str) -> TrainingViews | ClipViews | WholeVi
     crops = cfg.TEST.NUM_SPATIAL_CROPS if split == "test" else 1
     multiple = data.TEST_PICTURE_MULTIPLE if split == "test" and data.TEST_WHOLE_PICTURE else 0
     short_side = data.TEST_CROP_SIZE if crops > 1 or multiple else min(data.TRAIN_JITTER_SCALES)
+    settings = {
+        "target_fps": data.TARGET_FPS,
+        "short_side": short_side,
+        "crop_size": data.TEST_CROP_SIZE,
+        "num_crops": crops,
+        "interpolation": data.INTERPOLATION,
+        "picture_multiple": multiple,
+    }
     if cfg.TRAIN.EVAL_FULL_VIDEO:
-        return WholeVideoViews(
-            num_frames=cfg.TRAIN.EVAL_NUM_FRAMES,
-            target_fps=data.TARGET_FPS,
-            short_side=short_side,
-            crop_size=data.TEST_CROP_SIZE,
-            num_crops=crops,
-            interpolation=data.INTERPOLATION,
-            picture_multiple=multiple,
-        )
+        return WholeVideoViews(num_frames=cfg.TRAIN.EVAL_NUM_FRAMES, **settings)
     return ClipViews(
         num_frames=data.NUM_FRAMES,
         sampling_rate=data.SAMPLING_RATE,
-        target_fps=data.TARGET_FPS,
-        short_side=short_side,
-        crop_size=data.TEST_CROP_SIZE,
         num_temporal=cfg.TEST.NUM_ENSEMBLE_VIEWS if split == "test" else 1,
-        num_crops=crops,
         centre=split == "val",
-        interpolation=data.INTERPOLATION,
-        picture_multiple=multiple,
+        **settings,
     )

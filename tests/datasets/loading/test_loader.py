@@ -33,7 +33,7 @@ def clip(length: int, video_id: int = 0, label: int | torch.Tensor = 1) -> Clip:
 
 def test_clips_of_one_length_need_no_mask() -> None:
     clips = [clip(5, 7), clip(5, 8)]
-    batch = collate(clips)
+    (batch,) = collate(clips)
     assert batch.frames.shape == (2, 3, 5, 4, 6)
     assert batch.mask is None
     assert torch.equal(batch.frames[1], clips[1].frames)
@@ -43,7 +43,7 @@ def test_clips_of_one_length_need_no_mask() -> None:
 
 def test_shorter_clips_are_padded_and_masked() -> None:
     clips = [clip(5), clip(2)]
-    batch = collate(clips)
+    (batch,) = collate(clips)
     assert batch.mask is not None
     assert batch.mask.tolist() == [[True] * 5, [True, True, False, False, False]]
     assert torch.equal(batch.frames[1, :, :2], clips[1].frames)
@@ -52,7 +52,7 @@ def test_shorter_clips_are_padded_and_masked() -> None:
 
 
 def test_several_labels_per_video() -> None:
-    batch = collate(
+    (batch,) = collate(
         [clip(2, label=torch.tensor([1.0, 0.0, 1.0])), clip(2, label=torch.tensor([0.0, 1.0, 0.0]))]
     )
     assert batch.label.tolist() == [[1, 0, 1], [0, 1, 0]]
@@ -60,16 +60,16 @@ def test_several_labels_per_video() -> None:
 
 def test_broken_videos_leave_the_batch_and_are_listed() -> None:
     broken = BrokenVideo(3, "x.mp4", "corrupt")
-    batch = collate([clip(2), broken])
+    (batch,) = collate([clip(2), broken])
     assert len(batch.frames) == 1
     assert batch.broken == (broken,)
-    nothing = collate([broken])
+    (nothing,) = collate([broken])
     assert len(nothing.frames) == len(nothing.label) == 0
     assert nothing.broken == (broken,)
 
 
 def test_frames_are_channels_last_images_without_a_copy() -> None:
-    frames = normalize(collate([clip(5), clip(5)]).frames, (0.5,) * 3, (0.5,) * 3)
+    frames = normalize(Clip.collate([clip(5), clip(5)]).frames, (0.5,) * 3, (0.5,) * 3)
     images = frames.transpose(1, 2).flatten(0, 1)  # (B, 3, T, H, W) -> (B·T, 3, H, W)
     assert images.data_ptr() == frames.data_ptr()
     assert images.is_contiguous(memory_format=torch.channels_last)

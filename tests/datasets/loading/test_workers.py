@@ -139,7 +139,7 @@ def test_a_worker_without_work_is_not_replaced(
     pool = WorkerPool(
         stand_in_dataset(read_slowly, training=False), collate, num_workers=2, sample_timeout=30
     )
-    batches = [batch.video_id.tolist() for batch in pool.run([[BAD], [0]])]
+    batches = [batch.video_id.tolist() for (batch,) in pool.run([[BAD], [0]])]
     assert batches == [[BAD], [0]]
     assert caplog.messages == []
 
@@ -150,6 +150,6 @@ def test_a_batch_of_broken_videos_only() -> None:
 
     data = stand_in_dataset(refuse_all, training=False)
     pool = WorkerPool(data, collate, num_workers=1, sample_timeout=1)
-    (batch,) = pool.run([[BAD]])
+    ((batch,),) = pool.run([[BAD]])
     assert len(batch.frames) == 0
     assert len(batch.broken) == 1

@@ -35,6 +35,9 @@ def test_videofolder_names_the_fault(tmp_path: Path) -> None:
     lay_out(tmp_path, {"classes.json": '{"wave": 2}'}, [])
     with pytest.raises(AnnotationError, match=r"classes.json: .*'wave' = 2 is not an index of 0 to 1"):
         read("videofolder", tmp_path)
+    lay_out(tmp_path, {"classes.json": '{"wave": [1]}'}, [])
+    with pytest.raises(AnnotationError, match=r"classes.json: .*'wave' = \[1\] is not an index of 0 to 1"):
+        read("videofolder", tmp_path)
 
 
 def test_videofolder_gives_equal_names_of_two_splits_different_features(tmp_path: Path) -> None:

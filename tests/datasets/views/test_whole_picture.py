@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import BrokenVideo, Clip, StreamedClip
-from slowfast.datasets.loading.loader import build_loader, collate_by_size
+from slowfast.datasets.loading.loader import build_loader, collate
 from slowfast.datasets.views.build import build_views
 from slowfast.datasets.views.spatial import whole_picture
 from slowfast.distributed.world import World
@@ -154,7 +154,7 @@ def test_clips_of_one_size_become_one_batch() -> None:
     """All but the last batch of a step say that another one follows; the last lists what is not in frames."""
     broken = BrokenVideo(7, "x.mp4", "corrupt")
     streamed: Any = StreamedClip(None, 0, 8, 0)  # type: ignore[arg-type]
-    first, second = collate_by_size([clip(0, 6), broken, clip(1, 4), streamed, clip(2, 6)])
+    first, second = collate([clip(0, 6), broken, clip(1, 4), streamed, clip(2, 6)], several_sizes=True)
     assert first.video_id.tolist() == [0, 2]
     assert (first.is_continued, first.broken, first.streamed) == (True, (), ())
     assert second.video_id.tolist() == [1]
@@ -162,7 +162,7 @@ def test_clips_of_one_size_become_one_batch() -> None:
 
 
 def test_a_step_without_clips_is_one_empty_batch() -> None:
-    (only,) = collate_by_size([BrokenVideo(7, "x.mp4", "corrupt")])
+    (only,) = collate([BrokenVideo(7, "x.mp4", "corrupt")], several_sizes=True)
     assert (only.num_clips, only.is_continued, len(only.broken)) == (0, False, 1)
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from slowfast.datasets.clip import Batch, Clip, Normalization
-from slowfast.datasets.loading.loader import collate
 from slowfast.errors import NotFiniteError
 from slowfast.models.inference.clip_logits import compute_logits
 from slowfast.models.precision import Precision
@@ -39,7 +38,7 @@ def build_batch(values: list[int]) -> Batch:
         Clip(torch.full((3, 1, 2, 2), value, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), 0, video)
         for video, value in enumerate(values)
     ]
-    return collate(clips)
+    return Clip.collate(clips)
 
 
 @given(
