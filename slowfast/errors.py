@@ -6,14 +6,12 @@ The command line prints these errors without a traceback; any other error is a d
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import shlex
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import cast
 
 _OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
 # Of a checkout; installed projects are in "site-packages", as other libraries are.
@@ -156,10 +154,10 @@ def first_line(error: object) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def check_positive(**values: object) -> None:
+def check_positive(**values: float | None) -> None:
     """Raises ``InputError`` with the names of values unless each is a finite number above 0, or None."""
     try:
-        if all(value is None or 0 < cast(float, value) < math.inf for value in values.values()):
+        if all(value is None or 0 < value < float("inf") for value in values.values()):
             return
     except TypeError:  # a text, or another object
         pass

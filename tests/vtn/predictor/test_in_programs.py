@@ -13,8 +13,9 @@ import torch
 
 import vtn
 from slowfast.errors import InputError
+from slowfast.video.frame_times import FrameTimes
 from tests.support.clips.backbone import tiny_clip_model
-from vtn import Predictor
+from vtn import Predictor, VideoFeatures
 from vtn.explaining.video import ExplanationRequest
 from vtn.transformers import VTNForVideoClassification
 
@@ -71,6 +72,19 @@ def test_what_is_not_a_request_is_named(predictor: Predictor, videos: Path) -> N
         predictor.explain(videos / "missing.mp4", request=ExplanationRequest(stride_seconds=0))
     with pytest.raises(InputError, match=r"not one path; give \[path\]"):
         next(predictor.measure_faithfulness(str(videos / "20.mp4")))
+
+
+def test_a_predictor_in_place_of_its_model_is_named(predictor: Predictor) -> None:
+    """It ended in AttributeError for a method of networks."""
+    given: Any = predictor
+    features = VideoFeatures(torch.zeros(4, 24), FrameTimes(np.arange(4) / 2, 2.0), np.arange(4))
+    for call in (
+        lambda: vtn.score_video(given, features),
+        lambda: vtn.score_windows(given, features, 1, 1),
+        lambda: vtn.VideoStream(given),
+    ):
+        with pytest.raises(InputError, match=r"model is a Predictor: must be a model.*predictor\.model"):
+            call()
 
 
 def test_numbers_of_views_may_be_an_array(published: Path, videos: Path) -> None:

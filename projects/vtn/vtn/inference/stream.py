@@ -20,7 +20,7 @@ from slowfast.video.frame_times import FrameTimes
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.stream_rows import RowMaker, RowQueue, StreamRows
-from vtn.inference.windows import device_of, evaluating, score_video
+from vtn.inference.windows import device_of, evaluating, require_model, score_video
 
 _RECENT = 8
 """Number of newest frames whose median distance is taken for the duration of the last frame."""
@@ -65,6 +65,7 @@ class VideoStream:
         self.model = model
         self.keep_seconds = keep_seconds
         self.head_act = head_act
+        require_model(model)
         normalization = own_normalization(model)
         encoder = FrameEncoder(model, normalization, device_of(model), chunk_frames=model.chunk_frames)
         self._maker = RowMaker(encoder)

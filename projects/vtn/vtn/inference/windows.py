@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from slowfast.errors import InputError, check_positive
@@ -110,6 +110,7 @@ def score_windows(
 @contextmanager
 def evaluating(model: FrameModel) -> Iterator[None]:
     """Keeps the model in evaluation mode and without gradients; restores each module's mode afterwards."""
+    require_model(model)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -118,6 +119,14 @@ def evaluating(model: FrameModel) -> Iterator[None]:
     finally:
         for module, was_training in modes:
             module.training = was_training
+
+
+def require_model(model: object) -> None:
+    """Raises ``InputError`` for what is not a model, such as a predictor."""
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"model is a {type(model).__name__}: must be a model of this package, such as predictor.model"
+        )
 
 
 def device_of(model: FrameModel) -> torch.device:
