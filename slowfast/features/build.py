@@ -65,7 +65,7 @@ def build_cache_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     if different := describe_differences(cached, wanted):
         raise ConfigError(describe_mismatch(folder, different))
     names = build_feature_names(cfg, annotations)
-    variants = _choose_variants(cfg, manifest.variants, request, names)
+    variants = _build_variants(cfg, manifest.variants, request, names)
     reader = CacheReader(
         scheme,
         request.position_rate,
@@ -141,7 +141,7 @@ def evaluation_variants(scheme: ClipViews | WholeVideoViews) -> list[Variant]:
     ]
 
 
-def _choose_variants(
+def _build_variants(
     cfg: CfgNode, cached: Sequence[Variant], request: ReaderRequest, names: FeatureNames
 ) -> Mapping[int, tuple[Variant, ...]]:
     """Returns the cached variants of each crop."""
