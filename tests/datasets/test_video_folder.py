@@ -46,9 +46,8 @@ def fail_below(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Makes each folder of this name unreadable, as a network file system does for a moment."""
     scan: Callable = os.scandir
 
-    def scan_or_fail(path: str | int) -> object:
-        # pytest removes the folder of the test by file descriptors.
-        if isinstance(path, str) and os.path.basename(path) == name:
+    def scan_or_fail(path: str) -> object:
+        if os.path.basename(path) == name:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
         return scan(path)
 
