@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import functools
@@ -71,6 +72,22 @@ def time_interleaved(
             if number >= warmup:
                 seconds[name].append(clock() - begin)
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def time_by_size(
+    candidates: Mapping[str, Callable[[], object]], tokens: int, args: argparse.Namespace
+) -> dict[str, Timing]:
+    """Times the candidates in turn, with fewer rounds for more tokens, but at least 3.
+
+    Args:
+        args: with ``rounds``, ``device`` and ``cpu_time`` (whether the CPU time of one thread counts).
+    """
+    return time_interleaved(
+        candidates,
+        rounds=min(args.rounds, max(3, 10_000 // tokens)),
+        synchronize=synchronizing(args.device),
+        clock=time.thread_time if args.cpu_time else time.perf_counter,
+    )
 
 
 def ratio(slower: Timing, faster: Timing) -> float:

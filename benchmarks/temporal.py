@@ -11,7 +11,6 @@ one hidden sequence.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,11 +23,10 @@ from benchmarks.measure import (
     cpu_has_bfloat16,
     peak_memory,
     ratio,
-    synchronizing,
-    time_interleaved,
+    time_by_size,
 )
-from benchmarks.support.attentive_probe import ProbeBenchmark
-from benchmarks.support.flex_attention import FlexBenchmark
+from benchmarks.support.attentive_probe import TRAINING_BATCH, compare_with_probe
+from benchmarks.support.flex_attention import compare_with_flex
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
 from benchmarks.support.matrix_products import inference_products, training_products
 from vtn.arguments.groups import EncoderConfig
@@ -39,10 +37,8 @@ PROBE_TOKENS = [1, 9]
 WINDOWS = [18, 128, 512]
 LENGTHS = [16, 64, 250, 1024, 4096, 16384, 65536]
 TRAINING_LENGTHS = [16, 250, 1024]
-TRAINING_BATCH = 8
 QUADRATIC_LIMIT = 16384
-"""Maximum number of tokens for Hugging Face, full attention, the probe, and flex attention's mask, which use
-T×T values."""
+"""Maximum number of frames for Hugging Face and full attention, which use T×T values."""
 EMULATED_LIMIT = 250
 """Maximum number of frames for bfloat16 on a processor without bfloat16 instructions, which emulates it."""
 
@@ -84,25 +80,9 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     """Runs the comparison that the options choose."""
     torch.set_num_threads(1 if args.cpu_time else args.threads)
     if args.against == "probe":
-        return ProbeBenchmark(
-            lengths=args.lengths,
-            training_lengths=args.training,
-            tokens=args.tokens,
-            training_batch=TRAINING_BATCH,
-            max_tokens=QUADRATIC_LIMIT,
-            rounds=args.rounds,
-            device=args.device,
-            cpu_time=args.cpu_time,
-        ).run()
+        return compare_with_probe(args)
     if args.against == "flex":
-        return FlexBenchmark(
-            windows=args.windows,
-            lengths=[length for length in args.lengths if length <= QUADRATIC_LIMIT],
-            training_lengths=args.training,
-            dtypes=args.dtypes,
-            rounds=args.rounds,
-            device=args.device,
-        ).run()
+        return compare_with_flex(args)
     return compare_encoders(args)
 
 
@@ -130,18 +110,6 @@ def compare_encoders(args: argparse.Namespace) -> BenchmarkReport:
     return report
 
 
-def measure(
-    candidates: dict[str, Callable[[], Any]], tokens: int, args: argparse.Namespace
-) -> dict[str, Timing]:
-    """Times the candidates, with fewer rounds for more tokens."""
-    return time_interleaved(
-        candidates,
-        rounds=min(args.rounds, max(3, 10_000 // tokens)),
-        synchronize=synchronizing(args.device),
-        clock=time.thread_time if args.cpu_time else time.perf_counter,
-    )
-
-
 @torch.no_grad()
 def inference_row(
     encoder: TemporalEncoder, length: int, dtype: torch.dtype, args: argparse.Namespace
@@ -160,7 +128,7 @@ def inference_row(
         full = full_attention().to(args.device).eval()
         candidates["Hugging Face"] = lambda: theirs(features, cls)
         candidates["full attention"] = lambda: full(features)
-    times = measure(candidates, length, args)
+    times = time_by_size(candidates, length, args)
     expected = candidates["Hugging Face"]() if quadratic else chunked_reference(encoder, features, cls)
     row = compare(times) | {
         "mode": "inference",
@@ -204,7 +172,7 @@ def training_row(
         "products": training_products(encoder, TRAINING_BATCH * length, args.device),
         "Hugging Face": lambda: step(theirs),
     }
-    times = measure(candidates, 3 * TRAINING_BATCH * length, args)
+    times = time_by_size(candidates, 3 * TRAINING_BATCH * length, args)
     row = compare(times) | {"mode": f"training, dropout {dropout}", "dtype": "float32", "frames": length}
     if dropout == 0:
         step(encoder, None, None)

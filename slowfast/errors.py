@@ -6,10 +6,18 @@ The command line prints these errors without a traceback; any other error is a d
 from __future__ import annotations
 
 import difflib
+import math
+import os
 import shlex
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import cast
+
+_OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
+# Of a checkout; installed projects are in "site-packages", as other libraries are.
+_PROJECTS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "projects", "")
 
 
 class SlowFastError(Exception):
@@ -148,9 +156,32 @@ def first_line(error: object) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def check_positive(**values: object) -> None:
+    """Raises ``InputError`` with the names of values unless each is a finite number above 0, or None."""
+    try:
+        if all(value is None or 0 < cast(float, value) < math.inf for value in values.values()):
+            return
+    except TypeError:  # a text, or another object
+        pass
+    given = ", ".join(
+        f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}"
+        for name, value in values.items()
+    )
+    raise InputError(f"{given}: must be above 0 and finite")
+
+
 def describe_error(error: BaseException) -> str:
     """Returns the message of an error that a user can fix, and the traceback of any other error."""
     return str(error) if isinstance(error, SlowFastError) else "".join(traceback.format_exception(error))
+
+
+def place_of(trace: TracebackType | None) -> str:
+    """Returns the innermost line of a user's code in a traceback, as " in FILE, line N"; "" without one."""
+    frames = [f for f in traceback.extract_tb(trace) if "importlib" not in f.filename]
+    frames = [f for f in frames if not f.filename.startswith(_OWN_FOLDER)]
+    libraries = ("site-packages", _PROJECTS)
+    written = [f for f in frames if not any(library in f.filename for library in libraries)] or frames
+    return f" in {written[-1].filename}, line {written[-1].lineno}" if written else ""
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -20,7 +20,7 @@ from slowfast.errors import ConfigError, InstallationError, SlowFastError, Usage
 from slowfast.files import LOST_DISK, naming_file
 from slowfast.interrupt import Interrupted
 from slowfast.log import discard_output, printable
-from slowfast.registry import checkout_settings
+from slowfast.registry import DISTRIBUTION, checkout_settings
 
 EXIT_ERROR = 1
 EXIT_CONFIG_ERROR = 2
@@ -98,7 +98,7 @@ def _requirements(folder: Path) -> Iterable[str]:
     with suppress(importlib.metadata.PackageNotFoundError):
         if settings := checkout_settings(folder):
             return settings["project"]["dependencies"]
-        return importlib.metadata.requires("slowfast-vtn") or ()
+        return importlib.metadata.requires(DISTRIBUTION) or ()
     return ()
 
 

@@ -2,7 +2,7 @@
 
 The ``json_stats`` lines must stay exactly PySlowFast's, since users' scripts parse them: numbers have five
 decimal places (``0.00100``). The standard ``json`` module cannot write those, so ``simplejson`` with
-``decimal`` writes these lines; ``json`` writes ``metrics.jsonl``.
+``decimal`` writes these lines.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import decimal
 import io
-import json
 import logging
 import math
 import os
@@ -198,7 +197,7 @@ def log_json_stats(stats: Mapping[str, Any]) -> None:
     else:
         get_logger(__name__).info("%s", line)
     if _metrics_path is not None:
-        line = json.dumps({key: _finite(value) for key, value in plain.items()}, ensure_ascii=False)
+        line = simplejson.dumps(plain, ensure_ascii=False, ignore_nan=True)
         try:
             _append_line(_metrics_path, line)
         except OSError as error:
@@ -271,10 +270,3 @@ def _round(value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return decimal.Decimal(f"{value:.5f}")
     return value
-
-
-def _finite(value: Any) -> Any:
-    """Returns a value with None for each number that is not finite, since JSON has none of these."""
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from slowfast.log import get_logger
 logger = get_logger(__name__)
 
 
+@dataclass
 class Progress:
     """A context manager that shows the progress of a loop.
 
@@ -26,6 +28,9 @@ class Progress:
         enabled: False shows nothing, for all ranks but one.
         interval: seconds between two log lines where stderr is not a terminal.
 
+    Attributes:
+        done: number of units so far.
+
     >>> with Progress(4, "epoch 3", "step") as progress:
     ...     for _ in range(4):
     ...         progress.update(loss=0.3)
@@ -33,18 +38,14 @@ class Progress:
     4
     """
 
-    def __init__(
-        self, total: int, description: str, unit: str = "step", enabled: bool = True, interval: float = 10.0
-    ) -> None:
-        self.total = total
-        self.description = description
-        self.unit = unit
-        self.enabled = enabled
-        self.interval = interval
-        self.done = 0
-        self._bar: tqdm | None = None
-        self._bar_context = ExitStack()
-        self._start = self._last_line = time.monotonic()
+    total: int
+    description: str
+    unit: str = "step"
+    enabled: bool = True
+    interval: float = 10.0
+    done: int = field(default=0, init=False)
+    _bar: tqdm | None = field(default=None, init=False)
+    _bar_context: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __enter__(self) -> Self:
         self._start = self._last_line = time.monotonic()

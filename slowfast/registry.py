@@ -11,21 +11,19 @@ that register an entry when a name is first looked up.
 from __future__ import annotations
 
 import importlib.util
-import os
+import inspect
 import pkgutil
 import sys
 import tomllib
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from slowfast.errors import ConfigError, did_you_mean
+from slowfast.errors import ConfigError, did_you_mean, place_of
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -33,33 +31,30 @@ if TYPE_CHECKING:  # keeps `--help` fast
 T = TypeVar("T")
 Entry = TypeVar("Entry")
 
-REGISTRY_OF_KEY: Mapping[str, str] = MappingProxyType(
-    {
-        "SOLVER.LR_POLICY": "slowfast.solver.lr_policy:LR_POLICY_REGISTRY",
-        "SOLVER.OPTIMIZING_METHOD": "slowfast.solver.optimizer:OPTIMIZER_REGISTRY",
-        "MODEL.LOSS_FUNC": "slowfast.models.losses:LOSS_REGISTRY",
-        "LOSS.CLASS_WEIGHTS": "slowfast.models.objective.class_weights:CLASS_WEIGHT_REGISTRY",
-        "MODEL.HEAD_ACT": "slowfast.models.score_activations:SCORE_ACTIVATION_REGISTRY",
-        "TRACKERS": "slowfast.tracking.kinds:TRACKER_REGISTRY",
-        "DATA_LOADER.TRAIN_SAMPLER": "slowfast.datasets.loading.samplers:SAMPLER_REGISTRY",
-    }
-)
+REGISTRY_OF_KEY: Mapping[str, str] = {
+    "SOLVER.LR_POLICY": "slowfast.solver.lr_policy:LR_POLICY_REGISTRY",
+    "SOLVER.OPTIMIZING_METHOD": "slowfast.solver.optimizer:OPTIMIZER_REGISTRY",
+    "MODEL.LOSS_FUNC": "slowfast.models.losses:LOSS_REGISTRY",
+    "LOSS.CLASS_WEIGHTS": "slowfast.models.objective.class_weights:CLASS_WEIGHT_REGISTRY",
+    "MODEL.HEAD_ACT": "slowfast.models.score_activations:SCORE_ACTIVATION_REGISTRY",
+    "TRACKERS": "slowfast.tracking.kinds:TRACKER_REGISTRY",
+    "DATA_LOADER.TRAIN_SAMPLER": "slowfast.datasets.loading.samplers:SAMPLER_REGISTRY",
+}
 """Config key -> ``module:REGISTRY`` of the registry that its value is checked against.
 
 The module also registers the built-in entries. Importing it must not import torch, since these names are
 checked whenever a configuration is loaded.
 """
 
-REGISTRY_OF_RUN_KEY: Mapping[str, str] = MappingProxyType(
-    {
-        "MODEL.MODEL_NAME": "slowfast.models.build:MODEL_REGISTRY",
-        "TRAIN.DATASET": "slowfast.datasets.build:DATASET_REGISTRY",
-        "TEST.DATASET": "slowfast.datasets.build:DATASET_REGISTRY",
-    }
-)
+REGISTRY_OF_RUN_KEY: Mapping[str, str] = {
+    "MODEL.MODEL_NAME": "slowfast.models.build:MODEL_REGISTRY",
+    "TRAIN.DATASET": "slowfast.datasets.build:DATASET_REGISTRY",
+    "TEST.DATASET": "slowfast.datasets.build:DATASET_REGISTRY",
+}
 """The same for keys that are checked before a run alone, since their modules import torch."""
 
 
+@dataclass(eq=False)
 class Registry(Generic[T]):
     """A table of named components of one kind, filled by a decorator.
 
@@ -68,6 +63,8 @@ class Registry(Generic[T]):
         key: the config key whose value is a name in this registry, for messages.
         foreign: well-known names of other frameworks that this registry may lack, in lower case -> the remedy
             for messages, in place of similar names, which may be of another thing.
+        arguments: the names with which an entry is called, ``name=`` for one by keyword. A last one with
+            ``**`` names the key that sets keyword-only parameters. Empty: entries are not checked.
 
     >>> greetings = Registry("greeting", "DEMO.GREETING")
     >>> @greetings.register()
@@ -79,28 +76,47 @@ class Registry(Generic[T]):
     (['polite'], False)
     """
 
-    def __init__(self, kind: str, key: str, foreign: Mapping[str, str] = MappingProxyType({})) -> None:
-        self.kind = kind
-        self.key = key
-        self.foreign = foreign
-        self._entries: dict[str, T] = {}
+    kind: str
+    key: str
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    arguments: Sequence[str] = ()
+    _entries: dict[str, T] = field(default_factory=dict, init=False, repr=False)
 
     def register(self, name: str | None = None) -> Callable[[Entry], Entry]:
         """Returns a decorator that registers its object under ``name`` (default: its ``__name__``).
 
         Raises:
-            ConfigError: where another object is registered under that name.
+            ConfigError: where another object is registered under that name, or it cannot be called as this
+                registry's entries are. For a file of ``IMPORTS`` the message gets the file and the line.
         """
 
         def add(entry: Entry) -> Entry:
             entry_name = name or entry.__name__  # type: ignore[attr-defined]
-            present = self._entries.get(entry_name)
-            if present is not None and present is not entry:
+            if self.arguments:
+                self.require_call(entry, entry_name)
+            present = self._entries.setdefault(entry_name, cast(T, entry))
+            if present is not cast(T, entry):
                 raise ConfigError(f"{self.kind} {entry_name!r}: is already registered; choose another name")
-            self._entries[entry_name] = cast(T, entry)
             return entry
 
         return add
+
+    def require_call(self, entry: Any, name: str) -> None:
+        """Raises ``ConfigError`` unless an entry can be called with the arguments of this registry."""
+        by_name = [argument[:-1] for argument in self.arguments if argument.endswith("=")]
+        given = [argument for argument in self.arguments if not argument.startswith("**")]
+        try:
+            signature = inspect.signature(entry)
+            if len(given) < len(self.arguments):
+                by_name += [own for own, one in signature.parameters.items() if one.kind is one.KEYWORD_ONLY]
+            signature.bind(*(name for name in given if not name.endswith("=")), **dict.fromkeys(by_name))
+        except TypeError as error:
+            raise ConfigError(
+                f"{self.kind} {name!r}: must be callable as {name}({', '.join(self.arguments)}) ({error}); "
+                "change its parameters"
+            ) from error
+        except ValueError:  # functions written in C have no signature
+            return
 
     def get(self, name: str, key: str = "") -> T:
         """Returns the object registered under ``name``; imports the projects' modules where it is unknown.
@@ -134,41 +150,6 @@ def registry_of(key: str) -> Registry[Any]:
 
 
 @dataclass(frozen=True)
-class FixedKey:
-    """A key of PySlowFast of which this program has one value.
-
-    Attributes:
-        value: describes this program; of a list by stage and pathway, the values per stage.
-        reason: what this program does, for messages.
-        is_refused: whether another value is refused, since the model or the task would be another one; False:
-            a warning states the difference.
-        applies: whether the key would matter in a configuration.
-    """
-
-    value: Any
-    reason: str
-    is_refused: bool = True
-    applies: Callable[[CfgNode], bool] = lambda cfg: True
-
-    def accepts(self, value: Any) -> bool:
-        """Returns whether ``value`` describes this program.
-
-        >>> FixedKey([[1], [2]], "").accepts([[1, 1], [2, 2]])
-        True
-        """
-        if isinstance(value, tuple | list) and isinstance(self.value, list):
-            return [_per_stage(stage) for stage in value] == [_per_stage(stage) for stage in self.value]
-        return bool(value == self.value) or (value is None and not self.value)
-
-
-def _per_stage(stage: Any) -> Any:
-    """Returns the values of the pathways of a stage, each once."""
-    if not isinstance(stage, tuple | list):
-        return stage
-    return [value for index, value in enumerate(stage) if value not in stage[:index]]
-
-
-@dataclass(frozen=True)
 class Project:
     """The hooks by which a project extends the framework. Its module must be importable without torch.
 
@@ -177,7 +158,7 @@ class Project:
         add_config: adds the project's keys to the default configuration in place.
         aliases: old dotted key -> current dotted key, for files and overrides of the original.
         obsolete: dotted keys or sections of the original that are not read; accepted with a warning.
-        fixed_keys: dotted key of the original -> its only value here, see ``slowfast.config.obsolete``.
+        fixed_keys: dotted key of the original -> its only value, a ``slowfast.config.obsolete.FixedKey``.
         check: returns the problems of a merged configuration, one sentence each.
         adjustable: prefixes of the project's dotted keys that may change when a run is resumed; a change of
             any other of its keys makes it another run.
@@ -195,7 +176,7 @@ class Project:
     add_config: Callable[[CfgNode], None]
     aliases: Mapping[str, str] = field(default_factory=dict)
     obsolete: tuple[str, ...] = ()
-    fixed_keys: Mapping[str, FixedKey] = field(default_factory=dict)
+    fixed_keys: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[[CfgNode], list[str]] = lambda cfg: []
     adjustable: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
@@ -206,11 +187,12 @@ class Project:
     weights: str = ""
 
 
+DISTRIBUTION = "slowfast-vtn"
+"""Name of this program as an installed package."""
 _GROUP = "slowfast.projects"
 _ROOT = Path(__file__).parents[1]  # of a checkout, or of all installed packages
 # The framework's own networks are a project too; it is known even where the package is not installed.
 _BUILT_IN = EntryPoint("slowfast", "slowfast.models.pytorchvideo.config:PROJECT", _GROUP)
-_OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
 
 
 @cache
@@ -237,13 +219,18 @@ def find_package(name: str) -> Path | None:
 
 @cache
 def projects() -> tuple[Project, ...]:
-    """Returns all projects, whether built in, installed, or importable from a checkout, ordered by name."""
+    """Returns all projects, whether built in, installed, or importable from a checkout, ordered by name.
+
+    Those of this program come first, so that the hooks of any other project can change their keys.
+    """
     found = {entry.name: entry for entry in (_BUILT_IN, *entry_points(group=_GROUP))}
     declared = checkout_settings().get("project", {}).get("entry-points", {}).get(_GROUP, {})
     for name, value in declared.items():
         if name not in found and importlib.util.find_spec(value.partition(".")[0]) is not None:
             found[name] = EntryPoint(name, value, _GROUP)
-    return tuple(sorted((entry.load() for entry in found.values()), key=lambda project: project.name))
+    others = {name for name, entry in found.items() if entry.dist and entry.dist.name != DISTRIBUTION}
+    order = sorted(found, key=lambda name: (name in others, found[name].load().name))
+    return tuple(found[name].load() for name in order)
 
 
 @cache
@@ -301,11 +288,3 @@ def _import(written: str, name: str) -> None:
             f"({known or f'{type(error).__name__}: {error}'}); "
             "fix the module, or name another module or Python file"
         ) from error
-
-
-def place_of(trace: TracebackType | None) -> str:
-    """Returns the innermost line of a user's code in a traceback, as " in FILE, line N"; "" without one."""
-    frames = [f for f in traceback.extract_tb(trace) if "importlib" not in f.filename]
-    frames = [f for f in frames if not f.filename.startswith(_OWN_FOLDER)]
-    written = [f for f in frames if "site-packages" not in f.filename] or frames
-    return f" in {written[-1].filename}, line {written[-1].lineno}" if written else ""

@@ -1,13 +1,15 @@
 """Registries return registered objects and suggest near names for unknown ones."""
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args, get_type_hints
 
 import pytest
 
 import slowfast
-from slowfast.errors import ConfigError
-from slowfast.registry import Project, Registry, place_of, projects
+from slowfast.errors import ConfigError, place_of
+from slowfast.registry import Project, Registry, projects
 
 
 @pytest.fixture
@@ -64,8 +66,29 @@ def test_installed_projects_are_found() -> None:
     assert "VTN" in [project.name for project in projects()]
 
 
+def test_projects_of_others_come_last_so_that_they_can_change_the_keys_of_this_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the order of names alone, a project "Add-on" found no ``cfg.VTN``."""
+    other = EntryPoint("add-on", f"{__name__}:ADD_ON", "slowfast.projects")
+    vars(other)["dist"] = SimpleNamespace(name="add-on")
+    monkeypatch.setattr("slowfast.registry.entry_points", lambda group: [other])
+    monkeypatch.setattr(f"{__name__}.ADD_ON", Project("Add-on", lambda cfg: None), raising=False)
+    assert [project.name for project in projects.__wrapped__()] == ["Kinetics", "VTN", "Add-on"]
+
+
 def test_code_in_a_folder_whose_name_begins_like_that_of_the_package_is_the_users() -> None:
     file = f"{Path(slowfast.__file__ or '').parent}_models/mine.py"
     with pytest.raises(ZeroDivisionError) as caught:
         exec(compile("1 / 0", file, "exec"))
     assert place_of(caught.tb) == f" in {file}, line 1"
+
+
+def test_the_line_of_a_user_is_named_that_calls_a_project_of_the_checkout_wrongly() -> None:
+    project = f"{Path(slowfast.__file__ or '').parents[1]}/projects/vtn/vtn/model.py"
+    namespace: dict[str, object] = {}
+    exec(compile("def build(): 1 / 0", project, "exec"), namespace)
+    with pytest.raises(ZeroDivisionError) as caught:
+        exec(compile("build()", "/home/mine.py", "exec"), namespace)
+    assert place_of(caught.tb) == " in /home/mine.py, line 1"
+    assert place_of(caught.tb and caught.tb.tb_next and caught.tb.tb_next.tb_next) == f" in {project}, line 1"

@@ -9,8 +9,9 @@ T frames, N heads, E width of a head.
 
 from __future__ import annotations
 
+import argparse
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -24,76 +25,61 @@ from vtn.encoder.attention import band_attention
 HEADS, HEAD_WIDTH = 12, 64
 LARGEST_EXACT = 4096
 """Number of frames up to which the error is measured, against a T×T product in float64."""
+LARGEST_MASK = 16384
+"""Largest number of frames: the mask of flex attention uses T×T values."""
 BLOCKED, FLEX = "blocked", "flex"
 
 
-@dataclass(frozen=True)
-class FlexBenchmark:
-    """The settings of the comparison, of one layer's attention between frames.
+def compare_with_flex(args: argparse.Namespace) -> BenchmarkReport:
+    """Measures one layer's attention between frames for each window, dtype and length.
 
-    Attributes:
-        windows: attention windows in frames.
-        lengths, training_lengths: numbers T of frames; training is left out on a CPU, where flex attention
-            has no gradients.
-        dtypes: names of torch's dtypes.
-        rounds: number of timed rounds.
-        device: device of torch.
+    Training is left out on a CPU, where flex attention has no gradients.
+
+    Args:
+        args: the options of ``benchmarks.temporal``.
     """
+    report = BenchmarkReport(
+        f"Attention between frames, {HEADS} heads of width {HEAD_WIDTH}, one clip; times in ms",
+        ["mode", "dtype", "window", "frames", BLOCKED, FLEX, "× flex", "error blocked", "error flex"],
+        notes=[
+            "× flex: time of flex attention divided by that of the blocked attention.",
+            f"error: largest difference from float64, up to {LARGEST_EXACT} frames.",
+            "Flex attention is compiled once per shape, which is not timed.",
+        ],
+    )
+    modes = {"inference": [length for length in args.lengths if length <= LARGEST_MASK]}
+    if is_cpu(torch.device(args.device)):
+        report.notes.append("No training: flex attention has no gradients on a CPU.")
+    else:
+        modes["training"] = args.training
+    for mode, lengths in modes.items():
+        for dtype, window, length in itertools.product(args.dtypes, args.windows, lengths):
+            inputs = attention_inputs(length, getattr(torch, dtype), args.device, trains=mode == "training")
+            row = _row(inputs, window // 2, args)
+            report.add(mode=mode, dtype=dtype, window=window, frames=length, **row)
+    return report
 
-    windows: Sequence[int]
-    lengths: Sequence[int]
-    training_lengths: Sequence[int]
-    dtypes: Sequence[str]
-    rounds: int
-    device: str = "cpu"
 
-    def run(self) -> BenchmarkReport:
-        """Measures each window, dtype and length."""
-        report = BenchmarkReport(
-            f"Attention between frames, {HEADS} heads of width {HEAD_WIDTH}, one clip; times in ms",
-            ["mode", "dtype", "window", "frames", BLOCKED, FLEX, "× flex", "error blocked", "error flex"],
-            notes=[
-                "× flex: time of flex attention divided by that of the blocked attention.",
-                f"error: largest difference from float64, up to {LARGEST_EXACT} frames.",
-                "Flex attention is compiled once per shape, which is not timed.",
-            ],
-        )
-        modes = [("inference", self.lengths)]
-        if is_cpu(torch.device(self.device)):
-            report.notes.append("No training: flex attention has no gradients on a CPU.")
-        else:
-            modes.append(("training", self.training_lengths))
-        for mode, lengths in modes:
-            for dtype in self.dtypes:
-                for window in self.windows:
-                    for length in lengths:
-                        report.add(
-                            mode=mode, dtype=dtype, window=window, frames=length,
-                            **self._row(length, window // 2, getattr(torch, dtype), mode == "training"),
-                        )  # fmt: skip
-        return report
-
-    def _row(self, length: int, half_window: int, dtype: torch.dtype, trains: bool) -> dict[str, Any]:
-        inputs = attention_inputs(length, dtype, self.device, trains=trains)
-        calls = {
-            BLOCKED: lambda: band_attention(*inputs, half_window=half_window),
-            FLEX: lambda: flex_band_attention(*inputs, half_window=half_window),
-        }
-        errors: dict[str, float] = {}
-        if length <= LARGEST_EXACT:
-            with torch.no_grad():
-                exact = exact_band_attention(*inputs, half_window=half_window)
-                errors = {
-                    f"error {name}": float((call() - exact).abs().max()) for name, call in calls.items()
-                }
-        timed = {name: _with_gradients(call, inputs) if trains else call for name, call in calls.items()}
-        with torch.set_grad_enabled(trains):
-            times = time_interleaved(timed, rounds=self.rounds, synchronize=synchronizing(self.device))
-        return {
-            **{name: timing.median * 1e3 for name, timing in times.items()},
-            "× flex": ratio(times[FLEX], times[BLOCKED]),
-            **errors,
-        }
+def _row(inputs: Sequence[Tensor], half_window: int, args: argparse.Namespace) -> dict[str, float]:
+    """Returns times and errors; inputs that require gradients are timed in a training step."""
+    length, trains = inputs[0].shape[1], inputs[0].requires_grad
+    calls = {
+        BLOCKED: lambda: band_attention(*inputs, half_window=half_window),
+        FLEX: lambda: flex_band_attention(*inputs, half_window=half_window),
+    }
+    errors: dict[str, float] = {}
+    if length <= LARGEST_EXACT:
+        with torch.no_grad():
+            exact = exact_band_attention(*inputs, half_window=half_window)
+            errors = {f"error {name}": float((call() - exact).abs().max()) for name, call in calls.items()}
+    timed = {name: _with_gradients(call, inputs) if trains else call for name, call in calls.items()}
+    with torch.set_grad_enabled(trains):
+        times = time_interleaved(timed, rounds=args.rounds, synchronize=synchronizing(args.device))
+    return {
+        **{name: timing.median * 1e3 for name, timing in times.items()},
+        "× flex": ratio(times[FLEX], times[BLOCKED]),
+        **errors,
+    }
 
 
 def attention_inputs(

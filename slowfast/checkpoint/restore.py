@@ -166,12 +166,10 @@ def restore_average(average: WeightAverage, saved: Mapping[str, Any], *, source:
         logger.warning("%s has no averaged weights: the average starts with its ordinary weights", source)
         return
     own, weights = average.state_dict()["weights"], saved["weights"]
-    differing = [
-        name for name in sorted(own.keys() & weights.keys()) if weights[name].shape != own[name].shape
-    ]
-    problem = "have other shapes than those of this run"
-    if alone := sorted(own.keys() ^ weights.keys()):
-        differing, problem = alone, "are only in one of the two, the file and this run"
+    problem = "are only in one of the two, the file and this run"
+    if not (differing := sorted(own.keys() ^ weights.keys())):
+        problem = "have other shapes than those of this run"
+        differing = [name for name in sorted(own) if weights[name].shape != own[name].shape]
     if differing:
         raise CheckpointError(
             f"{source}: its averaged weights of {', '.join(differing[:5])} {problem}; restore the "

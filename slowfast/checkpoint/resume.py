@@ -207,10 +207,8 @@ def check_resumable(
     described = {key: f"{key}: {old!r} → {new!r}" for key, (old, new) in changes.items()}
     refused = [described[key] for key, values in changes.items() if _makes_other_run(key, values)]
     if refused and not forced:
-        option, force = (
-            "TRAIN.CHECKPOINT_EPOCH_RESET True",
-            "; to resume nevertheless set TRAIN.FORCE_RESUME True",
-        )
+        option = "TRAIN.CHECKPOINT_EPOCH_RESET True"
+        force = "; to resume nevertheless set TRAIN.FORCE_RESUME True"
         if "MODEL.NUM_CLASSES" in changes:  # its last layer does not fit
             option, force = RESET_OPTION, ""
         raise CheckpointError(

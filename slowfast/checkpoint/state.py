@@ -1,16 +1,29 @@
-"""The progress of a training run, and the state from which it is resumed."""
+"""The progress of a training run, and the state from which it is resumed.
+
+A resumed run recognises its list of training videos by a hash, wherever the videos are stored: that of the
+labels, of the segments, and of the paths relative to the common folder of all videos. Checkpoints of the
+first development versions contain a hash of full paths, which has no prefix ``relative:``; they are compared
+with such a hash.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from torch import Tensor
 
 from slowfast.config.values import flatten
 from slowfast.config.yaml_file import parse_yaml
 from slowfast.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from slowfast.datasets.video_dataset import ViewDataset
+
+_RELATIVE = "relative:"
 
 
 @dataclass(frozen=True, order=True)
@@ -122,3 +135,22 @@ class TrainingState:
 def _entry_of(attribute: Field[Any]) -> str:
     """Returns the name of an attribute of :class:`TrainingState` in a file; some are PySlowFast's."""
     return {"config": "cfg", "average_state": "ema_state"}.get(attribute.name, attribute.name)
+
+
+def fingerprint(dataset: ViewDataset) -> str:
+    """Returns a hash of a data set's relative paths, labels and segments in their order."""
+    return _RELATIVE + _hash(dataset, dataset.paths.relative_hash())
+
+
+def former_fingerprint(dataset: ViewDataset, saved: str) -> str:
+    """Returns a hash of full paths if ``saved``, that of a checkpoint, is of that kind; otherwise empty."""
+    if not saved or saved.startswith(_RELATIVE):
+        return ""
+    return _hash(dataset, dataset.paths.content_hash())
+
+
+def _hash(dataset: ViewDataset, paths: bytes) -> str:
+    found = hashlib.sha256(np.ascontiguousarray(dataset.labels).tobytes() + paths)
+    if dataset.segments is not None:
+        found.update(np.ascontiguousarray(dataset.segments).tobytes())
+    return found.hexdigest()

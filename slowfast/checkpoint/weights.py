@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from slowfast.checkpoint.storage import checkpoint_folder, class_names_in, read_checkpoint, weights_in
@@ -175,12 +174,8 @@ def load_weights(
         logger.info("%s: %s", source, removed)
     if matched.others:
         logger.info("%s: %s", source, list_names("entries without the prefix, not loaded", matched.others))
-    weights = matched.weights
-    adapted, remedies = _adapt(model, weights, own)
-    if adapted:
-        shapes = [f"{name}: {tuple(weights[name].shape)} → {tuple(w.shape)}" for name, w in adapted.items()]
-        logger.info("%s: %s", source, list_names("adapted to the model", shapes))
-    weights = {**weights, **adapted}
+    adapted, remedies = _adapt(model, matched.weights, own, source)
+    weights = {**matched.weights, **adapted}
     expected = compare_weights(weights, own)
     misshapen = expected.misshapen
     heads = [name for name in misshapen if _is_other_head(weights[name], own[name], model)]
@@ -194,14 +189,14 @@ def load_weights(
     }
     earlier = {name: tensor.clone() for name, tensor in own.items()} if expected else {}
     result = model.load_state_dict(loaded, strict=False)
-    accepted = heads if reset_head else []
     differences = WeightDifferences(
         tuple(name for name in result.missing_keys if name not in misshapen),
         tuple(result.unexpected_keys),
-        tuple(name for name in misshapen if name not in accepted),
+        tuple(name for name in misshapen if not (reset_head and name in heads)),
     )
     if differences:
-        _restore(own, earlier)
+        for name, tensor in earlier.items():
+            own[name].copy_(tensor)
         text = f"{source} does not fit the model:\n{differences.listing(weights, own)}"
         if differences == WeightDifferences((), (), tuple(heads)):
             remedies.append(_describe_classes(len(weights[heads[0]]), len(own[heads[0]]), reset_option))
@@ -236,7 +231,7 @@ def _describe_classes(theirs: int, ours: int, reset_option: str) -> str:
 
 
 def _adapt(
-    model: nn.Module, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]
+    model: nn.Module, weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Returns the weights that the model adapts to its shapes, and remedies for others of another shape."""
     adapted: dict[str, Tensor] = {}
@@ -248,13 +243,10 @@ def _adapt(
                 adapted[name] = result
             elif result:
                 remedies.append(result)
+    if adapted:
+        shapes = [f"{name}: {tuple(weights[name].shape)} → {tuple(w.shape)}" for name, w in adapted.items()]
+        logger.info("%s: %s", source, list_names("adapted to the model", shapes))
     return adapted, remedies
-
-
-@torch.no_grad()
-def _restore(own: Mapping[str, Tensor], earlier: Mapping[str, Tensor]) -> None:
-    for name, tensor in earlier.items():
-        own[name].copy_(tensor)
 
 
 def _unwrap(name: str) -> str:

@@ -61,8 +61,8 @@ class CheckpointWriter:
         They and their metrics are renamed to ``….pyth.superseded`` and ``….json.superseded`` when the run has
         written its next checkpoint. Until then, a restarted run would resume from one of them.
         """
-        found = list_checkpoints(self.output_dir)
-        self._superseded = [checkpoint.path for checkpoint in found if checkpoint.progress > progress]
+        paths = [found.path for found in list_checkpoints(self.output_dir) if found.progress > progress]
+        self._superseded = [*paths, *map(record_path, paths)]
 
     def is_due(self, steps_done: int) -> bool:
         """Returns whether a checkpoint within an epoch is due after ``steps_done`` steps of the run.
@@ -138,9 +138,8 @@ class CheckpointWriter:
             path = save_checkpoint(self.output_dir, state)
             logger.info("saved %s (%.2f s in the background)", path, time.monotonic() - started)
             for superseded in self._superseded:
-                if superseded != path:
-                    _mark_superseded(superseded)
-                    _mark_superseded(record_path(superseded))
+                if superseded != path and superseded.exists():
+                    superseded.rename(f"{superseded}.superseded")
             self._superseded = []
             # Checkpoints within an epoch are needed only until its end.
             for old in superfluous(self.output_dir, keep=0):
@@ -162,11 +161,6 @@ def build_checkpoint_writer(cfg: CfgNode, world: World) -> CheckpointWriter:
         keep=cfg.TRAIN.KEEP_CHECKPOINTS,
         best_metric=cfg.TRAIN.BEST_METRIC,
     )
-
-
-def _mark_superseded(path: Path) -> None:
-    if path.exists():
-        path.rename(f"{path}.superseded")
 
 
 def superfluous(output_dir: str | Path, *, keep: int, best_metric: str = "") -> list[Path]:

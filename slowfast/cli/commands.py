@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -52,15 +53,9 @@ def _wrap(line: str, width: int) -> str:
 class _Parser(argparse.ArgumentParser):
     """A parser that explains how files with names like options are given, and prepares stdout for help."""
 
-    def parse_known_args(self, *args: Any, **options: Any) -> Any:
-        """Parses the command line of a command that prints to stdout in any encoding."""
+    def __init__(self, **options: Any) -> None:
         escape_unencodable()
-        return super().parse_known_args(*args, **options)
-
-    def parse_known_intermixed_args(self, *args: Any, **options: Any) -> Any:
-        """Does the same for options among arguments; from Python 3.14 on this does not call the other."""
-        escape_unencodable()
-        return super().parse_known_intermixed_args(*args, **options)
+        super().__init__(**options)
 
     def error(self, message: str) -> NoReturn:
         files = [word for word in message.split() if word.startswith("-") and os.path.exists(word)]
@@ -168,18 +163,20 @@ def choose_command(
 def positive_number(text: str) -> float:
     """Returns the value of an option that must be a number above 0."""
     value = float(text)
-    if not 0 < value < float("inf"):
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text}: must be above 0")
     return value
 
 
-def integer_from(minimum: int) -> Callable[[str], int]:
-    """Returns the ``type`` of an option that must be a whole number of ``minimum`` or more."""
+def integer_from(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
+    """Returns the ``type`` of an option that must be a whole number within these limits."""
 
     def integer(text: str) -> int:
         value = int(text)
         if value < minimum:
             raise argparse.ArgumentTypeError(f"{text}: must be {minimum} or more")
+        if value > maximum:
+            raise argparse.ArgumentTypeError(f"{text}: must be {maximum} or less")
         return value
 
     return integer

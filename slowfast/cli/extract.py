@@ -26,6 +26,8 @@ from collections.abc import Sequence
 
 from slowfast.cli.commands import make_parser, positive_integer
 from slowfast.cli.run import add_run_arguments, load_run_config, set_thread_environment
+from slowfast.errors import ConfigError
+from slowfast.exit_status import run_command
 
 PROGRAM = "slowfast extract"
 DTYPES = ("float16", "bfloat16", "float32")
@@ -74,10 +76,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     parser = build_parser(program)
     args = parser.parse_intermixed_args(argv)
     set_thread_environment()
-
-    # Imported here, so that --help and wrong arguments are answered at once.
-    from slowfast.errors import ConfigError
-    from slowfast.exit_status import run_command
 
     def work() -> int:
         cfg = load_run_config(args)

@@ -17,7 +17,10 @@ import sys
 from collections.abc import Sequence
 
 from slowfast.cli.commands import choose_command, make_parser
+from slowfast.errors import SlowFastError
+from slowfast.exit_status import run_command
 from slowfast.files import output_file
+from slowfast.log import printable, setup_logging
 
 PROGRAM = "slowfast prepare"
 # Sub-command -> module that has EXAMPLES, add_arguments(parser) and run(args) -> CommandReport.
@@ -42,11 +45,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
         "--report", type=output_file(), metavar="JSON", help="write the report to this file, too"
     )
     args = parser.parse_args(rest)
-
-    from slowfast.errors import SlowFastError
-    from slowfast.exit_status import run_command
-    from slowfast.log import printable, setup_logging
-
     setup_logging(None)
 
     def work() -> int:

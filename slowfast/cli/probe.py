@@ -29,6 +29,10 @@ from collections.abc import Sequence
 
 from slowfast.cli.commands import integer_from, make_parser, positive_integer
 from slowfast.cli.run import set_thread_environment
+from slowfast.errors import ConfigError
+from slowfast.exit_status import run_command
+from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.log import setup_logging
 
 PROGRAM = "slowfast probe"
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -93,19 +97,15 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     args = parser.parse_intermixed_args(argv)
     set_thread_environment()
 
-    # Imported here, so that --help and wrong arguments are answered at once.
-    from slowfast.config import load_config
-    from slowfast.config.check_run import check_output
-    from slowfast.errors import ConfigError
-    from slowfast.exit_status import run_command
-
     def work() -> int:
+        # Imported here, so that --help and wrong arguments are answered at once.
+        from slowfast.config import load_config
+        from slowfast.config.check_run import check_output
+
         switched = ["TRAIN.ENABLE", "True", "TEST.ENABLE", str(args.test)]
         cfg = load_config(args.cfg, [*args.overrides, *switched])
         if problems := [*check_output(cfg)]:
             raise ConfigError(*problems)
-        from slowfast.interrupt import Interrupt, Interrupted
-        from slowfast.log import setup_logging
         from slowfast.probe.run import ProbeOptions, probe
 
         setup_logging(None)

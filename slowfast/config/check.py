@@ -6,36 +6,9 @@ that are switched off are not checked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from fvcore.common.config import CfgNode
 
-from slowfast.config.check_data import (
-    check_augmentation,
-    check_feature_cache,
-    check_features,
-    check_labels,
-    check_num_classes,
-    check_pixels,
-    check_views,
-)
-from slowfast.config.check_run import (
-    check_demo,
-    check_inputs,
-    check_model_view,
-    check_output,
-    check_trackers,
-    check_weights,
-    check_wrong_predictions,
-)
-from slowfast.config.check_training import (
-    check_loss_arguments,
-    check_objective,
-    check_parallel,
-    check_precision,
-    check_selection,
-    check_solver,
-)
+from slowfast.config import check_data, check_run, check_training
 from slowfast.config.check_values import check_names, check_values
 from slowfast.errors import ConfigError
 from slowfast.registry import import_user_modules, projects
@@ -53,41 +26,36 @@ def check(cfg: CfgNode, *, for_run: bool = False) -> list[str]:
         cfg: all keys, with values of the right type.
         for_run: also check what only a run needs: data files, weights, the output folder.
     """
-    problems = [*_import_user_modules(cfg)]
-    if not problems:  # names that a failed module would have registered are not its users' mistake
-        problems += check_names(cfg)
-    problems += [*check_values(cfg), *check_labels(cfg), *check_pixels(cfg), *check_views(cfg)]
-    problems += check_features(cfg)
-    if cfg.TRAIN.ENABLE or cfg.TEST.ENABLE:
-        problems += check_loss_arguments(cfg)
-    if cfg.TRAIN.ENABLE:
-        problems += [*check_augmentation(cfg), *check_solver(cfg), *check_parallel(cfg)]
-        problems += check_objective(cfg)
-        problems += check_selection(cfg)
-        problems += check_precision(cfg)
-    problems += _check_node_rank(cfg)
-    for project in projects():
-        problems += project.check(cfg)
-    if for_run:
-        problems += [*check_inputs(cfg), *check_feature_cache(cfg), *check_weights(cfg), *check_output(cfg)]
-        problems += check_num_classes(cfg)
-        problems += [*check_trackers(cfg), *check_demo(cfg), *check_wrong_predictions(cfg)]
-        problems += check_model_view(cfg)
-    return problems
-
-
-def _import_user_modules(cfg: CfgNode) -> Iterator[str]:
-    """Imports the modules in ``IMPORTS`` and yields the problems of those that cannot be imported."""
+    problems = []
     for module in cfg.IMPORTS:
         try:
             import_user_modules([module])
         except ConfigError as error:
-            yield from error.problems
-
-
-def _check_node_rank(cfg: CfgNode) -> Iterator[str]:
+            problems += error.problems
+    if not problems:  # names that a failed module would have registered are not its users' mistake
+        problems += check_names(cfg)
+    problems += [*check_values(cfg), *check_data.check_labels(cfg), *check_data.check_pixels(cfg)]
+    problems += [*check_data.check_views(cfg), *check_data.check_features(cfg)]
+    if cfg.TRAIN.ENABLE or cfg.TEST.ENABLE:
+        problems += check_training.check_loss_arguments(cfg)
+    if cfg.TRAIN.ENABLE:
+        problems += check_data.check_augmentation(cfg)
+        problems += check_training.check_solver(cfg)
+        problems += check_training.check_parallel(cfg)
+        problems += check_training.check_objective(cfg)
+        problems += check_training.check_selection(cfg)
+        problems += check_training.check_precision(cfg)
     if cfg.SHARD_ID not in range(max(cfg.NUM_SHARDS, 1)):
-        yield (
+        problems.append(
             f"SHARD_ID = {cfg.SHARD_ID}: must be a node rank from 0 to NUM_SHARDS - 1 = "
             f"{cfg.NUM_SHARDS - 1}; give each node its own rank"
         )
+    for project in projects():
+        problems += project.check(cfg)
+    if for_run:
+        problems += [*check_run.check_inputs(cfg), *check_data.check_feature_cache(cfg)]
+        problems += [*check_run.check_weights(cfg), *check_run.check_output(cfg)]
+        problems += [*check_data.check_num_classes(cfg), *check_run.check_trackers(cfg)]
+        problems += [*check_run.check_demo(cfg), *check_run.check_wrong_predictions(cfg)]
+        problems += check_run.check_model_view(cfg)
+    return problems

@@ -16,8 +16,8 @@ from slowfast.registry import registry_of
 # timm's name of a RandAugment policy, such as rand-m9-mstd0.5-inc1.
 _RAND_AUGMENT = re.compile(r"rand(-(m\d+|n\d+|p[\d.]+|mstd[\d.]+|mmax\d+|inc[01]))*")
 
-# Keys of a least and a largest number, or of an empty list -> the limit of the numbers; None: no limit.
 _BRIGHTEST = 1000  # no mean or deviation is larger, even where full brightness is 255
+# Keys of a least and a largest number, or of an empty list -> the limit of the numbers; None: no limit.
 _RANGES = {
     "DATA.TRAIN_JITTER_SCALES_RELATIVE": 1.0,
     "DATA.TRAIN_JITTER_ASPECT_RELATIVE": None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from slowfast.config.derived import uses_tensorboard
+from slowfast.config.values import value_of
 from slowfast.registry import registry_of
 
 # Data sets whose annotations are `train.csv`, `val.csv` and `test.csv` in one folder.
@@ -33,8 +34,12 @@ def check_inputs(cfg: CfgNode) -> Iterator[str]:
     if not cfg.DATA.PATH_TO_DATA_DIR:
         yield f"{key}: must be set for {purpose}; give the folder of the annotation files"
         return
-    if _names_shards(cfg):
-        yield from _check_shard_pattern(cfg)
+    if _names_shards(cfg):  # the shards themselves are looked for by their reader
+        if cfg.TRAIN.ENABLE and "{split}" not in cfg.DATA.PATH_TO_DATA_DIR:
+            yield (
+                f"{key}: must contain {{split}} in place of train, val or test, since validation would read "
+                "the shards of training; for example shards/{split}/*.tar"
+            )
     elif not os.path.exists(path):
         yield f"{key}: does not exist; give the folder of the annotation files for {purpose}"
         return
@@ -43,9 +48,12 @@ def check_inputs(cfg: CfgNode) -> Iterator[str]:
     missing = [name for name in read if not os.path.isfile(path / name)]
     if missing and os.path.isdir(path):
         yield f"{key}: lacks {', '.join(missing)}; write one line 'path label' per video"
-    names = cfg.DATA.CLASS_NAMES
-    if names and not os.path.isfile(names):
-        yield f"DATA.CLASS_NAMES = {names!r}: does not exist; give a file of class names, or ''"
+    yield from _check_file(cfg, "DATA.CLASS_NAMES", "a file of class names")
+
+
+def _check_file(cfg: CfgNode, key: str, wanted: str) -> Iterator[str]:
+    if (path := value_of(cfg, key)) and not os.path.isfile(path):
+        yield f"{key} = {path!r}: does not exist; give {wanted}, or ''"
 
 
 def _names_shards(cfg: CfgNode) -> bool:
@@ -54,16 +62,6 @@ def _names_shards(cfg: CfgNode) -> bool:
     used = [section for section in (cfg.TRAIN, cfg.TEST) if section.ENABLE]
     has_shards = all(section.DATASET == "shards" for section in used)
     return has_shards and (bool(set("{*?[") & set(path)) or path.endswith(".tar")) and not os.path.isdir(path)
-
-
-def _check_shard_pattern(cfg: CfgNode) -> Iterator[str]:
-    """Yields the problems of a pattern of shards; the shards themselves are looked for by their reader."""
-    path = cfg.DATA.PATH_TO_DATA_DIR
-    if cfg.TRAIN.ENABLE and "{split}" not in path:
-        yield (
-            f"DATA.PATH_TO_DATA_DIR = {path!r}: must contain {{split}} in place of train, val or test, since "
-            "validation would read the shards of training; for example shards/{split}/*.tar"
-        )
 
 
 def check_weights(cfg: CfgNode) -> Iterator[str]:
@@ -89,11 +87,7 @@ def check_wrong_predictions(cfg: CfgNode) -> Iterator[str]:
     key = "TENSORBOARD.WRONG_PRED_VIS"
     if not options.TAG.strip():
         yield f"{key}.TAG = {options.TAG!r}: must not be empty; give the beginning of the tags"
-    if options.SUBSET_PATH and not os.path.isfile(options.SUBSET_PATH):
-        yield (
-            f"{key}.SUBSET_PATH = {options.SUBSET_PATH!r}: does not exist; give a text file with one class "
-            "name per line, or ''"
-        )
+    yield from _check_file(cfg, f"{key}.SUBSET_PATH", "a text file with one class name per line")
     if cfg.DATA.MULTI_LABEL:
         yield f"{key}.ENABLE = True: must be False for several classes per video (DATA.MULTI_LABEL True)"
     if cfg.TEST.DATASET in ("features", "frames"):
@@ -126,11 +120,7 @@ def check_demo(cfg: CfgNode) -> Iterator[str]:
         )
     if not os.path.isfile(demo.INPUT_VIDEO):
         yield f"DEMO.INPUT_VIDEO = {demo.INPUT_VIDEO!r}: must be a video file; give the path of one"
-    if demo.LABEL_FILE_PATH and not os.path.isfile(demo.LABEL_FILE_PATH):
-        yield (
-            f"DEMO.LABEL_FILE_PATH = {demo.LABEL_FILE_PATH!r}: does not exist; give a file of class names, "
-            "or ''"
-        )
+    yield from _check_file(cfg, "DEMO.LABEL_FILE_PATH", "a file of class names")
     if demo.OUTPUT_FILE:
         path = Path(demo.OUTPUT_FILE)
         if path.suffix.lower() not in (".mp4", ".mkv", ".mov"):

@@ -9,7 +9,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from slowfast.config import obsolete
-from slowfast.config.values import convert, parse_literal
+from slowfast.config.values import convert, parse_literal, value_of
 from slowfast.config.yaml_file import YamlEntry, entries_of
 from slowfast.registry import Project
 
@@ -197,7 +197,7 @@ class Merge:
         else:
             # A name with a dot is meant as a key within a section, not as a section.
             known = [key for key in self._known if "." not in written or key not in self._sections]
-            cutoff, otherwise = 0.6, "; see slowfast/config/defaults"
+            cutoff, otherwise = 0.6, "; see slowfast/config/defaults and the config of each project"
         exact = [key for key in known if key == written.upper()]
         same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
         near = exact or same_leaf or difflib.get_close_matches(written.upper(), known, n=2, cutoff=cutoff)
@@ -213,12 +213,10 @@ def _nested(entry: YamlEntry, written: str) -> Iterator[tuple[str, YamlEntry]]:
 
 def _find(cfg: CfgNode, key: str) -> Any:
     """Returns the value or section of a dotted key; None for an unknown key."""
-    node: Any = cfg
-    for name in key.split("."):
-        if not isinstance(node, CfgNode) or name not in node:
-            return None
-        node = node[name]
-    return node
+    try:
+        return value_of(cfg, key)
+    except (KeyError, TypeError):  # the latter where the key continues behind a value
+        return None
 
 
 def _dotted_keys(cfg: CfgNode, prefix: str = "") -> Iterator[str]:

@@ -10,13 +10,12 @@ A dotted name stands for a key, or for a section with all of its keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from fvcore.common.config import CfgNode
-
-from slowfast.registry import FixedKey
 
 SECTIONS = frozenset(
     {
@@ -47,6 +46,41 @@ _KEYS = {
 KEYS = frozenset(
     {"TASK", *(f"{section}.{name}" for section, names in _KEYS.items() for name in names.split())}
 )
+
+
+@dataclass(frozen=True)
+class FixedKey:
+    """A key of PySlowFast of which this program has one value.
+
+    Attributes:
+        value: describes this program; of a list by stage and pathway, the values per stage.
+        reason: what this program does, for messages.
+        is_refused: whether another value is refused, since the model or the task would be another one; False:
+            a warning states the difference.
+        applies: whether the key would matter in a configuration.
+    """
+
+    value: Any
+    reason: str
+    is_refused: bool = True
+    applies: Callable[[CfgNode], bool] = lambda cfg: True
+
+    def accepts(self, value: Any) -> bool:
+        """Returns whether ``value`` describes this program.
+
+        >>> FixedKey([[1], [2]], "").accepts([[1, 1], [2, 2]])
+        True
+        """
+        if isinstance(value, tuple | list) and isinstance(self.value, list):
+            return [_per_stage(stage) for stage in value] == [_per_stage(stage) for stage in self.value]
+        return bool(value == self.value) or (value is None and not self.value)
+
+
+def _per_stage(stage: Any) -> Any:
+    """Returns the values of the pathways of a stage, each once."""
+    if not isinstance(stage, tuple | list):
+        return stage
+    return [value for index, value in enumerate(stage) if value not in stage[:index]]
 
 
 def _trains(cfg: CfgNode) -> bool:

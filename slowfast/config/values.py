@@ -21,13 +21,13 @@ def parse_literal(text: str) -> Any:
     """
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         value = ...
     if isinstance(value, bool | int | float | str | list | tuple | dict | type(None)):
         return value
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except Exception:  # of many types, such as ValueError for the date 2024-02-30
         return text
 
 
@@ -79,7 +79,8 @@ def convert(value: Any, default: Any) -> Any:
         ValueError: with a message that continues "KEY = value: ".
     """
     if isinstance(default, str):
-        return _convert_text(value, default)
+        text = "" if value is None and default == "" else value
+        return _require(text, isinstance(text, str), "must be text; put it in quotes")
     if isinstance(value, str):
         value = parse_literal(value)
     if isinstance(default, bool):
@@ -95,12 +96,6 @@ def convert(value: Any, default: Any) -> Any:
         keys = f"its keys are {', '.join(sorted(default))}" if default else "its keys are chosen by you"
         raise ValueError(f"must be a section; {keys}")
     return _require(value, value is None or _is_finite(value), "must be a number or None")
-
-
-def _convert_text(value: Any, default: str) -> str:
-    if value is None and default == "":
-        return ""
-    return _require(value, isinstance(value, str), "must be text; put it in quotes")
 
 
 def _convert_list(value: Any, default: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
@@ -126,9 +121,5 @@ def _require(value: Any, valid: bool, problem: str) -> Any:
     return value
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_finite(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -126,7 +126,7 @@ def _user_errors(source: str) -> Iterator[None]:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{source}{line}: must be valid YAML; {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # such as for `!!bool x`
         raise ConfigError(f"{source}: must be valid YAML; {error}") from None
 
 

@@ -44,7 +44,9 @@ _FOREIGN = {
 }
 """Data sets of PySlowFast that are not here -> the remedy."""
 
-DATASET_REGISTRY: Registry[Callable[[CfgNode, str], Any]] = Registry("data set", "TRAIN.DATASET", _FOREIGN)
+DATASET_REGISTRY: Registry[Callable[[CfgNode, str], Any]] = Registry(
+    "data set", "TRAIN.DATASET", _FOREIGN, arguments=("cfg", "split")
+)
 """Functions or classes called as ``(cfg, split)``, where split is "train", "val" or "test".
 
 They return :class:`~slowfast.datasets.annotations.Annotations`, so that the framework reads the videos, or a

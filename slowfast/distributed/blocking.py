@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -62,7 +62,7 @@ def current_blocking_call() -> BlockingCall | None:
 def main_thread_location() -> str:
     """Returns the innermost line of this package in the main thread, and what the thread waits for."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    location = "finished" if frame is None else _describe(_innermost(frame))
+    location = "finished" if frame is None else _innermost(traceback.walk_stack(frame))
     call = _current
     if call is None:
         return location
@@ -71,21 +71,19 @@ def main_thread_location() -> str:
 
 def error_location(error: BaseException) -> str:
     """Returns the innermost line of this package that raised ``error``, and the type of the error."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if not frames:
+    outermost_first = [*traceback.walk_tb(error.__traceback__)]
+    if not outermost_first:
         return "unknown"
-    return f"{_describe(_innermost(frames[-1]))}, with {type(error).__name__}"
+    return f"{_innermost(reversed(outermost_first))}, with {type(error).__name__}"
 
 
-def _innermost(frame: FrameType) -> FrameType:
-    inner: FrameType | None = frame
-    while inner is not None:
-        name = inner.f_code.co_filename
-        if name.startswith(_PACKAGE) and name not in _SKIPPED:
-            return inner
-        inner = inner.f_back
-    return frame
-
-
-def _describe(frame: FrameType) -> str:
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+def _innermost(stack: Iterable[tuple[FrameType, int]]) -> str:
+    """Returns the innermost line of this package in a stack, whose innermost frame and line are the first."""
+    found = [(frame.f_code, line) for frame, line in stack]
+    own = [
+        (code, line)
+        for code, line in found
+        if code.co_filename.startswith(_PACKAGE) and code.co_filename not in _SKIPPED
+    ]
+    code, line = (own or found)[0]
+    return f"{code.co_filename}:{line} in {code.co_name}"

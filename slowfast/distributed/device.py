@@ -238,12 +238,6 @@ def peak_memory(device: torch.device) -> int | None:
     return None if is_cpu(device) or peak is None else int(peak(device))
 
 
-def total_memory(device: torch.device) -> int | None:
-    """Returns the bytes of memory of an accelerator; None where they are unknown."""
-    info = getattr(torch.get_device_module(device), "mem_get_info", None)
-    return None if is_cpu(device) or info is None else int(info(device)[1])
-
-
 @contextmanager
 def device_errors(device: torch.device, *remedies: str) -> Iterator[None]:
     """Replaces torch's errors of a full or failed device in its block by errors with a remedy.
@@ -282,7 +276,8 @@ def _describe_out_of_memory(device: torch.device, remedies: Sequence[str]) -> st
     if is_cpu(device):
         facts = "memory of the node is full"
     else:
-        amounts = {"of memory": total_memory(device), "allocated at most": peak_memory(device)}
+        info = getattr(torch.get_device_module(device), "mem_get_info", None)  # Apple's devices lack it
+        amounts = {"of memory": info and info(device)[1], "allocated at most": peak_memory(device)}
         known = [f"{size / 2**30:.2f} GiB {what}" for what, size in amounts.items() if size is not None]
         facts = f"memory of {describe_device(device)} is full" + (f": {', '.join(known)}" if known else "")
     return facts + ("; any of these needs less: " + "; ".join(remedies) if remedies else "")

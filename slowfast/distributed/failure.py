@@ -97,33 +97,17 @@ class StatusBoard:
 
     def locations(self) -> dict[int, str]:
         """Returns rank -> code location, for the ranks that have stored one or left in order."""
-        found = {}
-        for rank in range(self.size):
-            if self.store.check([f"left/{rank}"]):
-                found[rank] = "finished"
-            elif self.store.check([f"location/{rank}"]):
-                found[rank] = self.store.get(f"location/{rank}").decode()
-        return found
+        keys = {rank: f"location/{rank}" for rank in range(self.size)}
+        return {rank: self.store.get(key).decode() for rank, key in keys.items() if self.store.check([key])}
 
     def leave(self) -> None:
         """Marks this process as finished."""
+        self.set_location("finished")
         self.store.set(f"left/{self.rank}", "")
 
-    def claim_printing(self) -> bool:
-        """Returns whether this process is the one that prints the failure; True for the first caller."""
-        return self.store.add("printers", 1) == 1
-
-    def is_printed(self) -> bool:
-        """Returns whether the failure has been printed."""
-        return self.store.check(["printed"])
-
-    def set_printed(self) -> None:
-        """Marks the failure as printed."""
-        self.store.set("printed", "")
-
-    def count_acknowledged(self, more: int = 0) -> int:
-        """Adds ``more`` processes that know that the failure was printed, and returns their number."""
-        return self.store.add("acknowledged", more)
+    def count(self, what: str, more: int = 0) -> int:
+        """Adds ``more`` to a number that all processes share, 0 at first, and returns it."""
+        return self.store.add(what, more)
 
     def name(self, rank: int) -> str:
         """Returns a rank with its host and process id."""

@@ -57,9 +57,9 @@ def launch(function: Callable[..., int], count: int, arguments: tuple[Any, ...])
         # The first error is the cause, the others follow from it.
         print(printable(errors.get()), file=sys.stderr)
     elif killed := [
-        f"{number} by {_signal_name(process)}"
+        f"{number} by {signal.Signals(-status).name}"
         for number, process in enumerate(processes)
-        if _signal_name(process)
+        if (status := process.exitcode or 0) < 0
     ]:
         print(f"processes of this node were ended: {', '.join(killed)}", file=sys.stderr)
     return code
@@ -96,7 +96,9 @@ def _wait(processes: Sequence[BaseProcess], interrupt: Interrupt) -> int:
     while any(process.is_alive() for process in processes):
         if interrupt.requested() and not forwarded:
             forwarded = True
-            _send(processes, interrupt.signum)
+            for process in processes:
+                if process.is_alive() and process.pid is not None:
+                    os.kill(process.pid, interrupt.signum)
         for process in processes:
             process.join(timeout=0.1)
         if not code and (code := _first_failure(processes)):
@@ -107,18 +109,7 @@ def _wait(processes: Sequence[BaseProcess], interrupt: Interrupt) -> int:
     return code or _first_failure(processes)
 
 
-def _send(processes: Sequence[BaseProcess], signum: int) -> None:
-    for process in processes:
-        if process.is_alive() and process.pid is not None:
-            os.kill(process.pid, signum)
-
-
-def _signal_name(process: BaseProcess) -> str:
-    code = process.exitcode or 0
-    return signal.Signals(-code).name if code < 0 else ""
-
-
 def _first_failure(processes: Sequence[BaseProcess]) -> int:
     """Returns the exit code of a failed process, 128 + the number for a signal; 0 where none failed."""
-    codes = [process.exitcode for process in processes if process.exitcode]
-    return codes[0] if codes and codes[0] > 0 else 128 - codes[0] if codes else 0
+    code = next((process.exitcode for process in processes if process.exitcode), 0)
+    return code if code >= 0 else 128 - code

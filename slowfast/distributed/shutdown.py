@@ -56,7 +56,7 @@ class Shutdown:
         last_line = failure.text.rstrip().splitlines()[-1]
         self._write_stacks(f"the run ends: failure of {self._board.name(failure.rank)}: {last_line}")
         self._board.set_location(self.error_location or main_thread_location())
-        if self._world.is_main and self._board.claim_printing():
+        if self._world.is_main and self._board.count("printers", 1) == 1:
             self._print_failure(failure)
         else:
             self._wait_until_printed(failure)
@@ -66,14 +66,14 @@ class Shutdown:
     def _wait_until_printed(self, failure: Failure) -> None:
         """Waits until the failure is printed; prints it where rank 0 does not."""
         if not self._sees_it_printed():
-            if self._board.claim_printing():
+            if self._board.count("printers", 1) == 1:
                 self._print_failure(failure)
                 return
             self._sees_it_printed()
-        self._board.count_acknowledged(1)
+        self._board.count("acknowledged", 1)
 
     def _sees_it_printed(self) -> bool:
-        return any(self._board.is_printed() for _ in Deadline(_ANSWER_SECONDS + 2.0).polls())
+        return any(self._board.count("printed") for _ in Deadline(_ANSWER_SECONDS + 2.0).polls())
 
     def _print_failure(self, failure: Failure) -> None:
         locations: dict[int, str] = {}
@@ -82,10 +82,10 @@ class Shutdown:
             if len(locations) == self._world.size:
                 break
         self._print(describe_failure(failure, self._board, locations))
-        self._board.set_printed()
+        self._board.count("printed", 1)
         # The store may end with this process: wait until the others have read that the failure is printed.
         for _ in Deadline(_READ_SECONDS).polls():
-            if self._board.count_acknowledged() >= len(locations) - 1:
+            if self._board.count("acknowledged") >= len(locations) - 1:
                 break
 
     def end_alone(self, text: str, own: Failure | None) -> None:

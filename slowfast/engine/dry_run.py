@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from fvcore.common.config import CfgNode
 from torch import Tensor
@@ -105,7 +104,12 @@ def _run_steps(training: TrainingRun, world: World) -> DryRunResult:
         **vars(measured),
         weights=_bytes([*model.parameters(), *model.buffers()]),
         gradients=_bytes(p.grad for p in model.parameters() if p.grad is not None),
-        optimizer=_bytes(v for state in optimizer.state.values() for v in _tensors(state)),
+        optimizer=_bytes(
+            value
+            for state in optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor)
+        ),
         peak=_peak_of_process() if of_device is None else of_device,
         is_peak_of_process=of_device is None,
     )
@@ -143,10 +147,6 @@ def _slowest(results: list[DryRunResult]) -> DryRunResult:
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(to_local(tensor).numel() * tensor.element_size() for tensor in tensors)
-
-
-def _tensors(state: Mapping[str, Any]) -> list[Tensor]:
-    return [value for value in state.values() if isinstance(value, Tensor)]
 
 
 def _peak_of_process() -> int:

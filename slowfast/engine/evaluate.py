@@ -140,24 +140,13 @@ def evaluate(
         Interrupted: after a signal to any rank, on all ranks.
     """
     scores = _Scores(ensemble)
-    was_training = scorer.model.training
-    scorer.model.eval()
     start = time.perf_counter()
     signum = 0
     try:
-        for batch in loader:
-            interrupt.raise_if_requested()
-            scores.broken.update({video.video_id: video for video in batch.broken})
-            if batch.num_clips > 0:
-                scorer.score(batch, into=scores)
-            for clip in batch.streamed:
-                scorer.score_streamed(clip, into=scores, interrupt=interrupt)
-            if not batch.is_continued:
-                on_batch()
+        scorer.score_all(loader, into=scores, interrupt=interrupt, on_batch=on_batch)
     except Interrupted as interrupted:
         signum = interrupted.signum
     seconds = time.perf_counter() - start
-    scorer.model.train(was_training)
     # If a rank left by itself, those that have scored all their views would wait for its scores.
     if signum := max(world.all_gather_objects(signum)):
         raise Interrupted(signum)
@@ -186,6 +175,25 @@ class ViewScorer:
     loss: LossFunction | None
     device: torch.device
     precision: Precision
+
+    def score_all(
+        self, loader: Iterable[Batch], *, into: _Scores, interrupt: Interrupt, on_batch: Callable[[], None]
+    ) -> None:
+        """Adds the scores of all views, in evaluation mode; see :func:`evaluate`."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            for batch in loader:
+                interrupt.raise_if_requested()
+                into.broken.update({video.video_id: video for video in batch.broken})
+                if batch.num_clips > 0:
+                    self.score(batch, into=into)
+                for clip in batch.streamed:
+                    self.score_streamed(clip, into=into, interrupt=interrupt)
+                if not batch.is_continued:
+                    on_batch()
+        finally:
+            self.model.train(was_training)
 
     def score(self, batch: Batch, *, into: _Scores) -> None:
         """Adds the scores of all clips of a batch; clips that the model rejects are added as broken."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from fvcore.common.config import CfgNode
 from torch import nn
@@ -25,37 +24,26 @@ logger = get_logger(__name__)
 
 
 def build_seeded_model(cfg: CfgNode, world: World, *, fetch_weights: bool) -> nn.Module:
-    """Builds the model of a run on this process's device, with the same initial weights on every rank.
-
-    Args:
-        fetch_weights: see :func:`slowfast.models.build.build_model`.
-    """
+    """Builds the model of a run on this process's device, with the same initial weights on every rank."""
     seed_generators(cfg.RNG_SEED)
     return build_model(cfg, fetch_weights=fetch_weights).to(world.device)
 
 
-class TestedModel(NamedTuple):
-    """A model with the weights to be tested.
-
-    Attributes:
-        cfg: the configuration, with the format of frames that the model needs.
-        class_names: stored with the weights; may be empty.
-    """
-
-    cfg: CfgNode
-    model: nn.Module
-    class_names: Sequence[str]
-
-
-def build_tested_model(cfg: CfgNode, world: World, weights: Path | str) -> TestedModel:
+def build_tested_model(
+    cfg: CfgNode, world: World, weights: Path | str
+) -> tuple[CfgNode, nn.Module, Sequence[str]]:
     """Builds the model of a test or demonstration and loads its weights.
+
+    Returns:
+        The configuration with the format of frames that the model needs, the model, and the class names that
+        are stored with the weights; may be empty.
 
     Raises:
         CheckpointError: if they do not fit the model.
     """
     model = build_seeded_model(cfg, world, fetch_weights=False)
     names = load_model_weights(model, weights, averaged=evaluates_average(cfg))
-    return TestedModel(adopt_frame_format(cfg, model), model, names)
+    return adopt_frame_format(cfg, model), model, names
 
 
 def find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:

@@ -5,10 +5,12 @@ B clips of a batch, K classes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from slowfast.errors import ConfigError
 from slowfast.registry import Entry, Registry
 
 # A configuration is checked against these names without torch, so the functions import it themselves.
@@ -52,7 +54,8 @@ class LossRegistry(Registry[LossFunction]):
     """The registry of loss functions, with the properties of each of them."""
 
     def __init__(self) -> None:
-        super().__init__("loss", "MODEL.LOSS_FUNC", _FOREIGN)
+        call = ("logits", "labels", "**LOSS.ARGS")
+        super().__init__("loss", "MODEL.LOSS_FUNC", _FOREIGN, arguments=call)
         self._forms: dict[str, LossForms] = {}
 
     def register(
@@ -72,12 +75,19 @@ class LossRegistry(Registry[LossFunction]):
         register = super().register(name)
 
         def add(function: Entry) -> Entry:
-            register(function)
             entry_name = name or function.__name__  # type: ignore[attr-defined]
+            if each is not None:
+                self.require_call(each, f"each of {entry_name}")
+            register(function)
             self._forms[entry_name] = LossForms(labels, each, soft, independent)
             return function
 
         return add
+
+    def require_call(self, entry: Any, name: str) -> None:
+        if isinstance(entry, type):
+            raise ConfigError(f"loss {name!r}: must be a function and is a class; register an object of it")
+        super().require_call(entry, name)
 
     def forms_of(self, name: str) -> LossForms:
         """Returns the properties of the loss ``name``.
@@ -96,35 +106,85 @@ set by ``LOSS.ARGS``. Logits and labels are on the device of the model in traini
 evaluations: tensors of a function's own must follow ``logits.device``."""
 
 
-def _cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns the cross entropy (B,) of each clip; labels are indices (B,) or distributions (B, K)."""
+def _register_mean(
+    *, labels: LabelKind = "indices", soft: str = "", independent: bool = False
+) -> Callable[[LossFunction], LossFunction]:
+    """Returns a decorator of a loss before the mean, which registers the mean under the function's name."""
+
+    def register(each: LossFunction) -> LossFunction:
+        @functools.wraps(each)  # with its keywords, which LOSS.ARGS sets
+        def mean(logits: Tensor, labels: Tensor, **arguments: Any) -> Tensor:
+            return each(logits, labels, **arguments).mean()
+
+        form = LOSS_REGISTRY.register(labels=labels, each=each, soft=soft, independent=independent)
+        return form(mean)
+
+    return register
+
+
+@_register_mean(soft="soft_cross_entropy")
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the cross entropy of logits (B, K) and class indices (B,) int64."""
     from torch.nn import functional as F
 
-    return F.cross_entropy(logits.float(), labels if labels.ndim == 1 else labels.float(), reduction="none")
+    return F.cross_entropy(logits.float(), labels, reduction="none")  # (B,)
 
 
-def _binary_cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns the binary cross entropy (B, K) of each class of each clip."""
+@_register_mean(labels="values")
+def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the cross entropy of logits (B, K) and distributions over the classes (B, K) float."""
     from torch.nn import functional as F
 
-    return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
+    return F.cross_entropy(logits.float(), labels.float(), reduction="none")  # (B,)
 
 
-def _focal_losses(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
-    """Returns the focal loss (B,) of each clip; see :func:`focal`."""
-    log_scores = logits.float().log_softmax(dim=1)
-    log_scores = log_scores.gather(1, labels[:, None])[:, 0]
+@_register_mean(labels="values", independent=True)
+def bce_logit(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the binary cross entropy of each class by itself, averaged over clips and classes.
+
+    Args:
+        logits: (B, K) float.
+        labels: (B, K) float in 0 … 1.
+    """
+    from torch.nn import functional as F
+
+    return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")  # (B, K)
+
+
+@_register_mean(soft="soft_focal")
+def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Returns the focal loss −(1 − p)^γ log p, p the score of the true class (Lin et al., 2017, section 3.2).
+
+    Clips that are classified well count less. γ 0 is the cross entropy.
+
+    Args:
+        logits: (B, K) float.
+        labels: (B,) int64.
+        gamma: γ, 0 or more.
+    """
+    log_scores = logits.float().log_softmax(dim=1).gather(1, labels[:, None])[:, 0]  # (B,)
     return -_power(1 - log_scores.exp(), gamma) * log_scores
 
 
-def _soft_focal_losses(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
-    """Returns the focal loss (B,) of each clip, in the mean over its distribution of classes."""
+@_register_mean(labels="values")
+def soft_focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Returns the mean of :func:`focal` over distributions of classes (B, K) float."""
     log_scores = logits.float().log_softmax(dim=1)  # (B, K)
     return -(labels.float() * _power(1 - log_scores.exp(), gamma) * log_scores).sum(dim=1)
 
 
-def _binary_focal_losses(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
-    """Returns the binary focal loss (B, K) of each class of each clip."""
+@_register_mean(labels="values", independent=True)
+def focal_logit(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Returns the focal loss of each class by itself, averaged over clips and classes.
+
+    For labels 0 and 1 as torchvision's ``sigmoid_focal_loss`` with ``alpha=-1``. For a label between them, as
+    mixed clips have it, the mean of the losses of 1 and 0, weighted by the label.
+
+    Args:
+        logits: (B, K) float.
+        labels: (B, K) float in 0 … 1.
+        gamma: γ, 0 or more; 0 is :func:`bce_logit`.
+    """
     from torch.nn import functional as F
 
     logits, labels = logits.float(), labels.float()
@@ -139,67 +199,3 @@ def _power(base: Tensor, gamma: float) -> Tensor:
     import torch
 
     return base.clamp_min(torch.finfo(base.dtype).tiny) ** gamma
-
-
-@LOSS_REGISTRY.register(each=_cross_entropies, soft="soft_cross_entropy")
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns the cross entropy of logits (B, K) and class indices (B,) int64."""
-    from torch.nn import functional as F
-
-    return F.cross_entropy(logits.float(), labels)
-
-
-@LOSS_REGISTRY.register(labels="values", each=_cross_entropies)
-def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns the cross entropy of logits (B, K) and distributions over the classes (B, K) float."""
-    from torch.nn import functional as F
-
-    return F.cross_entropy(logits.float(), labels.float())
-
-
-@LOSS_REGISTRY.register(labels="values", each=_binary_cross_entropies, independent=True)
-def bce_logit(logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns the binary cross entropy of each class by itself, averaged over clips and classes.
-
-    Args:
-        logits: (B, K) float.
-        labels: (B, K) float in 0 … 1.
-    """
-    from torch.nn import functional as F
-
-    return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
-
-
-@LOSS_REGISTRY.register(each=_focal_losses, soft="soft_focal")
-def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
-    """Returns the focal loss −(1 − p)^γ log p, p the score of the true class (Lin et al., 2017, section 3.2).
-
-    Clips that are classified well count less. γ 0 is the cross entropy.
-
-    Args:
-        logits: (B, K) float.
-        labels: (B,) int64.
-        gamma: γ, 0 or more.
-    """
-    return _focal_losses(logits, labels, gamma=gamma).mean()
-
-
-@LOSS_REGISTRY.register(labels="values", each=_soft_focal_losses)
-def soft_focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
-    """Returns the mean of :func:`focal` over distributions of classes (B, K) float."""
-    return _soft_focal_losses(logits, labels, gamma=gamma).mean()
-
-
-@LOSS_REGISTRY.register(labels="values", each=_binary_focal_losses, independent=True)
-def focal_logit(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
-    """Returns the focal loss of each class by itself, averaged over clips and classes.
-
-    For labels 0 and 1 as torchvision's ``sigmoid_focal_loss`` with ``alpha=-1``. For a label between them, as
-    mixed clips have it, the mean of the losses of 1 and 0, weighted by the label.
-
-    Args:
-        logits: (B, K) float.
-        labels: (B, K) float in 0 … 1.
-        gamma: γ, 0 or more; 0 is :func:`bce_logit`.
-    """
-    return _binary_focal_losses(logits, labels, gamma=gamma).mean()

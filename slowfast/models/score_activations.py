@@ -19,7 +19,9 @@ _SUM_TOLERANCE = 1e-3
 
 ScoreActivation = Callable[["Tensor"], "Tensor"]
 
-SCORE_ACTIVATION_REGISTRY: Registry[ScoreActivation] = Registry("score activation", "MODEL.HEAD_ACT")
+SCORE_ACTIVATION_REGISTRY: Registry[ScoreActivation] = Registry(
+    "score activation", "MODEL.HEAD_ACT", arguments=("logits",)
+)
 """Functions from logits (B, K) float to scores (B, K) float. They are applied in tests and predictions,
 before the scores of a video's views are merged; training uses the logits. They may be on any device."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.distributed.host import usable_cores
+from slowfast.errors import UsageError
 from slowfast.files import output_file
 
 if TYPE_CHECKING:  # keeps `--help` fast
@@ -74,6 +76,8 @@ def work_options(args: argparse.Namespace, command: str) -> WorkOptions:
     """Returns the options that :func:`add_work_arguments` added."""
     from slowfast.preparation.file_work.work import WorkOptions
 
+    if not 0 < args.time_limit < math.inf:
+        raise UsageError(f"--time-limit {args.time_limit:g}: must be a number of seconds above 0")
     source = args.list.rstrip(os.sep)
     journal = args.journal or f"{source}.{command}.jsonl"
     return WorkOptions(max(args.workers, 1), args.time_limit, Path(journal))

@@ -68,7 +68,6 @@ def make_folds(
             f"{count} folds, each of which is a training of its own: must be at most {_MOST_FOLDS}; use "
             "--folds with a smaller number, or name the groups in a column of the list, or by --group-by"
         )
-    fraction = VAL_FRACTION if val_fraction is None else val_fraction
     if num_folds == 0:
         number = {name: fold for fold, name in enumerate(names)}
         assigned = [number[group] for group in groups]
@@ -79,25 +78,49 @@ def make_folds(
                 "fewer folds, or a finer grouping"
             )
         assigned = divide(labels, groups, [1 / num_folds] * num_folds, seed=seed)
-    folds = []
-    for fold in range(num_folds or len(names)):
-        test = tuple(video for video, part in enumerate(assigned) if part == fold)
-        rest = [video for video, part in enumerate(assigned) if part != fold]
-        parts = divide(
-            [labels[video] for video in rest],
-            [groups[video] for video in rest],
-            [1 - fraction, fraction],
-            seed=seed,
+    return [
+        _make_fold(fold, assigned, labels, groups, val_fraction=val_fraction, seed=seed)
+        for fold in range(count)
+    ]
+
+
+def _make_fold(
+    number: int,
+    assigned: Sequence[int],
+    labels: Sequence[str],
+    groups: Sequence[str],
+    *,
+    val_fraction: float | None,
+    seed: int,
+) -> Fold:
+    """Returns the fold that tests the videos which are assigned to it, and divides the others.
+
+    Args:
+        assigned: number of the fold that tests each video.
+        labels, groups, val_fraction, seed: see :func:`make_folds`.
+    """
+    fraction = VAL_FRACTION if val_fraction is None else val_fraction
+    test = tuple(video for video, fold in enumerate(assigned) if fold == number)
+    rest = [video for video, fold in enumerate(assigned) if fold != number]
+    own_labels, own_groups = [labels[video] for video in rest], [groups[video] for video in rest]
+    parts = divide(own_labels, own_groups, [1 - fraction, fraction], seed=seed)
+    val = tuple(video for video, part in zip(rest, parts, strict=True) if part == 1)
+    if rest and not val and val_fraction is None:
+        chosen = _choose_group(rest, labels, groups, seed=seed + number)
+        val = tuple(video for video in rest if groups[video] == chosen)
+    held = set(val)
+    train = tuple(video for video in rest if video not in held)
+    if not test or not train:
+        raise DataError(
+            f"fold {number} has {len(train)} videos to train on and {len(test)} to test; use fewer folds, or "
+            "a finer grouping"
         )
-        train = tuple(video for video, part in zip(rest, parts, strict=True) if part == 0)
-        val = tuple(video for video, part in zip(rest, parts, strict=True) if part == 1)
-        if not val and val_fraction is None:
-            chosen = _choose_group(train, labels, groups, seed=seed + fold)
-            val = tuple(video for video in train if groups[video] == chosen)
-            train = tuple(video for video in train if groups[video] != chosen)
-        _check_parts(fold, train=train, val=val, test=test, val_fraction=fraction)
-        folds.append(Fold(train, val, test))
-    return folds
+    if not val:
+        raise UsageError(
+            f"--val-fraction {fraction}: leaves no group for the validation of fold {number}; use a larger "
+            "fraction, or a finer grouping"
+        )
+    return Fold(train, val, test)
 
 
 def _choose_group(videos: Sequence[int], labels: Sequence[str], groups: Sequence[str], *, seed: int) -> str:
@@ -114,27 +137,6 @@ def _choose_group(videos: Sequence[int], labels: Sequence[str], groups: Sequence
     names = sorted(members)
     random.Random(seed).shuffle(names)
     return min(names, key=loss)
-
-
-def _check_parts(
-    fold: int,
-    *,
-    train: Sequence[int],
-    val: Sequence[int],
-    test: Sequence[int],
-    val_fraction: float,
-) -> None:
-    """Raises ``DataError`` for a fold with an empty part."""
-    if not test or not train:
-        raise DataError(
-            f"fold {fold} has {len(train)} videos to train on and {len(test)} to test; use fewer folds, or a "
-            "finer grouping"
-        )
-    if not val:
-        raise UsageError(
-            f"--val-fraction {val_fraction}: leaves no group for the validation of fold {fold}; use a larger "
-            "fraction, or a finer grouping"
-        )
 
 
 def describe_fold(number: int, fold: Fold, classes: Sequence[Sequence[str]]) -> str:

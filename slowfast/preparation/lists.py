@@ -15,24 +15,10 @@ from slowfast.errors import AnnotationError
 from slowfast.files import atomic_write, write_text
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One video of a list.
+class Entry(video_list.ListRow):
+    """One video of a list, whose path has the prefix; or of a folder, without a label."""
 
-    Attributes:
-        path: of the file, with the prefix.
-        label: as written in the list; empty for videos of a folder.
-        text: the line of the list.
-        group: as written in the list; empty without such a column.
-        start, end: of the segment in seconds, as written in the list; empty for full files.
-    """
-
-    path: str
-    label: str
-    text: str
-    group: str = ""
-    start: str = ""
-    end: str = ""
+    __slots__ = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,7 +99,8 @@ def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> V
         AnnotationError: for a video; names the file and the line that cannot be read.
     """
     if os.path.isdir(source):
-        entries = [Entry(os.path.join(source, name), "", name) for name in find_videos(source)]
+        names = enumerate(find_videos(source), 1)
+        entries = [Entry(number, name, os.path.join(source, name), "") for number, name in names]
         if not entries:
             raise AnnotationError(f"{source}: contains no video file")
         return VideoList(source, source, "", tuple(entries))
@@ -123,10 +110,7 @@ def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> V
             f"{source}: is a video; give a list of videos, or the folder {folder} for all videos in it"
         )
     form, rows = video_list.read_list(source, separator, key="--separator")
-    entries = [
-        Entry(os.path.join(prefix, row.path), row.label, row.text, row.group, row.start, row.end)
-        for row in rows
-    ]
+    entries = [Entry(row.line, row.text, os.path.join(prefix, row.path), *row[3:]) for row in rows]
     if not entries:
         raise AnnotationError(f"{source}: contains no video")
     return VideoList(source, prefix or os.curdir, form.header, tuple(entries))

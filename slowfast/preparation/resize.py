@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from slowfast.errors import DataError
+from slowfast.errors import DataError, UsageError
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
-from slowfast.preparation.report import CommandReport, describe_bad
+from slowfast.preparation.report import BadFile, CommandReport, describe_bad, list_bad
 
 EXAMPLES = """\
 examples:
@@ -22,6 +22,7 @@ examples:
 
 # Version of the copies; those of an earlier one are made again.
 _VERSION = 2
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--crf", type=int, default=20, metavar="Q", help="quality, 0 best to 51; default: 20")
     parser.add_argument(
-        "--preset", default="fast", help="of the encoder x264, ultrafast to veryslow; default: fast"
+        "--preset", default="fast", choices=_PRESETS, help="of the encoder x264; default: fast"
     )
     add_work_arguments(parser, time_limit=1800.0)
 
@@ -48,8 +49,10 @@ def run(args: argparse.Namespace) -> CommandReport:
     """Writes the copies and returns their report."""
     # Imported here, so that `--help` stays fast.
     from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
-    from slowfast.preparation.file_work.work import count_problems, work_through
+    from slowfast.preparation.file_work.work import work_through
 
+    if args.short_side < 2:
+        raise UsageError(f"--short-side {args.short_side}: must be 2 pixels or more")
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     root, target = os.path.abspath(videos.root), os.path.abspath(args.target)
     _check_folders(args, root, target)
@@ -65,13 +68,13 @@ def run(args: argparse.Namespace) -> CommandReport:
         is_current=lambda path, copy: copy is None or _size_of(copy_paths[path]) == copy.bytes_after,
     )
     copies = [outcome.value for outcome in outcomes.values() if outcome.value is not None]
-    bad = [outcome for outcome in outcomes.values() if outcome.problem]
+    bad = [BadFile(o.path, o.problem, o.detail) for o in outcomes.values() if o.problem]
     before, after = sum(copy.bytes_before for copy in copies), sum(copy.bytes_after for copy in copies)
     return CommandReport(
         lines=[
             f"{len(copies)} of {len(outcomes)} videos copied to {target}",
             f"{before / 1e6:.1f} MB became {after / 1e6:.1f} MB",
-            *describe_bad((o.path, o.problem, o.detail) for o in bad),
+            *describe_bad(bad),
         ],
         values={
             "source": args.list,
@@ -80,8 +83,7 @@ def run(args: argparse.Namespace) -> CommandReport:
             "copied": len(copies),
             "bytes_before": before,
             "bytes_after": after,
-            "problems": count_problems([outcome.problem for outcome in bad]),
-            "bad": [{"path": o.path, "problem": o.problem, "detail": o.detail} for o in bad],
+            **list_bad(bad),
         },
     )
 

@@ -16,7 +16,7 @@ from slowfast.errors import counted
 from slowfast.files import output_file
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
-from slowfast.preparation.report import CommandReport, describe_bad
+from slowfast.preparation.report import CommandReport, count_problems, describe_bad, list_variable_rates
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.file_work.video_facts import VideoFacts
@@ -33,10 +33,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
     parser.add_argument(
-        "--clean",
-        type=output_file(),
-        metavar="CSV",
-        help="write the lines of the valid videos to this file",
+        "--clean", type=output_file(), metavar="CSV", help="write the lines of the valid videos to this file"
     )
     parser.add_argument("--quick", action="store_true", help="read packets without decoding them")
     parser.add_argument("--min-seconds", type=float, default=0.0, metavar="S", help="report shorter videos")
@@ -80,8 +77,6 @@ def _report(
     rows: Sequence[RowProblem],
     valid: Sequence[Entry],
 ) -> CommandReport:
-    from slowfast.preparation.file_work.work import count_problems, list_variable_rates
-
     bad = [(fact.path, "", fact.problem, fact.detail) for fact in facts if fact.problem]
     bad += [(row.entry.path, row.entry.text, row.problem, row.detail) for row in rows]
     problems = count_problems([problem for _, _, problem, _ in bad])

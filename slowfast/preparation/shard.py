@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slowfast.datasets.shards.find import SUFFIX
 from slowfast.datasets.shards.index import index_path
@@ -22,10 +22,9 @@ from slowfast.errors import AnnotationError, DataError, counted
 from slowfast.files import delete_unfinished, hold_lock
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, byte_count, work_options
 from slowfast.preparation.lists import VideoList, read_video_list
-from slowfast.preparation.report import CommandReport, describe_bad
+from slowfast.preparation.report import BadFile, CommandReport, describe_bad, list_bad
 
 if TYPE_CHECKING:  # keeps `--help` fast
-    from slowfast.preparation.file_work.isolated import FileResult
     from slowfast.preparation.sharding.plan import ShardPlan
     from slowfast.preparation.sharding.write import WrittenShard
 
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> CommandReport:
         _name_videos(videos, args),
         shard_size=args.shard_size,
         seed=None if args.keep_order else args.seed,
-        refused=[outcome.path for outcome in bad],
+        refused=[file.path for file in bad],
     )
     plan = replace(plan, left_out=(*bad, *plan.left_out))
     if not plan.shards:
@@ -125,15 +124,14 @@ def _write(plan: ShardPlan, args: argparse.Namespace) -> tuple[ShardManifest, li
     return manifest, written
 
 
-def _check_videos(videos: VideoList, args: argparse.Namespace) -> list[FileResult[Any]]:
+def _check_videos(videos: VideoList, args: argparse.Namespace) -> list[BadFile]:
     """Returns the videos whose packets cannot be read."""
-    from slowfast.preparation.file_work.isolated import FileResult
     from slowfast.preparation.file_work.work import survey
 
     facts = survey(
         videos.paths, work_options(args, "shard"), decode=False, with_hash=False, description="check"
     )
-    return [FileResult(fact.path, None, fact.problem, fact.detail) for fact in facts if fact.problem]
+    return [BadFile(fact.path, fact.problem, fact.detail) for fact in facts if fact.problem]
 
 
 def _name_videos(videos: VideoList, args: argparse.Namespace) -> dict[str, str]:
@@ -179,8 +177,7 @@ def _claim_folder(plan: ShardPlan, args: argparse.Namespace) -> ShardManifest:
 def _record_left_out(manifest: ShardManifest, shard: WrittenShard, folder: str) -> ShardManifest:
     """Records the videos that a new shard lacks at once, since a later call does not read them again."""
     own = {video.path for video in shard.planned.videos.values()}
-    failed = [(outcome.path, outcome.problem, outcome.detail) for outcome in shard.left_out]
-    left_out = (*(video for video in manifest.left_out if video[0] not in own), *failed)
+    left_out = (*(video for video in manifest.left_out if video[0] not in own), *shard.left_out)
     if left_out != manifest.left_out:
         manifest = replace(manifest, left_out=left_out)
         manifest.write(folder)
@@ -199,19 +196,17 @@ def _read_manifest(args: argparse.Namespace) -> ShardManifest | None:
 def _report(
     args: argparse.Namespace, plan: ShardPlan, manifest: ShardManifest, written: Sequence[WrittenShard]
 ) -> CommandReport:
-    from slowfast.preparation.file_work.work import count_problems
-
-    bad = [(o.path, o.problem, o.detail) for o in plan.left_out] + list(manifest.left_out)
+    bad = [*plan.left_out, *(BadFile(*video) for video in manifest.left_out)]
+    problems = list_bad(bad)
     kept = sum(shard.kept for shard in written)
     copied = manifest.videos - len(manifest.left_out)
     size = sum(shard.bytes for shard in written)
-    problems = count_problems([problem for _, problem, _ in bad])
     return CommandReport(
         lines=[
             f"{counted(len(written), 'shard')} with {counted(copied, 'video')}, {size / 1e6:.1f} MB, "
             f"in {args.target}" + (f"; {kept} of them were complete already" if kept else ""),
             *([f"left out: {counted(len(bad), 'video')}"] if bad else []),
-            *(f"  {count} {problem}" for problem, count in problems.items()),
+            *(f"  {count} {problem}" for problem, count in problems["problems"].items()),
             *describe_bad(bad),
         ],
         values={
@@ -221,7 +216,6 @@ def _report(
             "kept": kept,
             "videos": copied,
             "bytes": size,
-            "problems": problems,
-            "bad": [{"path": path, "problem": problem, "detail": detail} for path, problem, detail in bad],
+            **problems,
         },
     )

@@ -195,6 +195,7 @@ def _parse_fractions(texts: Sequence[str]) -> dict[str, float]:
             fractions[name] = float(fraction)
         except ValueError:
             raise UsageError(f"--shares {text}: must be NAME=FRACTION, such as train=0.8") from None
-    if min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6 or not all(fractions):
+    are_positive = all(fraction > 0 for fraction in fractions.values())  # NaN is not, either
+    if not (are_positive and abs(sum(fractions.values()) - 1) <= 1e-6 and all(fractions)):
         raise UsageError(f"--shares {' '.join(texts)}: fractions must be above 0 and their sum 1")
     return fractions

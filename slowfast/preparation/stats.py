@@ -11,7 +11,7 @@ from slowfast.errors import counted
 from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
-from slowfast.preparation.report import CommandReport
+from slowfast.preparation.report import CommandReport, count_problems, list_variable_rates
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from matplotlib.figure import Figure
@@ -73,8 +73,6 @@ def summarize_videos(facts: Sequence[VideoFacts], labels: Sequence[str]) -> Comm
         labels: the classes of each line of the list; empty for a folder.
     """
     import numpy as np  # here, so that `--help` stays fast
-
-    from slowfast.preparation.file_work.work import count_problems, list_variable_rates
 
     read = [fact for fact in facts if fact.frames]
     problems = count_problems([fact.problem for fact in facts])

@@ -53,12 +53,6 @@ def summarize(table: FeatureTable) -> dict[str, NDArray[np.float32]]:
     return {name: np.stack(rows) for name, rows in summaries.items()}
 
 
-def majority_scores(labels: NDArray[np.int64], num_videos: int, num_classes: int) -> NDArray[np.float32]:
-    """Returns the class frequencies of ``labels`` as scores (num_videos, K)."""
-    counts = np.bincount(labels, minlength=num_classes).astype(np.float32)
-    return np.tile(counts / counts.sum(), (num_videos, 1))
-
-
 def linear_scores(
     summaries: NDArray[np.float32],
     labels: NDArray[np.int64],
@@ -152,7 +146,8 @@ def baselines(table: FeatureTable, groups: Sequence[str], num_classes: int) -> M
     labels = table.labels.numpy()
 
     def majority(train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float32]:
-        return majority_scores(labels[train], len(test), num_classes)
+        counts = np.bincount(labels[train], minlength=num_classes).astype(np.float32)
+        return np.tile(counts / counts.sum(), (len(test), 1))
 
     def linear(summaries: NDArray[np.float32]) -> Baseline:
         return lambda train, test: linear_scores(summaries, labels, groups, train, test, num_classes)[0]

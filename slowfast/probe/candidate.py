@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.values import value_of
 from slowfast.errors import ConfigError
 from slowfast.registry import projects
 
@@ -95,10 +96,8 @@ def changed(cfg: CfgNode, changes: Sequence[Change]) -> CfgNode:
     result = cfg.clone()
     result.defrost()
     for key, value in changes:
-        *sections, name = key.split(".")
-        node = result
-        for section in sections:
-            node = node[section]
+        section, _, name = key.rpartition(".")
+        node = value_of(result, section) if section else result
         node[name] = CfgNode(value, new_allowed=True) if isinstance(value, dict) else value
     result.freeze()
     return result

@@ -11,6 +11,7 @@ import torch
 from slowfast.errors import ConfigError
 from slowfast.features.cache import Manifest
 from slowfast.files import write_text
+from slowfast.probe.candidate import changed
 from slowfast.probe.feature_table import FeatureTable
 from slowfast.probe.tasks import Problem
 
@@ -25,9 +26,7 @@ def claim_results_folder(folder: Path, problem: Problem, manifest: Manifest | No
     Args:
         manifest: description of a cache; None for features of other programs.
     """
-    cfg = problem.cfg.clone()
-    cfg.defrost()
-    cfg.OUTPUT_DIR, cfg.NUM_GPUS, cfg.LOG_PERIOD = "", 0, 1
+    cfg = changed(problem.cfg, [("OUTPUT_DIR", ""), ("NUM_GPUS", 0), ("LOG_PERIOD", 1)])
     table = problem.table
     data = [table.paths, table.segments, table.labels.tolist(), problem.folds.tolist(), problem.groups]
     settings = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ def build_report(
     metric_name: str,
     metric: Metric,
     *,
-    test_scores: dict[Candidate | str, NDArray[np.float32]],
+    test_scores: Mapping[Candidate | str, NDArray[np.float32]],
     trainings: int,
     seconds: float,
 ) -> ProbeReport:
@@ -175,36 +176,33 @@ def build_report(
     videos, test_videos = problem.division(TEST_LIST)
     evaluated = _Evaluated(problem, videos, metric)
     tested = _Evaluated(problem, test_videos, metric)
-    shown = [*result.baselines, *result.candidates[:_MAX_ROWS]]
     rows = []
-    for method in shown:
+    for method in (*result.baselines, *result.candidates[:_MAX_ROWS]):
         scores = test_scores.get(method.method)
-        test = None if scores is None else tested.interval(scores)
-        rows.append(_row(method, evaluated.interval(method.scores(problem, result.num_folds)), test))
-    linear = [r for r in result.baselines if r.method != MAJORITY]
-    comparisons = []
-    if linear:
-        best = max(linear, key=lambda r: r.mean)
-        for name, family in result.families().items():
-            held_out = result.held_out_scores(problem, family)
-            against = best.scores(problem, result.num_folds)
-            comparisons.append(evaluated.compare(name, held_out, best.name, against))
-            if family[0].method in test_scores and best.method in test_scores:
-                pair = test_scores[family[0].method], test_scores[best.method]
-                comparisons.append(tested.compare(name, pair[0], best.name, pair[1], on_test=True))
-    labels, groups = problem.table.labels.numpy()[videos], [problem.groups[v] for v in videos]
+        rows.append(
+            Row(
+                name=method.name,
+                setting=method.setting,
+                mean=method.mean,
+                fold_spread=none_if_nan(method.spread(0)),
+                seed_spread=none_if_nan(method.spread(1)),
+                interval=evaluated.interval(method.scores(problem, result.num_folds)),
+                seconds=method.seconds,
+                test=None if scores is None else tested.interval(scores),
+            )
+        )
     return ProbeReport(
         metric=metric_name,
         data={
             "videos": len(videos),
-            "groups": len(set(groups)),
-            "classes": len(np.unique(labels)),
+            "groups": len(set(evaluated.groups)),
+            "classes": len(np.unique(evaluated.labels)),
             "folds": result.num_folds,
             "test videos": len(test_videos),
             "candidates": len(result.candidates) + len(result.stopped),
         },
         rows=tuple(rows),
-        comparisons=tuple(comparisons),
+        comparisons=tuple(_comparisons(result, evaluated, tested, test_scores)),
         curves=tuple(_curve(r) for r in result.candidates[:_MAX_CURVES]),
         trainings=trainings,
         seconds=seconds,
@@ -254,17 +252,24 @@ class _Evaluated:
         )
 
 
-def _row(result: MethodResult, interval: Interval, test: Interval | None) -> Row:
-    return Row(
-        name=result.name,
-        setting=result.setting,
-        mean=result.mean,
-        fold_spread=none_if_nan(result.spread(0)),
-        seed_spread=none_if_nan(result.spread(1)),
-        interval=interval,
-        seconds=result.seconds,
-        test=test,
-    )
+def _comparisons(
+    result: SearchResult,
+    evaluated: _Evaluated,
+    tested: _Evaluated,
+    test_scores: Mapping[Candidate | str, NDArray[np.float32]],
+) -> Iterator[Comparison]:
+    """Yields each family against the best linear baseline, on all videos and on the test list."""
+    linear = [r for r in result.baselines if r.method != MAJORITY]
+    best = max(linear, key=lambda r: r.mean, default=None)
+    if best is None:
+        return
+    against = best.scores(evaluated.problem, result.num_folds)
+    for name, family in result.families().items():
+        held_out = result.held_out_scores(evaluated.problem, family)
+        yield evaluated.compare(name, held_out, best.name, against)
+        own, other = (test_scores.get(method) for method in (family[0].method, best.method))
+        if own is not None and other is not None:
+            yield tested.compare(name, own, best.name, other, on_test=True)
 
 
 def _curve(result: MethodResult) -> tuple[str, tuple[float, ...]]:

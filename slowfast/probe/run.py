@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from slowfast.config.check import check
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.distributed.device import choose_device, is_cpu
+from slowfast.distributed.host import usable_cores
 from slowfast.distributed.world import World
 from slowfast.engine.run_lock import lock_folder
 from slowfast.engine.run_model import build_seeded_model
@@ -94,7 +96,7 @@ def _probe(cfg: CfgNode, source: CandidateSource, options: ProbeOptions, interru
     folder = Path(cfg.OUTPUT_DIR)
     claim_results_folder(folder, problem, manifest)
     _log_problem(problem, options, len(candidates))
-    workers = _choose_workers(options.workers, problem.device)
+    workers = choose_workers(options.workers, problem.device)
     files = ResultFiles(folder / "trainings")
     metric = METRICS[options.metric]
     with Runner(problem, files, workers=workers, scratch=folder, interrupt=interrupt) as runner:
@@ -223,12 +225,12 @@ def _checked_candidates(
     return candidates
 
 
-def _choose_workers(wanted: int, device: torch.device) -> int:
+def choose_workers(wanted: int, device: torch.device) -> int:
+    """Returns the number of processes: the ``wanted`` one, or one per core that may be used; one on a GPU."""
     if not is_cpu(device):
         return 1
-    import psutil
-
-    return wanted or psutil.cpu_count(logical=False) or 1
+    cores = usable_cores()
+    return wanted or min(cores, psutil.cpu_count(logical=False) or cores)
 
 
 def _test(runner: Runner, result: SearchResult, num_seeds: int) -> dict[Candidate | str, NDArray[np.float32]]:

@@ -167,14 +167,13 @@ def search(
         kept = _with_families(order, max(_FINALISTS, round(fraction * len(candidates))))
         done = folds
     finalists = _with_families(order, _FINALISTS)
-    if num_seeds > 1:
-        description = f"{len(finalists)} candidates, {num_seeds} seeds"
-        run(finalists, range(num_folds), range(1, num_seeds), description)
-    final = [m for m in finalists if len(results[m].metrics) == num_folds * num_seeds]
+    description = f"{len(finalists)} candidates, {num_seeds} seeds"
+    run(finalists, range(num_folds), range(1, num_seeds), description)
+    final = ranked(finalists, num_folds * num_seeds)
     rest = [m for m in order if m not in final]
     return SearchResult(
         baselines=tuple(results[name] for name in baselines if name in results),
-        candidates=tuple(results[m] for m in [*sorted(final, key=lambda m: -results[m].mean), *rest]),
+        candidates=tuple(results[m] for m in [*final, *rest]),
         stopped=tuple(results[m] for m in candidates if m in results and m not in order),
         num_folds=num_folds,
     )

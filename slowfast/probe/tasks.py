@@ -105,7 +105,7 @@ class TaskWorker:
 
     problem: Problem
     check_stop: Callable[[], None]
-    _plans: dict[tuple[Any, ...], Plans] = field(default_factory=dict)
+    _plans: dict[str, Plans] = field(default_factory=dict)
     _baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
     def __call__(self, task: Task) -> Trained:
@@ -131,8 +131,7 @@ class TaskWorker:
         )
 
     def _plans_of(self, cfg: CfgNode, position_rate: float | None) -> Plans:
-        values = [value_of(cfg, key) for key in _CLIP_KEYS]
-        setting = (*(tuple(v) if isinstance(v, list) else v for v in values), position_rate)
+        setting = str([position_rate, *(value_of(cfg, key) for key in _CLIP_KEYS)])
         if setting not in self._plans:
             self._plans[setting] = Plans.of(cfg, self.problem.table, position_rate)
         return self._plans[setting]

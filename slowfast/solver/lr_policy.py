@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 
 from fvcore.common.config import CfgNode
 
+from slowfast.errors import ConfigError
 from slowfast.registry import Registry, import_user_modules
 
 LRPolicy = Callable[[float], float]
 """A function from fractional epoch to learning rate."""
 
 LR_POLICY_REGISTRY: Registry[Callable[[CfgNode], LRPolicy]] = Registry(
-    "learning-rate policy", "SOLVER.LR_POLICY"
+    "learning-rate policy", "SOLVER.LR_POLICY", arguments=("cfg",)
 )
 """Functions of the configuration that return an :data:`LRPolicy`.
 
@@ -97,7 +98,7 @@ def build_lr_policy(cfg: CfgNode, scale: float = 1.0) -> LRPolicy:
         scale: factor of all learning rates, see :func:`lr_scale`.
 
     Raises:
-        ConfigError: where ``SOLVER.LR_POLICY`` is not registered.
+        ConfigError: where ``SOLVER.LR_POLICY`` is not registered, or has not returned a function.
     """
     import_user_modules(cfg.IMPORTS)
     scaled = cfg.clone()
@@ -106,6 +107,11 @@ def build_lr_policy(cfg: CfgNode, scale: float = 1.0) -> LRPolicy:
         scaled.SOLVER[key] *= scale
     scaled.freeze()
     policy = LR_POLICY_REGISTRY.get(scaled.SOLVER.LR_POLICY)(scaled)
+    if not callable(policy):
+        raise ConfigError(
+            f"SOLVER.LR_POLICY = {cfg.SOLVER.LR_POLICY!r}: must return a function from epoch to learning "
+            f"rate, and has returned {policy!r}"
+        )
     if scaled.SOLVER.WARMUP_EPOCHS <= 0:
         return policy
     return functools.partial(

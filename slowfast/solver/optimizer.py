@@ -25,7 +25,7 @@ _FOREIGN = {"mt_adamw": "use adamw, which updates all weights together where it 
 """Optimisers of PySlowFast that are not here -> the remedy."""
 
 OPTIMIZER_REGISTRY: Registry[Callable[[CfgNode, list[ParameterGroup]], Optimizer]] = Registry(
-    "optimiser", "SOLVER.OPTIMIZING_METHOD", _FOREIGN
+    "optimiser", "SOLVER.OPTIMIZING_METHOD", _FOREIGN, arguments=("cfg", "groups")
 )
 """Functions of the configuration and the parameter groups that return a ``torch.optim.Optimizer``.
 
@@ -101,7 +101,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
 
     Raises:
         ConfigError: where ``SOLVER.OPTIMIZING_METHOD`` is not registered, ``SOLVER.LAYER_DECAY`` is not 1 for
-            a model without ``layer_id``, or ``SOLVER.LR_FACTORS`` names no part of the model.
+            a model without ``layer_id``, ``SOLVER.LR_FACTORS`` names no part of the model, or the registered
+            function returns another object than an optimiser over its groups.
     """
     import_user_modules(cfg.IMPORTS)
     solver = cfg.SOLVER
@@ -126,7 +127,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         layer_id=layer_id,
         lr_factors=flatten(solver.LR_FACTORS),
     )
-    return OPTIMIZER_REGISTRY.get(solver.OPTIMIZING_METHOD)(cfg, groups)
+    optimizer = OPTIMIZER_REGISTRY.get(solver.OPTIMIZING_METHOD)(cfg, groups)
+    if not all("lr_scale" in group for group in getattr(optimizer, "param_groups", [{}])):
+        raise ConfigError(
+            f"SOLVER.OPTIMIZING_METHOD = {solver.OPTIMIZING_METHOD!r}: must return a torch.optim.Optimizer "
+            f"over the groups that it is given, and has returned {optimizer!r}"
+        )
+    return optimizer
 
 
 def _can_fuse(groups: list[ParameterGroup]) -> bool:
@@ -157,11 +164,8 @@ def parameter_groups(
 ) -> list[ParameterGroup]:
     """Groups the trainable parameters by weight decay and relative learning rate.
 
-    Parameters without ``requires_grad`` are left out.
-
     Args:
-        weight_decay: weight decay of ordinary parameters.
-        bn_weight_decay: weight decay of the parameters of batch norms.
+        weight_decay, bn_weight_decay: of ordinary parameters, and of those of batch norms.
         exempt_vectors: no weight decay on parameters of one dimension and on biases.
         exempt_names: names of parameters without weight decay whatever their shape.
         layer_decay: factor per layer (Clark et al., 2020); a parameter at depth d of n has
@@ -170,30 +174,27 @@ def parameter_groups(
         lr_factors: factor of the learning rate by the name of a module or parameter; the longest that fits
             counts.
 
-    Raises:
-        ConfigError: for a name that no module with trainable parameters has.
-
     Returns:
         Groups for a ``torch.optim`` optimiser, in order of first appearance in the model. Besides ``params``,
         which are pairs of name and parameter, and ``weight_decay``, each group has ``lr_scale``, see
         :func:`set_learning_rate`. The names are saved with the optimiser's state (``param_names``).
+
+    Raises:
+        ConfigError: for a name that no module with trainable parameters has.
     """
     in_batch_norm = _batch_norm_parameters(model)
-    _check_parts(lr_factors, model)
+    trainable = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    _check_parts(lr_factors, [name for name, _ in trainable])
     parts = sorted(lr_factors, key=len, reverse=True)
     groups: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
+    for name, parameter in trainable:
         decay = weight_decay
         if id(parameter) in in_batch_norm:
             decay = bn_weight_decay
         elif name in exempt_names or (exempt_vectors and (parameter.ndim <= 1 or name.endswith(".bias"))):
             decay = 0.0
-        scale = 1.0
-        if layer_id is not None:
-            depth, num_depths = layer_id(name)
-            scale = layer_decay ** (num_depths - 1 - depth)
+        depth, num_depths = layer_id(name) if layer_id is not None else (0, 1)
+        scale = layer_decay ** (num_depths - 1 - depth)
         scale *= next((lr_factors[part] for part in parts if _is_within(name, part)), 1.0)
         groups.setdefault((decay, scale), []).append((name, parameter))
     return [
@@ -207,9 +208,8 @@ def _is_within(name: str, part: str) -> bool:
     return f"{name}.".startswith(f"{part}.")
 
 
-def _check_parts(parts: Iterable[str], model: nn.Module) -> None:
-    """Raises ``ConfigError`` for the name of a part without trainable parameters."""
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+def _check_parts(parts: Iterable[str], names: list[str]) -> None:
+    """Raises ``ConfigError`` for a part without trainable parameters, which have these names."""
     for part in parts:
         if not any(_is_within(name, part) for name in names):
             known = ", ".join(dict.fromkeys(name.partition(".")[0] for name in names))

@@ -24,9 +24,8 @@ from slowfast.video.container import (
     open_error_text,
     reason_of,
 )
+from slowfast.video.still_images.damage import UNREADABLE, is_complete_jpeg, is_jpeg_in_tiff, refuse_damage
 from slowfast.video.still_images.heif import HeifError, HeifImage, crop_frame, join_tiles, read_heif
-from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
-from slowfast.video.still_images.tiff import UNREADABLE, is_compressed_as_jpeg
 
 
 class CodedStream:
@@ -225,22 +224,19 @@ class CodedStream:
         if self._is_jpeg and packet is not None and packet.size and not is_complete_jpeg(bytes(packet)):
             self.refused_packets += 1
             return []
-        if context.name == "tiff" and packet is not None and is_compressed_as_jpeg(bytes(packet)):
+        if context.name == "tiff" and packet is not None and is_jpeg_in_tiff(bytes(packet)):
             raise DecodeError(self.name, "no decoder", UNREADABLE)
-        try:
-            frames = context.decode(packet)
-            return frames if self._heif is None else [self._full_image(frame) for frame in frames]
-        except av.BlockingIOError:
-            # After an error, some decoders (VP9) refuse all packets until they are reset.
-            context.flush_buffers()
-        except (av.FFmpegError, OSError):
-            self.refused_packets += 1
-            return []
-        try:
-            return context.decode(packet)
-        except (av.FFmpegError, OSError):
-            self.refused_packets += 1
-            return []
+        for _ in range(2):
+            try:
+                frames = context.decode(packet)
+                return frames if self._heif is None else [self._full_image(frame) for frame in frames]
+            except av.BlockingIOError:
+                # After an error, some decoders (VP9) refuse all packets until they are reset.
+                context.flush_buffers()
+            except (av.FFmpegError, OSError):
+                break
+        self.refused_packets += 1
+        return []
 
     def _full_image(self, frame: Any) -> Any:
         """Returns the image of a HEIF file for a decoded frame."""

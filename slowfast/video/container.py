@@ -227,7 +227,8 @@ def choose_video_stream(container: Any, name: str) -> Any:
     if not moving:
         return None
     best = container.streams.best("video")
-    chosen = best if best in moving else next((s for s in moving if _is_default(s)), moving[0])
+    defaults = (one for one in moving if one.disposition & av.stream.Disposition.default)
+    chosen = best if best in moving else next(defaults, moving[0])
     if len(streams) > 1 and not is_dependent(chosen):
         others = [_describe_stream(stream) for stream in streams if stream.index != chosen.index]
         text = f"{name}: reads video stream {_describe_stream(chosen)}; not {', '.join(others)}"
@@ -243,10 +244,6 @@ def _is_thumbnail(stream: Any) -> bool:
 def is_dependent(stream: Any) -> bool:
     """Returns whether a stream is only a part of what is shown, such as a tile of an image."""
     return bool(stream.disposition & av.stream.Disposition.dependent)
-
-
-def _is_default(stream: Any) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.default)
 
 
 def _describe_stream(stream: Any) -> str:

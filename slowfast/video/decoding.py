@@ -170,11 +170,7 @@ def stream(
 ) -> Iterator[np.ndarray]:
     """Yields all frames of a video in display order; memory does not grow with its length.
 
-    Args:
-        source: a path, or a seekable binary file.
-        size: short side in pixels to scale to; None keeps the size of the video.
-        backend: "pyav" or "torchcodec"; see :func:`open_video`.
-        threads: number of decoding threads; see :class:`PyAVVideo`.
+    The arguments are those of :func:`decode`.
 
     Yields:
         (H, W, 3) uint8, RGB; valid until the next frame is taken, copy it to keep it.

@@ -27,19 +27,12 @@ _REFERRING = frozenset({PictureType.P, PictureType.B})
 # Most frames that a decoder holds back to reorder them (H.264 and H.265).
 _MOST_HELD = 16
 
-_WRONG_TIMES = "the timestamps of its frames are wrong"
-
 
 class _WrongOrderError(Exception):
     """The decoder outputs frames in another order than that of the frame table.
 
-    Args:
-        first, last: numbers of the first and the last packet that were decoded.
+    Its arguments are the numbers of the first and the last packet that were decoded.
     """
-
-    def __init__(self, first: int, last: int) -> None:
-        self.first, self.last = first, last
-        super().__init__(first, last)
 
 
 class FrameSearch:
@@ -92,8 +85,8 @@ class FrameSearch:
                 if table.packet is None or not self._source.table.begins_with(table.packet[: last + 1]):
                     raise self._wrong_times() from None
 
-    def every_frame(self) -> Iterator[tuple[int, Any]]:
-        """Yields (index, frame) of all frames in display order.
+    def every_frame(self) -> Iterator[Any]:
+        """Yields all frames in display order.
 
         Raises:
             DecodeError: at the first frame that cannot be decoded.
@@ -104,7 +97,7 @@ class FrameSearch:
             packet = source.table.packet
             if index == count or (packet is not None and packet[index] != frame.pts):
                 break
-            yield index, frame
+            yield frame
             index += 1
         else:
             if index == count:
@@ -130,11 +123,11 @@ class FrameSearch:
 
     def _correct_table(self, error: _WrongOrderError) -> None:
         """Corrects the table after its order was refuted, or raises a DecodeError."""
-        if not self._source.correct_table(error.first, error.last):
+        if not self._source.correct_table(*error.args):
             raise self._wrong_times() from None
 
     def _wrong_times(self) -> DecodeError:
-        return DecodeError(self._source.name, "corrupt", _WRONG_TIMES)
+        return DecodeError(self._source.name, "corrupt", "the timestamps of its frames are wrong")
 
     def _from_keys(self, indices: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Yields (index, frame) of the wanted frames; decodes from key frames on, and only what is needed.

@@ -107,10 +107,10 @@ class FrameTimes:
             segment's frames, which begin at 0 again.
 
         Raises:
-            ValueError: if the video ends before ``start``.
+            InputError: if the video ends before ``start``.
         """
         if start >= self.duration:
-            raise ValueError(f"starts at {start:g} s, but the video ends at {self.duration:.3f} s")
+            raise InputError(f"starts at {start:g} s, but the video ends at {self.duration:.3f} s")
         first = int(self.at_seconds(np.array([start]))[0])
         # A frame that begins within a millisecond, or half a frame, of the segment's end is not part of it.
         margin = min(1e-3, 0.5 / self.fps)
@@ -138,5 +138,5 @@ class FrameTimes:
             return 0, self
         try:
             return self.cut(*segment)
-        except ValueError as error:
+        except InputError as error:
             raise DecodeError(path, "segment outside", str(error)) from error

@@ -21,8 +21,7 @@ from slowfast.video.frame_scaler import FrameScaler, SharedPlacement
 from slowfast.video.frame_times import FrameTimes
 from slowfast.video.placement import Placer, full_frame
 from slowfast.video.still_images import IMAGE_SUFFIXES
-from slowfast.video.still_images.jpeg import is_complete_jpeg, refuse_damage
-from slowfast.video.still_images.tiff import UNREADABLE, is_compressed_as_jpeg
+from slowfast.video.still_images.damage import UNREADABLE, is_complete_jpeg, is_jpeg_in_tiff, refuse_damage
 
 
 class ImageFolder:
@@ -87,10 +86,9 @@ class ImageFolder:
             DecodeError: with the reason ``corrupt`` if an image cannot be decoded, or differs in size.
             InputError: for an index of an image that does not exist.
         """
+        placement = SharedPlacement(placer or full_frame())
         with measure(DECODING):
-            return self._read(
-                self.times.checked(indices, self.name), SharedPlacement(placer or full_frame()), []
-            )
+            return self._read(self.times.checked(indices, self.name), placement, [])
 
     def _read(self, indices: np.ndarray, placement: SharedPlacement, size: list[int]) -> np.ndarray:
         """Reads images; ``size`` is the height and width of those before, and empty before the first one."""
@@ -129,7 +127,7 @@ class ImageFolder:
                     for packet in packets:
                         if is_jpeg and packet.size and not is_complete_jpeg(bytes(packet)):
                             raise ValueError("its end is missing")
-                        if stream.codec_context.name == "tiff" and is_compressed_as_jpeg(bytes(packet)):
+                        if stream.codec_context.name == "tiff" and is_jpeg_in_tiff(bytes(packet)):
                             raise ValueError(UNREADABLE)
                         for frame in packet.decode():
                             return frame

@@ -137,15 +137,15 @@ class PacketSource(CodedStream):
 
         The video may be read otherwise between two frames; decoding then restarts from the first packet.
         """
-        count, is_over = 0, False
-        while not is_over:
-            is_over = True
+        count = 0
+        while True:
             for frame in itertools.islice(self._decode_all(), count, None):
                 turn, count = self.turn, count + 1
                 yield frame
                 if self.turn != turn:
-                    is_over = False
                     break
+            else:
+                return
 
     def _decode_all(self) -> Iterator[Any]:
         packets = self.from_start()

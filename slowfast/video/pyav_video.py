@@ -86,17 +86,10 @@ class PyAVVideo:
         return self._packets.stream.time_base or Fraction(1, 1000)
 
     @property
-    def claimed_frames(self) -> int:
-        """Number of frames from the container's header; 0 where the header has no number."""
-        return self._packets.stream.frames
-
-    @property
-    def claimed_ticks_per_frame(self) -> float | None:
-        """The header's duration divided by its number of frames; None where the header lacks one of them."""
+    def claimed_frames(self) -> tuple[int, float] | None:
+        """Number of frames, and ticks per frame, by the container's header; None where it lacks them."""
         stream = self._packets.stream
-        if not stream.duration or not stream.frames:
-            return None
-        return stream.duration / stream.frames
+        return (stream.frames, stream.duration / stream.frames) if stream.duration and stream.frames else None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -107,11 +100,6 @@ class PyAVVideo:
     def codec(self) -> str:
         """FFmpeg's name of the decoder."""
         return self._packets.stream.codec_context.name
-
-    @property
-    def undecodable_head(self) -> int:
-        """Number of frames at the start that refer to frames missing in the file; they are left out."""
-        return self._table.undecodable_head
 
     def describe_missing(self) -> str:
         """Returns what the header announces and the file lacks; empty if nothing is missing."""
@@ -170,11 +158,7 @@ class PyAVVideo:
         return sorted(missing | (self._table.lost & slots.keys()))
 
     def read_chunks(
-        self,
-        indices: np.ndarray,
-        size: int,
-        placer: Placer | None = None,
-        missing: set[int] | None = None,
+        self, indices: np.ndarray, size: int, placer: Placer | None = None, missing: set[int] | None = None
     ) -> Iterator[np.ndarray]:
         """Decodes the frames of the given indices in one pass over the video; memory does not grow.
 
@@ -247,15 +231,13 @@ class PyAVVideo:
         for frame in self._packets.decode_all():
             yield scaler.view(frame)
 
-    def timed_frames(self) -> Iterator[tuple[float, Any]]:
-        """Yields (seconds, frame) of all frames in display order, as decoded (``av.VideoFrame``).
+    def every_frame(self) -> Iterator[Any]:
+        """Yields all frames in display order, as decoded (``av.VideoFrame``).
 
         Raises:
             DecodeError: with the reason ``corrupt`` at the first frame that cannot be decoded.
         """
-        seconds = self.times.seconds
-        for index, frame in self._search.every_frame():
-            yield float(seconds[index]), frame
+        return self._search.every_frame()
 
     def _shared(self, placer: Placer | None) -> SharedPlacement:
         return SharedPlacement(placer or full_frame(), self._first_size)

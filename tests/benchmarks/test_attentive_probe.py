@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 import torch
 
-from benchmarks.support.attentive_probe import PROBE_NAME, VTN_NAME, ProbeBenchmark, build_models, count_gmacs
+from benchmarks import temporal
+from benchmarks.support.attentive_probe import PROBE_NAME, VTN_NAME, build_models, count_gmacs
 from vtn.encoder.encoder_layer import CHUNK
 
 
@@ -24,8 +27,15 @@ def test_vtn_is_linear_in_the_frames_and_the_probe_quadratic(tokens: int) -> Non
             assert abs(difference) < 0.03 * first
 
 
-def test_a_row_per_number_of_frames_and_tokens_and_the_limit_of_the_probe() -> None:
-    report = ProbeBenchmark([2, 9], [2, 9], [2], training_batch=2, max_tokens=16, rounds=1).run()
+def test_a_row_per_number_of_frames_and_tokens_and_the_limit_of_the_probe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.support.attentive_probe.TRAINING_BATCH", 2)
+    monkeypatch.setattr("benchmarks.support.attentive_probe.MAX_TOKENS", 16)
+    parser = argparse.ArgumentParser()
+    temporal.add_arguments(parser)
+    options = "--against probe --lengths 2 9 --training 2 9 --tokens 2 --rounds 1"
+    report = temporal.run(parser.parse_args(options.split()))
     assert [(row["mode"], row["tokens"], row["frames"]) for row in report.rows] == [
         ("inference", 2, 2),
         ("inference", 2, 9),

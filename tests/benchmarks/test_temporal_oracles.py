@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
+from benchmarks import temporal
 from benchmarks.support.flex_attention import (
-    FlexBenchmark,
     attention_inputs,
     exact_band_attention,
     flex_band_attention,
@@ -51,10 +53,10 @@ def test_the_comparison_with_flex_attention_has_times_and_errors(monkeypatch: py
     monkeypatch.setattr(
         "benchmarks.support.flex_attention._compiled_flex_attention", lambda: flex_attention
     )  # compiling takes a minute
-    benchmark = FlexBenchmark(
-        windows=[18], lengths=[40], training_lengths=[40], dtypes=["float32", "bfloat16"], rounds=1
-    )
-    rows = benchmark.run().rows
+    parser = argparse.ArgumentParser()
+    temporal.add_arguments(parser)
+    options = "--against flex --windows 18 --lengths 40 --training 40 --dtypes float32 bfloat16 --rounds 1"
+    rows = temporal.run(parser.parse_args(options.split())).rows
     assert [(row["mode"], row["dtype"]) for row in rows] == [
         ("inference", "float32"),
         ("inference", "bfloat16"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from slowfast.checkpoint.data_fingerprint import fingerprint
+from slowfast.checkpoint.state import fingerprint
 from slowfast.checkpoint.storage import last_checkpoint, read_checkpoint, read_training_state
 from slowfast.datasets.annotations import PathTable
 from slowfast.engine.run import run

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from slowfast.checkpoint.data_fingerprint import fingerprint
+from slowfast.checkpoint.state import fingerprint
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.config import get_default_config
 from slowfast.datasets.annotations import PathTable

@@ -132,6 +132,23 @@ def test_an_unknown_command_is_refused_with_what_may_be_meant(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("quickstart --seed -1", "argument --seed: -1: must be 0 or more"),  # NumPy's error was a traceback
+        ("serve model --port abc", "argument --port: invalid integer value: 'abc'"),
+        ("serve model --port 65536", "argument --port: 65536: must be 65535 or less"),
+    ],
+)
+def test_a_number_that_an_option_does_not_take_is_refused(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        vtn.cli.main.main(arguments.split())
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_file_named_like_an_option_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

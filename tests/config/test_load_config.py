@@ -114,6 +114,9 @@ class TestFiles:
             ("RNG_SEED: 1" + ":10" * 5000 + "\n", "must be valid YAML; an integer of 15001 digits"),
             ("OUTPUT_DIR: " + "x" * 2**20, "has more than 1048576 characters"),
             ("RNG_SEED: \0\n", "must be valid YAML"),
+            ("TRAIN:\n  ENABLE: !!bool x\n", "must be valid YAML"),
+            ("OUTPUT_DIR: !!timestamp x\n", "must be valid YAML"),
+            ("OUTPUT_DIR: 2024-02-30\n", "must be valid YAML; day is out of range"),
         ],
     )
     def test_content_other_than_a_mapping_is_refused(
@@ -254,7 +257,7 @@ class TestProblems:
             ("SOVLER.MOMENTUM", "did you mean SOLVER.MOMENTUM?"),
             ("TRIAN", "did you mean TRAIN?"),
             ("VTN.HIDEN_DIM", "VTN.HIDDEN_DIM"),
-            ("QQQ.ZZZ", "see slowfast/config/defaults"),
+            ("QQQ.ZZZ", "see slowfast/config/defaults and the config of each project"),
         ],
     )
     def test_an_unknown_key_gets_the_nearest_key(self, key: str, suggestion: str) -> None:

@@ -120,6 +120,72 @@ def test_an_unknown_name_gets_the_nearest_names(key: str, written: str, hint: st
     assert hint in problem
 
 
+@pytest.mark.parametrize(
+    ("registry", "component", "call"),
+    [
+        ("solver.lr_policy:LR_POLICY_REGISTRY", "def own(cfg, epoch): ...", "own(cfg)"),
+        ("solver.optimizer:OPTIMIZER_REGISTRY", "def own(cfg): ...", "own(cfg, groups)"),
+        ("models.losses:LOSS_REGISTRY", "def own(logits): ...", "own(logits, labels, **LOSS.ARGS)"),
+        (
+            "models.losses:LOSS_REGISTRY",
+            "class own:\n    def __init__(self, a=0, b=0): ...",
+            "register an object",
+        ),
+        ("datasets:DATASET_REGISTRY", "def own(cfg): ...", "own(cfg, split)"),
+        ("models.score_activations:SCORE_ACTIVATION_REGISTRY", "own = 3", "own(logits)"),
+        (
+            "datasets.loading.samplers:SAMPLER_REGISTRY",
+            "def own(dataset, global_batch, rank, world_size, seed): ...",
+            "own(dataset, global_batch, rank=, world_size=, seed=, repeats=)",
+        ),
+    ],
+)
+def test_a_component_that_cannot_be_called_is_refused_with_its_file_and_the_call(
+    registry: str, component: str, call: str, user_file: Path
+) -> None:
+    module, name = registry.split(":")
+    lines = [f"from slowfast.{module} import {name}", component, f"{name}.register('own')(own)"]
+    user_file.write_text("\n".join(lines))
+    with pytest.raises(ConfigError) as caught:
+        load_with(user_file)
+    (problem,) = caught.value.problems
+    assert f"in {user_file}, line {len(component.splitlines()) + 2}" in problem
+    assert call in problem
+
+
+def test_a_schedule_that_returns_a_number_is_refused(user_file: Path) -> None:
+    name = f"of_{user_file.stem}"
+    user_file.write_text(
+        "from slowfast.solver.lr_policy import LR_POLICY_REGISTRY\n"
+        f"LR_POLICY_REGISTRY.register('{name}')(lambda cfg: 0.1)\n"
+    )
+    cfg = load_with(user_file, "SOLVER.LR_POLICY", name)
+    with pytest.raises(ConfigError, match=f"{name}': must return a function .* and has returned 0.1"):
+        build_lr_policy(cfg)
+
+
+@pytest.mark.parametrize(
+    "result", ["None", "torch.optim.SGD([one for group in groups for _, one in group['params']])"]
+)
+def test_an_optimiser_over_other_groups_is_refused(user_file: Path, result: str) -> None:
+    name = f"of_{user_file.stem}"
+    user_file.write_text(
+        "import torch\nfrom slowfast.solver.optimizer import OPTIMIZER_REGISTRY\n"
+        f"@OPTIMIZER_REGISTRY.register('{name}')\ndef own(cfg, groups):\n    return {result}\n"
+    )
+    cfg = load_with(user_file, "SOLVER.OPTIMIZING_METHOD", name)
+    with pytest.raises(ConfigError, match=f"{name}': must return a torch.optim.Optimizer over the groups"):
+        build_optimizer(cfg, torch.nn.Linear(2, 2))
+
+
+def test_keyword_only_parameters_of_a_loss_may_be_required(user_file: Path) -> None:
+    user_file.write_text(
+        "from slowfast.models.losses import LOSS_REGISTRY\n"
+        f"@LOSS_REGISTRY.register('of_{user_file.stem}')\ndef own(logits, labels, *, gamma): ...\n"
+    )
+    assert load_with(user_file, "MODEL.LOSS_FUNC", f"of_{user_file.stem}", "LOSS.ARGS.gamma", "2")
+
+
 def test_a_module_that_fails_is_the_only_problem(user_file: Path) -> None:
     """The name that the module would have registered is not reported as unknown."""
     user_file.write_text("import slowfast\nraise RuntimeError('no GPU')\n")

@@ -30,6 +30,14 @@ def test_a_literal_is_read_as_python_then_as_yaml_then_as_text(text: str, value:
     assert parse_literal(text) == value
 
 
+@pytest.mark.parametrize(
+    "text", ["2024-02-30", "run_2024", "!!bool x", "!!timestamp x", "!!int x", "{[1]: 2}", "[" * 5000]
+)
+def test_what_yaml_takes_for_a_value_that_does_not_exist_is_a_text(text: str) -> None:
+    """``OUTPUT_DIR 2024-02-30`` ended with a traceback: "day is out of range for month"."""
+    assert parse_literal(text) == text
+
+
 def test_a_literal_executes_no_code() -> None:
     for text in ("__import__('os').getcwd()", "!!python/object/apply:os.getcwd []", "f'{1}'"):
         assert parse_literal(text) == text

@@ -68,6 +68,11 @@ class InOrder:
     def __iter__(self):
         for step in range(self.step, self.steps):
             yield [SampleRef(self.epoch, step * self.batch + i) for i in range(self.batch)]
+
+@SAMPLER_REGISTRY.register("{name} too long")
+class TooLong(InOrder):
+    def __len__(self):
+        return self.steps + 1
 """
 
 
@@ -97,6 +102,15 @@ def test_a_data_set_class_of_a_users_file_trains_and_is_tested(
     predictions = load_predictions(tmp_path / "output" / "predictions.npz")
     assert predictions.num_views.tolist() == [2] * 6
     assert metrics_of(tmp_path / "output", "test_final")[0]["top1_acc"] == 100.0
+
+
+def test_a_sampler_that_ends_before_its_length_is_an_error(
+    configure: Callable[..., CfgNode], tmp_path: Path
+) -> None:
+    cfg = configure("long", "DATA_LOADER.TRAIN_SAMPLER", "Long too long", "TEST.ENABLE", False)
+    assert run_forked(run, cfg) == 1
+    log = (tmp_path / "output" / "stdout.log").read_text()
+    assert "DATA_LOADER.TRAIN_SAMPLER: must yield 7 steps per epoch, as its len() states, and has" in log
 
 
 def test_a_sampler_of_a_users_file_decides_the_order(configure: Callable[..., CfgNode]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from slowfast.checkpoint.best import best_of
 from slowfast.checkpoint.storage import list_checkpoints
 from slowfast.engine.run import run
-from slowfast.engine.speed.monitor import StepTimes
+from slowfast.engine.speed.headroom import StepTimes
 from slowfast.engine.training.train_step import Correct, StepResult
 from slowfast.engine.training.training_log import _Sums, describe_epoch, describe_validation
 from slowfast.errors import DataError

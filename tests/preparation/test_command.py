@@ -78,8 +78,11 @@ def test_errors_name_the_cause_without_a_traceback(
     [
         ("split good.csv out --shares train=0.8 val=0.8", "their sum 1"),
         ("split good.csv out --shares train", "--shares train: must be NAME=FRACTION"),
+        ("split good.csv out --shares train=nan val=0.2", "fractions must be above 0 and their sum 1"),
         ("split good.csv out --folds 20", "--folds 20: must be at most the number of groups"),
         ("split good.csv out --folds 2 --val-fraction 2", "--val-fraction 2.0: must be above 0"),
+        ("resize good.csv out --short-side 0", "--short-side 0: must be 2 pixels or more"),
+        ("scan good.csv --time-limit nan", "--time-limit nan: must be a number of seconds above 0"),
         ("make-csv data --dataset ucf --out x.csv", "--dataset ucf: must be one of features, frames,"),
         ("make-csv data --dataset ucf101 --out x.csv", "--num-classes: must be given"),
     ],
@@ -95,3 +98,11 @@ def test_wrong_options_have_a_status_of_their_own(
     (tmp_path / "good.csv").write_text("a.mp4 1\nb.mp4 1\n")
     assert main(arguments.split()) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_unknown_preset_is_not_taken_for_damage_of_the_videos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["resize", str(tmp_path), str(tmp_path / "out"), "--preset", "quick"])
+    assert "--preset: invalid choice: 'quick'" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slowfast.cli.prepare import main
-from slowfast.errors import UsageError
+from slowfast.errors import DataError, UsageError
 from slowfast.preparation.folds import make_folds
 
 
@@ -58,6 +58,11 @@ def test_one_group_is_left_out_at_a_time() -> None:
 def test_too_few_groups_are_refused(num_folds: int, val_fraction: float, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_folds(list("aabbcc"), list("xxyyzz"), num_folds, val_fraction=val_fraction, seed=0)
+
+
+def test_a_single_group_leaves_no_video_to_train_on() -> None:
+    with pytest.raises(DataError, match="fold 0 has 0 videos to train on and 2 to test"):
+        make_folds(list("ab"), list("xx"), 0, val_fraction=None, seed=0)
 
 
 def test_the_default_validates_with_a_group_where_the_fraction_is_less_than_one() -> None:

@@ -15,8 +15,9 @@ from slowfast.probe.baselines import (
     LINEAR_MEAN,
     LINEAR_STATISTICS,
     LINEAR_TOKEN_STATISTICS,
+    MAJORITY,
+    baselines,
     linear_scores,
-    majority_scores,
     summarize,
 )
 from tests.support.probing.feature_files import random_table
@@ -96,7 +97,9 @@ def test_a_class_that_is_not_trained_has_score_0(data: tuple[np.ndarray, np.ndar
 
 
 def test_the_majority_class_has_the_highest_score() -> None:
-    scores = majority_scores(np.array([2, 2, 0]), 4, 3)
+    table = random_table(9, (6,), num_classes=3)  # classes 0, 1, 2, 0, 1, 2 …
+    majority = baselines(table, table.groups, 3)[MAJORITY]
+    scores = majority(np.array([2, 5, 0]), np.array([1, 3, 4, 6]))
     np.testing.assert_allclose(scores, [[1 / 3, 0, 2 / 3]] * 4, rtol=1e-6)
 
 

@@ -7,11 +7,13 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from slowfast.config import get_default_config
 from slowfast.probe import tasks
+from slowfast.probe.run import choose_workers
 from slowfast.probe.tasks import Problem, ResultFiles, Task
 from slowfast.probe.training import Trained
 from tests.support.probing.feature_files import random_table
@@ -61,3 +63,11 @@ def test_a_process_leaves_the_signal_of_a_scheduler_to_its_parent(tmp_path: Path
     torch.save(table.rows, tmp_path / "rows.pt")
     problem = Problem(get_default_config(), table, np.zeros(4, np.int64), table.groups, torch.device("cpu"))
     assert run_forked(_is_announced_an_end, problem, tmp_path / "rows.pt") == 0
+
+
+def test_there_are_no_more_processes_than_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of 4 cores on a node of 64 started 64 processes, each with its own torch."""
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 64)
+    monkeypatch.setattr("slowfast.probe.run.usable_cores", lambda: 4, raising=False)
+    assert [choose_workers(wanted, torch.device("cpu")) for wanted in (0, 8)] == [4, 8]
+    assert choose_workers(8, torch.device("cuda")) == 1

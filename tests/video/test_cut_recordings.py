@@ -46,7 +46,7 @@ def test_a_recording_begins_with_its_first_decodable_frame(
     times = assert_frames_are(late, truth)
     assert times.duration == pytest.approx(len(truth) / 25, abs=0.1)
     with open_video(late) as video:
-        assert video.undecodable_head > 0
+        assert video._packets.table.undecodable_head > 0
         assert video.describe_missing() == ""
     assert f"{late}: begins between key frames" in caplog.text
     assert read_stamps(stream(late)) == stamps

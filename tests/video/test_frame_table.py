@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 
@@ -14,13 +16,15 @@ from slowfast.video.frame_table.display_order import (
 )
 from slowfast.video.frame_table.frame_kinds import BIDIRECTIONAL, INTRA, PREDICTED, UNKNOWN, FrameKinds
 from slowfast.video.frame_table.packet_facts import (
+    KEY,
+    KIND,
     NO_PTS,
+    SHOWN,
     PacketFacts,
-    PacketLog,
     clock_parts,
     join_clocks,
 )
-from slowfast.video.frame_table.table import FrameTable, build_table, frame_times, key_packets
+from slowfast.video.frame_table.table import FrameTable, frame_times, key_packets
 
 I, P, B = INTRA, PREDICTED, BIDIRECTIONAL  # noqa: E741
 
@@ -32,20 +36,21 @@ def facts_of(
     kinds: list[int] | None = None,
 ) -> PacketFacts:
     """Returns the facts of packets of duration 10 with the given timestamps, in stream order."""
-    log = PacketLog()
+    rows = array("q")
     for i, time in enumerate(pts):
         kind = UNKNOWN if kinds is None else kinds[i]
         known = [NO_PTS if value is None else value for value in (time, dts[i] if dts else None)]
-        flags = PacketLog.SHOWN + PacketLog.KEY * (i in keys) + PacketLog.KIND * kind
-        log.add((*known, 10, 100 * i, 7, flags))
-    return log.facts()
+        flags = SHOWN + KEY * (i in keys) + KIND * kind
+        rows.extend((*known, 10, 100 * i, 7, flags))
+    return PacketFacts.of_rows(rows)
 
 
 def table_of(pts: list[int | None], keys: tuple[int, ...] = (0,)) -> FrameTable:
     """Returns the table of frames whose display times are right."""
     facts = facts_of(pts, keys=keys)
     order = order_by_times(facts, np.zeros(len(pts), np.int64))
-    return build_table(facts, facts, order, tick=0.01, rate=10.0, damaged=False)
+    times, _ = frame_times(facts, order, tick=0.01, rate=10.0)
+    return FrameTable(times, facts.pts[order], order, key_packets(facts.is_key, order), facts, damaged=False)
 
 
 def trust(facts: PacketFacts, clock: Clock = Clock.DISPLAY, *, reorders: bool = True) -> Trust:
@@ -173,9 +178,7 @@ def test_runs_join_frames_that_share_packets_and_separate_others() -> None:
 
 
 def test_a_packet_is_found_by_its_time_offset_and_size() -> None:
-    built = build_table(
-        facts_of([0, 10, 10]), facts_of([0, 10, 10]), np.arange(3), tick=0.01, rate=10.0, damaged=False
-    )
+    built = table_of([0, 10, 10])
     assert built.number_of(10, 200, 7) == 2
     assert built.number_of(10, None, 7) is None, "two packets have that time"
     assert built.number_of(30, 200, 7) is None

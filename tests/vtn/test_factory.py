@@ -176,21 +176,35 @@ def test_a_model_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     asked = []
 
     def download(repo_id: str, filename: str, **options: Any) -> str:
-        asked.append((repo_id, filename, options.get("revision")))
+        asked.append((repo_id, filename, options))
         return shutil.copy(tmp_path / "uploaded" / filename, tmp_path)
 
-    for module in ("vtn.factory", "vtn.hub", "huggingface_hub.hub_mixin"):
-        monkeypatch.setattr(f"{module}.hf_hub_download", lambda repo_id, filename, **options: download(
-            repo_id, filename, **options))  # fmt: skip
-    assert_same_weights(vtn.create_model("me/tiny", revision="v2"), tiny())
-    assert set(asked) == {("me/tiny", "config.json", "v2"), ("me/tiny", "model.safetensors", "v2")}
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    options = {"revision": "v2", "local_files_only": True}
+    assert_same_weights(vtn.create_model("me/tiny", **options), tiny())
+    for file in ("config.json", "model.safetensors"):
+        assert ("me/tiny", file, options) in asked
+    assert all(given == options for _, _, given in asked)
+
+
+def test_a_model_of_the_hub_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny().save_pretrained(tmp_path)
+
+    def download(repo_id: str, filename: str, **_: Any) -> str:
+        if filename != "config.json":
+            raise LocalEntryNotFoundError("no such file")
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(CheckpointError, match=r"me/tiny: .* does not give its model.safetensors: no such"):
+        vtn.VTN.from_pretrained("me/tiny")
 
 
 def test_an_unknown_name_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **options: Any) -> str:
         raise LocalEntryNotFoundError("no connection")
 
-    monkeypatch.setattr("vtn.factory.hf_hub_download", fail)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
     with pytest.raises(ConfigError, match=r"did you mean VTN/VIT_B_VTN.* hub was asked too: no connection"):
         vtn.create_model("me/VIT_B_VTM")
 

@@ -149,6 +149,9 @@ def test_windows_larger_than_the_sequence_give_the_same_result() -> None:
 @torch.no_grad()
 def test_an_empty_batch_gives_empty_logits() -> None:
     assert tiny().classify(torch.zeros(0, 6, 24)).shape == (0, 5)
+    # A transformer of timm cannot reshape the patches of no images.
+    transformer = VTN("test_vit", **{**TINY, "pretrained": False, "backbone_args": {"img_size": 32}}).eval()
+    assert transformer(torch.zeros(0, 3, 6, 32, 32)).shape == (0, 5)
 
 
 @pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])

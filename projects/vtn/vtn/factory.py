@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
-from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME
 
 from slowfast.checkpoint.storage import read_checkpoint
@@ -23,10 +21,10 @@ from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.registry import find_package, import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
-from vtn.backbones.hub_access import hub_access
+from vtn.backbones.hub_access import find_file
 from vtn.folder.untrusted import NOTHING_TO_RUN
 from vtn.frame_model import FrameModel
-from vtn.hub import find_registered_model
+from vtn.hub import DOWNLOAD_OPTIONS, find_registered_model, read_config
 from vtn.publishing.checkpoint import load_checkpoint
 from vtn.publishing.zoo import find_published
 
@@ -146,13 +144,14 @@ def _published_config(name: str | Path, fields: dict[str, Any]) -> Path | None:
     except ConfigError as error:
         if Path(name).exists() or not HUB_NAME.fullmatch(str(name)):
             raise
-        options = {key: fields[key] for key in ("revision", "cache_dir", "token") if key in fields}
+        options = {key: fields[key] for key in DOWNLOAD_OPTIONS if key in fields}
         try:
-            with hub_access(str(name)):
-                return Path(hf_hub_download(str(name), CONFIG_NAME, **options))
-        except (OSError, ValueError) as failure:
-            problem = f"{error.problems[0]}; the Hugging Face hub was asked too: {first_line(failure)}"
-            raise ConfigError(problem) from failure
+            return find_file(str(name), CONFIG_NAME, **options)
+        except CheckpointError as failure:
+            reason = first_line(failure.__cause__)
+            raise ConfigError(
+                f"{error.problems[0]}; the Hugging Face hub was asked too: {reason}"
+            ) from failure
     return None
 
 
@@ -162,14 +161,7 @@ def read_published(name: str | Path, config: Path) -> tuple[Mapping[str, Any], A
     Raises:
         CheckpointError: for a file that cannot be read, and as :func:`find_model_class` does.
     """
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
-            "`vtn publish` wrote, or a checkpoint file"
-        ) from error
-    content = content if isinstance(content, Mapping) else {}
+    content = read_config(name, config)
     return content, find_model_class(content.get("architecture"), str(name))
 
 

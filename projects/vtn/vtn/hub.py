@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_weights
-from slowfast.errors import CheckpointError, ConfigError, ModelError
+from slowfast.errors import CheckpointError, ConfigError, ModelError, first_line
 from slowfast.files import write_text
 from slowfast.models.build import MODEL_REGISTRY
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.model_arguments import ModelArguments
+from vtn.backbones.hub_access import find_file
 from vtn.folder.entries import FACTS, NEEDED_ENTRIES, TRANSFORMERS_ENTRIES, arguments_as_json
 from vtn.folder.layout import write_folder
 from vtn.folder.model_size import check_arguments
@@ -138,46 +140,27 @@ class HubModel(
                 backbone that is looked up elsewhere and that ``backbone`` does not name.
             ModelError: for arguments that do not exist or do not fit.
         """
-        return super().from_pretrained(pretrained_model_name_or_path, reset_head=reset_head, **options)
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        config: dict[str, Any] | None = None,
-        reset_head: bool = False,
-        **options: Any,
-    ) -> Self:
-        """Builds the model and loads its weights, once the mixin's ``from_pretrained`` has read the config.
-
-        Args:
-            model_id, reset_head: as for :meth:`from_pretrained`.
-            config: content of ``config.json``; None for a folder without one.
-            options: as for :meth:`from_pretrained`, and the entries of ``config``.
-        """
-        download = {name: options.pop(name) for name in DOWNLOAD_OPTIONS}
-        if config is None:
-            raise CheckpointError(f"{model_id}: has no {CONFIG_NAME}; give a folder or a model of the hub")
+        model_id = str(pretrained_model_name_or_path)
+        download = {name: options.pop(name) for name in DOWNLOAD_OPTIONS if name in options}
+        config = read_config(model_id, find_file(model_id, CONFIG_NAME, **download))
         if config.get("architecture", cls.__name__) != cls.__name__:
             raise CheckpointError(
                 f"{model_id}: is a {config['architecture']}, not a {cls.__name__}; load it with "
                 f"vtn.create_model, or vtn.{config['architecture']}.from_pretrained"
             )
-        path = Path(model_id, SAFETENSORS_SINGLE_FILE)
-        if not Path(model_id).is_dir():
-            path = Path(hf_hub_download(model_id, SAFETENSORS_SINGLE_FILE, **download))
-        # The mixin adds the entries of config to the options; the same object is not the caller's.
-        given = {name: value for name, value in options.items() if config.get(name, _MISSING) is not value}
+        path = find_file(model_id, SAFETENSORS_SINGLE_FILE, **download)
         if missing := [name for name in NEEDED_ENTRIES if name not in config]:
             raise CheckpointError(f"{model_id}: {CONFIG_NAME} lacks {', '.join(missing)}; save it again")
         _check_facts(config, model_id)
         keys = ("frame_mean", "frame_std")
         normalization = [*read_normalization(config, keys, f"{model_id}: {CONFIG_NAME}")]
         described = read_arguments(cls.arguments_type, config, model_id)
-        arguments = described.changed(given)
-        _check_backbone(described, arguments, model_id, is_chosen="backbone" in given)
-        if "backbone" not in given:
+        arguments = described.changed(options)
+        name, args = arguments.backbone.name, arguments.backbone.args
+        if isinstance(name, str):  # otherwise the user has given a network
+            of_folder = args if args == described.backbone.args else {}
+            check_backbone(name, of_folder, source=model_id, allowed=name if "backbone" in options else "")
+        if "backbone" not in options:
             check_arguments(cls, described.without_weights(), count_safetensors(path), source=model_id)
         model: Any = cls(**arguments.without_weights().as_keywords())
         weights = read_checkpoint(path)
@@ -192,9 +175,6 @@ class HubModel(
                 # The model's own weights may have another dtype than those in the file.
                 check_hash(model, config["weights_digest"], source=str(path), weights=weights)
         return model.eval()
-
-
-_MISSING = object()
 
 
 def is_built_from_groups(model: HubModel) -> bool:
@@ -224,6 +204,22 @@ def find_registered_model(name: str, source: str) -> Any:
             f"{source}: {problem} If it is a model of your own, install its package, or give the file that "
             "registers it by --imports FILE (in Python: imports=[FILE], or import it first)"
         ) from error
+
+
+def read_config(name: str | Path, path: Path) -> Mapping[str, Any]:
+    """Returns the content of the ``config.json`` of a folder, or of a model of the hub.
+
+    Raises:
+        CheckpointError: for a file that does not exist or cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
+            "`vtn publish` wrote, or a checkpoint file"
+        ) from error
+    return content if isinstance(content, Mapping) else {}
 
 
 def read_arguments(kind: type[ModelArguments], config: Mapping[str, Any], model_id: str) -> ModelArguments:
@@ -264,23 +260,6 @@ def read_normalization(content: object, keys: tuple[str, str], source: str) -> I
         if not is_list or len(found) != 3:
             raise CheckpointError(f"{source}: {key} must be three numbers; save it again, or correct it")
         yield tuple(found)
-
-
-def _check_backbone(
-    described: ModelArguments, arguments: ModelArguments, model_id: str, *, is_chosen: bool
-) -> None:
-    """Raises ``CheckpointError`` for files and addresses in a folder's backbone, except what the user gives.
-
-    Args:
-        described: arguments in the folder.
-        arguments: those with the user's.
-        model_id: the folder, for messages.
-        is_chosen: whether the user has given the backbone.
-    """
-    name, args = arguments.backbone.name, arguments.backbone.args
-    if isinstance(name, str):  # otherwise it is a module
-        own = args if args == described.backbone.args else {}
-        check_backbone(name, own, source=model_id, allowed=name if is_chosen else "")
 
 
 def check_hash(

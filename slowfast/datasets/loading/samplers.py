@@ -49,7 +49,9 @@ class TrainingSampler(Protocol):
 
 
 SAMPLER_REGISTRY: Registry[Callable[..., TrainingSampler]] = Registry(
-    "sampler of training samples", "DATA_LOADER.TRAIN_SAMPLER"
+    "sampler of training samples",
+    "DATA_LOADER.TRAIN_SAMPLER",
+    arguments=("dataset", "global_batch", "rank=", "world_size=", "seed=", "repeats="),
 )
 """Builders of training samplers: a class or function that is called as
 

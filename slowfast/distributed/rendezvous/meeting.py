@@ -97,10 +97,7 @@ def _announce(store: dist.Store, result: str) -> str:
 
 
 def _describe_duplicate(store: dist.Store, peer: PeerInfo) -> str:
-    first: PeerInfo | None = None
-    for _ in Deadline(2.0).polls():
-        if first := PeerInfo.read(store, peer.rank):
-            break
+    first = next(filter(None, (PeerInfo.read(store, peer.rank) for _ in Deadline(2.0).polls())), None)
     return (
         f"rank {peer.rank} was started twice: {first or 'by an unknown process'}, and {peer}; give each node "
         "a --shard_id of its own, or wait for the end of the other run at this address"

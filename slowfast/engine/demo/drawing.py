@@ -5,8 +5,9 @@ H W pixels, K classes.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -78,50 +79,40 @@ def draw_video(
         OSError: where the file cannot be written.
     """
     seconds = video.times.seconds
-    shown = _Shown(windows)
+    numbers = itertools.count()
     missing: set[int] = set()
     with atomic_write(output.path) as partial, av.open(str(partial), "w") as container:
         track: av.VideoStream | None = None
         drawing: Overlay | None = None
-        first = 0
         for frames in video.read_chunks(np.arange(len(seconds)), _CHUNK_FRAMES, output.place, missing):
             if track is None or drawing is None:
                 height, width = frames.shape[1:3]
                 drawing = overlay(height, width)
+                panels = _panels(windows, seconds.tolist(), drawing)
                 rate = Fraction(output.fps if output.fps > 0 else video.times.fps).limit_denominator(1001)
                 track = container.add_stream("libx264", rate=rate, options={"crf": "20"})
                 track.height, track.width, track.pix_fmt = height, width, "yuv420p"
                 track.codec_context.time_base = _TIME_BASE
-            for number, frame in enumerate(frames, start=first):
-                panel = shown.panel_at(float(seconds[number]), drawing)
+            for frame, number, panel in zip(frames, numbers, panels, strict=False):
                 encoded = av.VideoFrame.from_ndarray(drawing.draw(frame, panel), format="rgb24")
                 moment = number / output.fps if output.fps > 0 else float(seconds[number])
                 encoded.pts, encoded.time_base = round(moment / _TIME_BASE), _TIME_BASE
                 container.mux(track.encode(encoded))
-            first += len(frames)
             on_frames(len(frames))
         if track is not None:
             container.mux(track.encode())
     return len(missing)
 
 
-class _Shown:
-    """The window that is shown, with its panel, while time goes on."""
-
-    def __init__(self, windows: Iterator[Window]) -> None:
-        self._windows = windows
-        self._current = next(windows)
-        self._next = next(windows, None)
-        self._panel: Image.Image | None = None
-
-    def panel_at(self, seconds: float, overlay: Overlay) -> Image.Image:
-        """Returns the panel at a time that is not before that of the last call."""
-        while self._next is not None and seconds >= self._next.start - 1e-6:
-            self._current, self._next = self._next, next(self._windows, None)
-            self._panel = None
-        if self._panel is None:
-            self._panel = overlay.panel(self._current.scores)
-        return self._panel
+def _panels(windows: Iterator[Window], times: Iterable[float], overlay: Overlay) -> Iterator[Image.Image]:
+    """Yields the panel of the newest window that has started, for ascending times."""
+    drawn, shown, following = None, next(windows), next(windows, None)
+    for seconds in times:
+        while following is not None and seconds >= following.start - 1e-6:
+            shown, following = following, next(windows, None)
+        if shown is not drawn:
+            drawn, panel = shown, overlay.panel(shown.scores)
+        yield panel
 
 
 def _even(side: float) -> int:

@@ -103,9 +103,8 @@ def demo_output(cfg: CfgNode) -> OutputFormat:
 
 
 def _class_names(cfg: CfgNode, stored: Sequence[Any]) -> list[str]:
-    if cfg.DEMO.LABEL_FILE_PATH:
-        key = "DEMO.LABEL_FILE_PATH"
-        return read_class_names(cfg.DEMO.LABEL_FILE_PATH, cfg.MODEL.NUM_CLASSES, key=key)
+    if path := cfg.DEMO.LABEL_FILE_PATH:
+        return read_class_names(path, cfg.MODEL.NUM_CLASSES, key="DEMO.LABEL_FILE_PATH")
     return build_class_names(cfg, stored)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -107,8 +107,7 @@ def window_spans(duration: float, seconds: float, stride: float) -> Iterator[tup
     >>> list(window_spans(5.0, seconds=2.0, stride=1.5))
     [(0.0, 2.0), (1.5, 3.5), (3.0, 5.0)]
     """
-    number = 0
-    while True:
+    for number in count():
         start = number * stride
         # A microsecond of tolerance, so that rounding never adds a window.
         if number and start >= duration - 1e-6:
@@ -116,4 +115,3 @@ def window_spans(duration: float, seconds: float, stride: float) -> Iterator[tup
         yield start, min(start + seconds, duration)
         if start + seconds >= duration - 1e-6:
             return
-        number += 1

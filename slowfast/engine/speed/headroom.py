@@ -1,10 +1,11 @@
-"""The time of a training step with and without loading, and what it takes to hide the loading."""
+"""The time of a training step with and without loading, what it takes to hide the loading, and a monitor."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,6 +20,8 @@ LOADING, COMPUTE, BALANCED = "loading", "compute", "balanced"
 _NOTICEABLE = 0.1
 # Workers that need less than this fraction of a step per batch have room to spare.
 _SPARE = 0.8
+# Steps over which a monitor averages times, at least.
+_AVERAGED_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -179,3 +182,62 @@ class Headroom:
 def estimate_step(compute: float, loading: StageTimes, workers: int) -> float:
     """Returns the seconds of a step with loading where workers do nothing but load, and never wait."""
     return compute + loading.total if workers == 0 else max(compute, loading.total / workers)
+
+
+class StepTimes(NamedTuple):
+    """The seconds of one training step.
+
+    Attributes:
+        waiting: for the batch of the step.
+        computing: the step itself.
+    """
+
+    waiting: float
+    computing: float
+
+
+@dataclass
+class HeadroomMonitor:
+    """The mean times of the first steps of a training, without those whose batches were loaded in advance.
+
+    Attributes:
+        loading_times: returns the seconds that all workers have spent so far.
+        workers: loader workers of this process.
+        cores, is_cached: see :class:`Headroom`.
+    """
+
+    loading_times: Callable[[], StageTimes]
+    workers: int
+    cores: Cores
+    is_cached: bool
+    _done: int = 0
+    _waiting: float = 0.0
+    _computing: float = 0.0
+    _before: StageTimes = field(default_factory=StageTimes)
+
+    def observe(self, times: StepTimes) -> Headroom | None:
+        """Adds a step; returns the headroom once, after the last of the averaged steps."""
+        # Each worker has two batches ready at the start; a whole number of turns of all workers follows.
+        skipped = 1 + 2 * self.workers
+        turn = max(self.workers, 1)
+        averaged = -(-_AVERAGED_STEPS // turn) * turn
+        self._done += 1
+        if self._done <= skipped:
+            if self._done == skipped:
+                self._before = self.loading_times()
+            return None
+        if self._done > skipped + averaged:
+            return None
+        self._waiting += times.waiting
+        self._computing += times.computing
+        if self._done < skipped + averaged:
+            return None
+        compute = self._computing / averaged
+        return Headroom(
+            compute=compute,
+            step=compute + self._waiting / averaged,
+            loading=(self.loading_times() - self._before) / averaged,
+            workers=self.workers,
+            cores=self.cores,
+            is_cached=self.is_cached,
+        )

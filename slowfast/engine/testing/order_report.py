@@ -20,7 +20,7 @@ from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
-from slowfast.engine.prediction_file import Predictions, predictions_of, save_predictions
+from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.video_scores import VideoScores
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
@@ -202,8 +202,15 @@ def run_order_tests(
             continue
         found[order] = evaluation
         if cfg.TEST.SAVE_RESULTS_PATH:
+            meta = {
+                "top1_acc": evaluation.top1,
+                "top5_acc": evaluation.top5,
+                "frame_order": order,
+                "seconds": evaluation.seconds,
+                "seconds_per_video": evaluation.seconds_per_video,
+            }
             path = order_path(Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH, order)
-            save_predictions(path, _predictions(evaluation, evaluator.dataset, class_names, order))
+            save_predictions(path, predictions_of(evaluation, evaluator.dataset, class_names, meta))
     if given is None:
         return None
     report = compare_orders({GIVEN: given, **found}, list(class_names))
@@ -217,16 +224,3 @@ def run_order_tests(
 def order_path(predictions: Path, order: str) -> Path:
     """Returns the predictions file of another order, beside that of the frames as they are."""
     return predictions.with_name(f"{predictions.stem}_{order}.npz")
-
-
-def _predictions(
-    evaluation: Evaluation, dataset: ViewDataset, class_names: Sequence[str], order: str
-) -> Predictions:
-    meta = {
-        "top1_acc": evaluation.top1,
-        "top5_acc": evaluation.top5,
-        "frame_order": order,
-        "seconds": evaluation.seconds,
-        "seconds_per_video": evaluation.seconds_per_video,
-    }
-    return predictions_of(evaluation, dataset, class_names, meta)

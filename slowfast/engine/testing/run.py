@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.derived import uses_tensorboard
 from slowfast.datasets.class_names import build_class_names
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.datasets.unusable_videos import log_broken
@@ -19,13 +21,15 @@ from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_tested_model, find_weights
 from slowfast.engine.testing.order_report import run_order_tests
-from slowfast.engine.testing.reports import build_model_reports, build_test_reports
-from slowfast.errors import AnnotationError, ConfigError, DataError
+from slowfast.errors import AnnotationError, ConfigError, DataError, counted
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger, log_json_stats
 from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
+
+# Named by text, since the visualisation is built on the engine; it is imported only where it is asked for.
+_VISUALIZATION = "slowfast.visualization"
 
 _NEEDED_LATER = "(needed for the test after the training; TEST.ENABLE False trains without it)"
 
@@ -84,7 +88,9 @@ def run_test(
     if evaluation is not None:
         metrics = _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
         trackers.summarize({f"Test/{name}": value for name, value in metrics.items()})
-        build_model_reports(cfg, model, evaluator.dataset, names, world.device)
+        if cfg.TENSORBOARD.MODEL_VIS.ENABLE and uses_tensorboard(cfg):
+            write = import_module(f"{_VISUALIZATION}.model_view").build_model_view
+            write(cfg, model, evaluator.dataset, names, world.device)
     if cfg.TEST.ORDER_REPORT:
         run_order_tests(cfg, model, evaluator.dataset, world, interrupt, evaluation, names)
     return evaluation
@@ -119,7 +125,8 @@ def _report(
         path = Path(cfg.OUTPUT_DIR) / cfg.TEST.SAVE_RESULTS_PATH
         save_predictions(path, predictions)
         logger.info("predictions: %s and .csv", path.with_suffix(".npz"))
-    build_test_reports(cfg, predictions)
+    if cfg.TENSORBOARD.WRONG_PRED_VIS.ENABLE and uses_tensorboard(cfg):
+        import_module(f"{_VISUALIZATION}.wrong_predictions").build_wrong_predictions(cfg, predictions)
     return metrics
 
 
@@ -174,12 +181,11 @@ def _log_result(evaluation: Evaluation, metrics: dict[str, Any]) -> None:
     """Logs the result of a test as a sentence, and the videos without scores."""
     log_broken(evaluation.broken, "test: not scored, or not in all views")
     logger.info(
-        "test: %s over %d of %d videos, %d view%s each, %.3g s per video",
+        "test: %s over %d of %d videos, %s each, %.3g s per video",
         evaluation.describe_result(),
         metrics["videos"],
         metrics["num_videos"],
-        metrics["views"],
-        "" if metrics["views"] == 1 else "s",
+        counted(metrics["views"], "view"),
         evaluation.seconds_per_video,
     )
     if evaluation.intervals:

@@ -7,9 +7,8 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
-from slowfast.checkpoint.data_fingerprint import fingerprint, former_fingerprint
 from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
-from slowfast.checkpoint.state import TrainingState
+from slowfast.checkpoint.state import TrainingState, fingerprint, former_fingerprint
 from slowfast.checkpoint.writer import build_checkpoint_writer
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.class_names import find_class_names
@@ -17,15 +16,14 @@ from slowfast.datasets.clip import Normalization
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.loading.samplers import describe_left_out
 from slowfast.datasets.video_dataset import ViewDataset, count_shared_videos
-from slowfast.datasets.views.mixing import BatchMixer, build_mixer
+from slowfast.datasets.views.mixing import build_mixer
 from slowfast.distributed.device import uses_pinned_memory
-from slowfast.distributed.parallel import Parallelism, build_parallelism, distribute, synchronize_batch_norms
+from slowfast.distributed.parallel import build_parallelism, distribute, synchronize_batch_norms
 from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
-from slowfast.engine.speed.headroom import cores_of
-from slowfast.engine.speed.monitor import HeadroomMonitor
+from slowfast.engine.speed.headroom import HeadroomMonitor, cores_of
 from slowfast.engine.testing.run import check_test_data
 from slowfast.engine.training.compiled_network import CompiledNetwork
 from slowfast.engine.training.failure_budget import build_failure_budget
@@ -76,46 +74,41 @@ def build_training_run(
         SlowFastError: for every error that the user can fix.
     """
     # The model comes first: the format of its frames completes the configuration.
-    model = _build_model(cfg, world, fetch_weights=fetch_weights)
+    model = build_seeded_model(cfg, world, fetch_weights=fetch_weights)
+    if cfg.BN.NORM_TYPE == "sync_batchnorm":
+        model = synchronize_batch_norms(model, world)
     cfg = adopt_frame_format(cfg, model)
     normalization = frame_normalization(cfg, model)
     # The batch is that of the first start of the run, divided among the processes of this start.
     global_batch = choose_global_batch(cfg, world, saved)
     batch_size = global_batch // world.size
-    dataset, loader = _build_data(cfg, model, world, batch_size)
     # All lists are checked before the statistics of the training features, which may take long.
-    val_loader = build_evaluation_loader(cfg, "val", model, world)
-    _warn_of_shared_videos("validation", dataset, val_loader.dataset, world)
-    if cfg.TEST.ENABLE:
-        _warn_of_shared_videos("test", dataset, check_test_data(cfg, model, world, interrupt), world)
+    loader, val_loader = _build_loaders(cfg, model, world, interrupt, batch_size)
+    dataset = loader.dataset
     named = find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES)
     schedule = build_schedule(cfg, steps_per_epoch=len(loader))
-    scale = _choose_lr_scale(cfg, global_batch, saved)
+    identity = _build_identity(cfg, dataset, global_batch, saved)
     precision = build_precision(cfg, "train", world.device)
     if saved is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH:  # otherwise they are loaded with the weights
         set_feature_statistics(model, loader, world, normalization, precision=precision, interrupt=interrupt)
-    _log_setup(cfg, world, precision, loader, schedule, batch_size=batch_size, scale=scale)
-    # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
-    parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
-    evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
-    step = _build_step(cfg, model, dataset, world, normalization, precision, parallelism)
-    evaluated.use(step.average if evaluates_average(cfg) else None)
-    evaluator = build_evaluator(cfg, "val", evaluated.network, world, interrupt, loader=val_loader)
+    _log_setup(cfg, world, precision, loader, schedule, identity)
+    step, evaluated = _build_step(cfg, model, dataset, world, normalization, precision)
+    mixer = build_mixer(cfg, rank=world.rank, batch_size=batch_size)
     return TrainingRun(
         step=step,
         loader=loader,
-        mixer=_build_mixer(cfg, dataset, world, batch_size),
-        evaluator=evaluator,
+        mixer=FeatureMixer(mixer) if mixer is not None and dataset.features is not None else mixer,
+        evaluator=build_evaluator(cfg, "val", evaluated.network, world, interrupt, loader=val_loader),
         evaluated=evaluated,
         schedule=schedule,
-        lr_policy=build_lr_policy(cfg, scale),
-        identity=_build_identity(cfg, dataset, global_batch, scale, saved),
+        lr_policy=build_lr_policy(cfg, identity.lr_scale),
+        identity=identity,
         log=_build_log(cfg, schedule, world, loader, trackers),
         failure_budget=build_failure_budget(cfg, dataset, world),
         writer=build_checkpoint_writer(cfg, world),
         selection=build_model_selection(cfg),
         stall_detector=build_stall_detector(
-            cfg, model, dataset, world, schedule, is_sharded=parallelism.sharded, starts_new=saved is None
+            cfg, model, dataset, world, schedule, is_sharded=evaluated.is_copy, starts_new=saved is None
         ),
         crop_size=cfg.DATA.TRAIN_CROP_SIZE,
         class_names=named or dataset.class_names,
@@ -124,13 +117,10 @@ def build_training_run(
     )
 
 
-def _build_model(cfg: CfgNode, world: World, *, fetch_weights: bool) -> nn.Module:
-    model = build_seeded_model(cfg, world, fetch_weights=fetch_weights)
-    return synchronize_batch_norms(model, world) if cfg.BN.NORM_TYPE == "sync_batchnorm" else model
-
-
-def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tuple[ViewDataset, ClipLoader]:
-    """Builds the training set and the loader of this process's batches, and logs the size of the model.
+def _build_loaders(
+    cfg: CfgNode, model: Any, world: World, interrupt: Interrupt, batch_size: int
+) -> tuple[ClipLoader, ClipLoader]:
+    """Builds the loaders of training and validation, checks the test, and logs the size of the model.
 
     Raises:
         ConfigError: if a process has fewer clips per step than micro-batches.
@@ -158,7 +148,11 @@ def _build_data(cfg: CfgNode, model: Any, world: World, batch_size: int) -> tupl
     )
     if world.is_main and cfg.LOG_MODEL_INFO:
         log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
-    return dataset, loader
+    val_loader = build_evaluation_loader(cfg, "val", model, world)
+    _warn_of_shared_videos("validation", dataset, val_loader.dataset, world)
+    if cfg.TEST.ENABLE:
+        _warn_of_shared_videos("test", dataset, check_test_data(cfg, model, world, interrupt), world)
+    return loader, val_loader
 
 
 def _warn_of_shared_videos(name: str, training: ViewDataset, evaluated: ViewDataset, world: World) -> None:
@@ -172,27 +166,18 @@ def _warn_of_shared_videos(name: str, training: ViewDataset, evaluated: ViewData
         )
 
 
-def _choose_lr_scale(cfg: CfgNode, global_batch: int, saved: TrainingState | None) -> float:
-    """Returns the factor of the learning rates: that of the first start, unless its key was changed since."""
+def _build_identity(
+    cfg: CfgNode, dataset: ViewDataset, global_batch: int, saved: TrainingState | None
+) -> RunIdentity:
+    """Returns the identity of the run; the factor of its learning rates is that of the first start.
+
+    Unless ``SOLVER.BASE_LR_SCALE_NUM_SHARDS`` was changed since.
+    """
+    scale = lr_scale(cfg, global_batch // cfg.TRAIN.BATCH_SIZE)  # by the nodes of the first start
     if saved is not None:
         before = saved.settings.get("SOLVER.BASE_LR_SCALE_NUM_SHARDS")
         if before in (None, cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS):
-            return saved.lr_scale
-    # The nodes of the first start, to which the batch belongs.
-    return lr_scale(cfg, global_batch // cfg.TRAIN.BATCH_SIZE)
-
-
-def _build_mixer(
-    cfg: CfgNode, dataset: ViewDataset, world: World, batch_size: int
-) -> BatchMixer | FeatureMixer | None:
-    """Returns the mixer of frames or of features; None where ``MIXUP.ENABLE`` is False."""
-    mixer = build_mixer(cfg, rank=world.rank, batch_size=batch_size)
-    return mixer if mixer is None or dataset.features is None else FeatureMixer(mixer)
-
-
-def _build_identity(
-    cfg: CfgNode, dataset: ViewDataset, global_batch: int, scale: float, saved: TrainingState | None
-) -> RunIdentity:
+            scale = saved.lr_scale
     return RunIdentity(
         cfg.dump(),
         cfg.RNG_SEED,
@@ -209,18 +194,16 @@ def _log_setup(
     precision: Precision,
     loader: ClipLoader,
     schedule: Schedule,
-    *,
-    batch_size: int,
-    scale: float,
+    identity: RunIdentity,
 ) -> None:
-    """Logs the size of a step, of an epoch and of the run; ``batch_size`` is the clips of each process."""
+    """Logs the size of a step, of an epoch and of the run."""
     micro_batches = cfg.TRAIN.GRAD_ACCUM_STEPS
     steps = schedule.steps_to(schedule.end)
     logger.info(
         "training: %s per step = %s × %d%s; %s per epoch, %d in total; %s",
-        counted(batch_size * world.size, "clip"),
+        counted(identity.global_batch, "clip"),
         counted(world.size, "process", "processes"),
-        batch_size,
+        identity.global_batch // world.size,
         f", in {micro_batches} micro-batches" if micro_batches > 1 else "",
         counted(len(loader), "step"),
         steps,
@@ -244,8 +227,10 @@ def _log_setup(
             len(videos),
             videos.argmin(),
         )
-    if scale != 1:
-        logger.info("learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", scale)
+    if identity.lr_scale != 1:
+        logger.info(
+            "learning rates are multiplied by %g (SOLVER.BASE_LR_SCALE_NUM_SHARDS)", identity.lr_scale
+        )
     if left_out := describe_left_out(loader.batch_sampler, len(loader.dataset)):
         logger.info("%s", left_out)
 
@@ -257,14 +242,20 @@ def _build_step(
     world: World,
     normalization: Normalization,
     precision: Precision,
-    parallelism: Parallelism,
-) -> TrainStep:
-    """Distributes the model over the processes and builds the optimiser step; changes ``model`` in place."""
+) -> tuple[TrainStep, EvaluatedModel]:
+    """Distributes the model over the processes and builds the optimiser step; changes ``model`` in place.
+
+    Returns:
+        The step, and the model as it is evaluated.
+    """
+    parallelism = build_parallelism(cfg, world, scales_gradients=precision.make_scaler().is_enabled())
+    # The evaluated model is a copy made before sharding changes the parameters; the optimiser comes after it.
+    evaluated = EvaluatedModel(model, world, sharded=parallelism.sharded)
     network = network_for(model, dataset, normalization, training=True)
     if cfg.TRAIN.COMPILE:
         network = CompiledNetwork(network)
     network = distribute(model, network, world, parallelism)
-    return TrainStep(
+    step = TrainStep(
         model,
         build_optimizer(cfg, model),
         loss=build_training_loss(cfg, dataset.labels),
@@ -277,6 +268,8 @@ def _build_step(
         micro_batches=cfg.TRAIN.GRAD_ACCUM_STEPS,
         average=build_average(cfg, model),
     )
+    evaluated.use(step.average if evaluates_average(cfg) else None)
+    return step, evaluated
 
 
 def _build_log(

@@ -59,26 +59,7 @@ def set_feature_statistics(
             f"{type(model).__name__} standardises features that its training changes; freeze its frame "
             "encoder, or let it use features as they are"
         )
-    # Sums over rows of F, of values and of squares; float64, since their difference is small.
-    wide = widest_float(world.device)
-    count = torch.zeros((), dtype=wide, device=world.device)
-    sums = torch.zeros(2, model.feature_dim, dtype=wide, device=world.device)
-    network: Any = model
-    was_training = network.training
-    network.eval()
-    cast(TrainingSampler, loader.batch_sampler).set_position(0, 0)
-    for batch in loader:
-        if batch.num_clips == 0:
-            continue
-        interrupt.raise_if_requested()
-        clips = _without_padding(batch.to(world.device).inputs(normalization), batch)
-        if not isinstance(batch, FeatureBatch):
-            with precision.autocast():
-                clips = [model.encode_frames(frames) for frames in clips]
-        rows = torch.cat([features.reshape(-1, model.feature_dim).to(wide) for features in clips])
-        count += len(rows)
-        sums += torch.stack([rows.sum(dim=0), rows.square().sum(dim=0)])
-    network.train(was_training)
+    count, sums = _sum_features(model, loader, world.device, normalization, precision, interrupt)
     count, sums = world.all_reduce_sum(count), world.all_reduce_sum(sums)
     if count == 0:
         raise DataError("no training clip could be read, so that features cannot be standardised")
@@ -86,6 +67,39 @@ def set_feature_statistics(
     deviation = (squares - center.square()).clamp(min=0).sqrt()
     model.set_feature_statistics(center.float(), deviation.float(), int(count))
     logger.info("features are standardised by the statistics of %s training features", f"{int(count):,}")
+
+
+def _sum_features(
+    model: Any,
+    loader: ClipLoader,
+    device: torch.device,
+    normalization: Normalization,
+    precision: Precision,
+    interrupt: Interrupt,
+) -> tuple[Tensor, Tensor]:
+    """Returns the number () of this rank's features of the first epoch, and the sums (2, F) over them.
+
+    They are of values and of squares, in float64, since their difference is small.
+    """
+    wide = widest_float(device)
+    count = torch.zeros((), dtype=wide, device=device)
+    sums = torch.zeros(2, model.feature_dim, dtype=wide, device=device)
+    was_training = model.training
+    model.eval()
+    cast(TrainingSampler, loader.batch_sampler).set_position(0, 0)
+    for batch in loader:
+        if batch.num_clips == 0:
+            continue
+        interrupt.raise_if_requested()
+        clips = _without_padding(batch.to(device).inputs(normalization), batch)
+        if not isinstance(batch, FeatureBatch):
+            with precision.autocast():
+                clips = [model.encode_frames(frames) for frames in clips]
+        rows = torch.cat([features.reshape(-1, model.feature_dim).to(wide) for features in clips])
+        count += len(rows)
+        sums += torch.stack([rows.sum(dim=0), rows.square().sum(dim=0)])
+    model.train(was_training)
+    return count, sums
 
 
 def _without_padding(inputs: Tensor, batch: Batch) -> list[Tensor]:

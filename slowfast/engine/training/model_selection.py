@@ -131,9 +131,7 @@ class ModelSelection:
         """
         videos = int(metrics.get("videos", 0))
         name = _ACCURACIES.get(self.metric, "")
-        if not self.saves_best or self._seen > TrainingProgress():
-            return ""
-        if name not in metrics:
+        if not self.saves_best or self._seen > TrainingProgress() or name not in metrics:
             return ""
         value = metrics[name] / 100.0
         # Laplace's estimate, since a validation without any error is uncertain, too.

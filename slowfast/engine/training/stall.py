@@ -7,6 +7,7 @@ number of steps. The hint has the measured size of gradients and, for a model wi
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -39,24 +40,6 @@ _START = 0.01
 
 
 @dataclass
-class _Window:
-    """Metrics of several steps."""
-
-    losses: list[float] = field(default_factory=list)
-    norms: list[float] = field(default_factory=list)
-    correct: int = 0
-    clips: int = 0
-    by_index: bool = True
-
-    def add(self, result: StepResult) -> None:
-        self.losses.append(result.loss)
-        self.norms.append(result.grad_norm)
-        self.clips += result.clips
-        self.by_index &= result.correct is not None
-        self.correct += result.correct.top1 if result.correct is not None else 0
-
-
-@dataclass
 class StallDetector:
     """Compares the loss of the last steps with that of the first steps of a training.
 
@@ -81,8 +64,8 @@ class StallDetector:
     advice: str = ""
     _is_over: bool = False
     _done: int = 0
-    _first: _Window = field(default_factory=_Window)
-    _last: _Window = field(default_factory=_Window)
+    _first: list[StepResult] = field(default_factory=list)
+    _last: list[StepResult] = field(default_factory=list)
 
     @property
     def _half(self) -> int:
@@ -94,12 +77,12 @@ class StallDetector:
             return ""
         self._done += 1
         if self._done <= self._half:
-            self._first.add(result)
+            self._first.append(result)
         if (self._done - 1) % self.steps >= self.steps - self._half:
-            self._last.add(result)
+            self._last.append(result)
         if self._done % self.steps:
             return ""
-        last, self._last = self._last, _Window()
+        last, self._last = self._last, []
         if self._has_moved(last):
             self._is_over = True
             return ""
@@ -108,28 +91,33 @@ class StallDetector:
         self._is_over = True
         return self._hint(last, batch, lr)
 
-    def _has_moved(self, last: _Window) -> bool:
-        if last.by_index:
-            learned = (last.correct / last.clips - self.chance) / max(1 - self.chance, 1e-9)
-            if learned > _LEARNED:
-                return True
-        first_losses, last_losses = np.array(self._first.losses), np.array(last.losses)
+    def _has_moved(self, last: list[StepResult]) -> bool:
+        accuracy = _accuracy(last)
+        if accuracy is not None and (accuracy - self.chance) / max(1 - self.chance, 1e-9) > _LEARNED:
+            return True
+        first_losses, last_losses = (np.array([step.loss for step in steps]) for steps in (self._first, last))
         fall = first_losses.mean() - last_losses.mean()
         error = np.sqrt(first_losses.var() / len(first_losses) + last_losses.var() / len(last_losses))
         return bool(fall > max(2 * error, _LEAST_CHANGE * abs(first_losses.mean())))
 
-    def _hint(self, last: _Window, batch: Batch, lr: float) -> str:
+    def _hint(self, last: list[StepResult], batch: Batch, lr: float) -> str:
+        first_loss, last_loss = (np.mean([step.loss for step in steps]) for steps in (self._first, last))
         facts = [
-            f"mean {np.mean(self._first.losses):.4f} over the first {self._half}, "
-            f"{np.mean(last.losses):.4f} over the last {self._half}",
+            f"mean {first_loss:.4f} over the first {self._half}, {last_loss:.4f} over the last {self._half}"
         ]
-        if last.by_index:
-            accuracy = f"accuracy {100 * last.correct / last.clips:.1f} %"
-            facts.append(f"{accuracy}, the largest class has {100 * self.chance:.1f} %")
+        if (accuracy := _accuracy(last)) is not None:
+            facts.append(f"accuracy {100 * accuracy:.1f} %, the largest class has {100 * self.chance:.1f} %")
+        norms = [step.grad_norm for step in last]
         facts.append(f"learning rate {lr:.3g}")
-        facts.append(f"gradient norm {np.mean(last.norms):.3g} (± {np.std(last.norms):.2g})")
+        facts.append(f"gradient norm {np.mean(norms):.3g} (± {np.std(norms):.2g})")
         facts += self.describe(batch)
         return f"loss has not moved in {self._done} steps: {'; '.join(facts)}. {self.advice}".rstrip()
+
+
+def _accuracy(steps: list[StepResult]) -> float | None:
+    """Returns the top-1 accuracy over some steps, in 0 … 1; None if their labels are not class indices."""
+    correct = [step.correct.top1 for step in steps if step.correct is not None]
+    return sum(correct) / sum(step.clips for step in steps) if len(correct) == len(steps) else None
 
 
 def build_stall_detector(
@@ -150,23 +138,21 @@ def build_stall_detector(
         is_sharded: whether rank 0 has only a part of the weights; the model is then not measured.
         starts_new: whether the training starts at its first step.
     """
-    normalization = frame_normalization(cfg, model)
-    has_features = dataset.features is not None
-
-    def describe(batch: Batch) -> Sequence[str]:
-        if is_sharded:
-            return ()
-        return _measure(model, batch, world.device, normalization, has_features=has_features)
-
+    describe = functools.partial(
+        _measure,
+        model,
+        device=world.device,
+        normalization=frame_normalization(cfg, model),
+        has_features=dataset.features is not None,
+    )
     labels = dataset.labels
-    steps = cfg.TRAIN.STALL_STEPS
-    is_active = steps > 0 and world.is_main
+    steps = cfg.TRAIN.STALL_STEPS if world.is_main else 0
     return StallDetector(
-        max(steps, round(_EARLY * schedule.steps_to(schedule.end))) if is_active else 0,
+        max(steps, round(_EARLY * schedule.steps_to(schedule.end))) if steps else 0,
         first_check=round(cfg.SOLVER.WARMUP_EPOCHS * schedule.steps_per_epoch),
         chance=float(np.bincount(labels).max() / len(labels)) if labels.ndim == 1 else 1.0,
         starts_new=starts_new,
-        describe=describe,
+        describe=(lambda batch: ()) if is_sharded else describe,
         advice=_advise(
             cfg.SOLVER.OPTIMIZING_METHOD, cfg.SOLVER.BASE_LR, warms_up=cfg.SOLVER.WARMUP_EPOCHS > 0
         ),

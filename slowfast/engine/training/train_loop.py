@@ -22,10 +22,11 @@ from slowfast.checkpoint.storage import checkpoint_path, recorded_validation
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.world import World
 from slowfast.engine.seeding import seed_generators
-from slowfast.engine.speed.monitor import StepTimes
+from slowfast.engine.speed.headroom import StepTimes
 from slowfast.engine.training.build import build_training_run
 from slowfast.engine.training.train_step import StepResult
 from slowfast.engine.training.training_run import TrainingRun
+from slowfast.errors import ConfigError
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
@@ -180,6 +181,11 @@ def _run_epoch(run: TrainingRun, start: TrainingProgress) -> tuple[TrainingProgr
             if result.save:
                 run.save(progress)
             before = time.perf_counter()
+        else:
+            raise ConfigError(
+                f"DATA_LOADER.TRAIN_SAMPLER: must yield {schedule.steps_per_epoch} steps per epoch, as its "
+                f"len() states, and has ended after {progress.step}"
+            )
     run.log.end_epoch(epoch, schedule.steps_to(progress), lr=lr, broken=run.failure_budget.all_broken())
     return progress, result
 

@@ -80,11 +80,6 @@ class StepResult:
     overflow_scale: float | None = None
 
 
-def never() -> bool:
-    """Returns False: the default callback, which requests neither a stop nor a checkpoint."""
-    return False
-
-
 class TrainStep:
     """One optimiser step on a batch, and the objects that it uses.
 
@@ -153,12 +148,13 @@ class TrainStep:
         batch: Batch,
         lr: float,
         *,
-        stop_requested: Callable[[], bool] = never,
-        save_requested: Callable[[], bool] = never,
+        stop_requested: Callable[[], bool] = lambda: False,
+        save_requested: Callable[[], bool] = lambda: False,
     ) -> StepResult:
         """Takes one step with learning rate ``lr``.
 
-        Both callbacks are called after the backward pass; their results are shared with all ranks.
+        Both callbacks are called after the backward pass; their results are shared with all ranks. By
+        default neither a stop nor a checkpoint is requested.
 
         Raises:
             DataError: if no clip of the batch could be read.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ from slowfast.datasets.clip import BrokenVideo
 from slowfast.datasets.unusable_videos import log_broken
 from slowfast.distributed.device import peak_memory
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.speed.monitor import HeadroomMonitor, StepTimes
+from slowfast.engine.speed.headroom import HeadroomMonitor, StepTimes
 from slowfast.engine.training.schedule import Schedule
 from slowfast.engine.training.train_step import StepResult
 from slowfast.errors import counted
@@ -258,7 +257,7 @@ def validation_metrics(evaluation: Evaluation) -> dict[str, float]:
 
 def memory_metrics(device: torch.device) -> dict[str, float]:
     """Returns the memory of this process in GiB: resident, and the peak on its device if that is a GPU."""
-    metrics = {"mem": psutil.Process(os.getpid()).memory_info().rss / 2**30}
+    metrics = {"mem": psutil.Process().memory_info().rss / 2**30}
     if (peak := peak_memory(device)) is not None:
         metrics["gpu_mem"] = peak / 2**30
     return metrics

@@ -16,7 +16,11 @@ from slowfast.registry import Registry
 
 ClassWeights = Callable[..., NDArray[np.float64]]
 
-CLASS_WEIGHT_REGISTRY: Registry[ClassWeights] = Registry("scheme of class weights", "LOSS.CLASS_WEIGHTS")
+CLASS_WEIGHT_REGISTRY: Registry[ClassWeights] = Registry(
+    "scheme of class weights",
+    "LOSS.CLASS_WEIGHTS",
+    arguments=("counts", "**LOSS.CLASS_WEIGHT_ARGS"),
+)
 """Functions from numbers of videos (…, C) float64, 1 or more, to positive weights of the C classes, (…, C).
 
 For videos of one class the numbers are (K,). For videos of several classes each class is a decision of its

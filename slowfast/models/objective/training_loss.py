@@ -167,14 +167,15 @@ def build_training_loss(cfg: CfgNode, labels: NDArray[Any]) -> LossFunction:
     if forms.soft and options.LABEL_SMOOTHING:
         soft = LOSS_REGISTRY.forms_of(forms.soft).each if is_weighted else LOSS_REGISTRY.get(forms.soft)
     arguments = dict(options.ARGS)
-    weights = None
+    loss, weights = plain, None
     if is_weighted:
         assert forms.each is not None  # the check of the configuration refuses other losses
+        loss = _with_arguments(forms.each, arguments)
         scheme = CLASS_WEIGHT_REGISTRY.get(options.CLASS_WEIGHTS)
         weights = weigh_classes(counts, scheme, dict(options.CLASS_WEIGHT_ARGS))
         _log_weights(weights if weights.ndim == 1 else weights[:, 1], options.CLASS_WEIGHTS)
     return TrainingLoss(
-        plain if forms.each is None or not is_weighted else _with_arguments(forms.each, arguments),
+        loss,
         soft=None if soft is None else _with_arguments(soft, arguments),
         weights=weights,
         adjustment=options.LOGIT_ADJUSTMENT * log_priors(counts) if options.LOGIT_ADJUSTMENT else None,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from slowfast.registry import FixedKey, Project
+from slowfast.config.obsolete import FixedKey
+from slowfast.registry import Project
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode

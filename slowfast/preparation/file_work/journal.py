@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from slowfast.errors import DataError
@@ -38,14 +37,10 @@ class Journal:
         if self._path.exists():
             with self._path.open("rb") as file:
                 for number, line in enumerate(file):
-                    if number == 0:
-                        self._check_first_line(line)
+                    # A run that was killed may have written less than a line.
+                    if number == 0 and not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
+                        raise DataError(f"{path}: is not a journal of this program; choose another --journal")
                     self._read_line(line)
-
-    def _check_first_line(self, line: bytes) -> None:
-        # A run that was killed may have written less than a line.
-        if not line.startswith(_BEGINNING) and not _BEGINNING.startswith(line):
-            raise DataError(f"{self._path}: is not a journal of this program; choose another --journal")
 
     def _read_line(self, line: bytes) -> None:
         try:
@@ -68,9 +63,7 @@ class Journal:
             self._file.write("\n")  # completes a line that was cut off
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def find(self, path: str) -> Any | None:

@@ -1,4 +1,8 @@
-"""A smaller copy of one video. Runs in a process of its own."""
+"""A smaller copy of one video. Runs in a process of its own.
+
+Copies are 4:2:0 of 8 bits in limited range, with the colour matrix of the source: readers convert frames by
+their tags, and pixels of the source without its tags would change their colours.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,10 @@ import numpy as np
 from av.codec.context import Flags
 from av.filter import Graph
 from av.video.frame import PictureType
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from slowfast.errors import DecodeError
 from slowfast.files import atomic_write
-from slowfast.preparation.file_work.colours import FORMAT, ColourConverter, tag_stream
 from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import scaled_size
 from slowfast.video.pyav_video import PyAVVideo
@@ -48,6 +52,16 @@ read from the packets."""
 
 # Containers that count frames, or whose frames have no times at all.
 _WITHOUT_TIMES = frozenset({"mxf", "h264"})
+
+_FORMAT = "yuv420p"
+
+# Colour matrices (ITU-T H.273, table 4) that swscale knows. As in reading, BT.2020 with constant luminance is
+# taken for BT.2020 with non-constant luminance, and others for unspecified.
+_RGB, _UNSPECIFIED, _BT2020 = 0, 2, 9
+_KNOWN = frozenset({_RGB, 1, _UNSPECIFIED, 4, 5, 6, 7, _BT2020})
+_NEAREST = {10: _BT2020}
+# Values of the tags of primaries and of the transfer function that have a meaning.
+_PRIMARIES, _TRANSFERS = frozenset({1, *range(4, 13), 22}), frozenset({1, *range(4, 19)})
 
 
 @dataclass(frozen=True)
@@ -122,20 +136,20 @@ def _encode(video: PyAVVideo, path: Path, container: str, encoding: Encoding) ->
     """Writes the copy; returns (width, height, frames)."""
     stored = _even_size(*video.size, encoding.short_side)
     codec, options = _codec(container, encoding)
-    converter = ColourConverter()
+    converter = _ColourConverter()
     size, count = stored, 0
     with av.open(str(path), "w", format=container) as writer:
         stream = writer.add_stream(codec, rate=video.rate, options=options)
-        stream.pix_fmt, stream.gop_size = FORMAT, encoding.gop
+        stream.pix_fmt, stream.gop_size = _FORMAT, encoding.gop
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = video.time_base
         stream.codec_context.flags |= Flags.frame_duration  # packets last as long as their frames
         # The start of each frame in ticks, and the end of the last one.
         ticks = np.rint(np.append(video.times.seconds, video.times.duration) / float(video.time_base))
-        for _, frame in video.timed_frames():
+        for frame in video.every_frame():
             small = converter.scale(frame, *stored)
             if count == 0:
-                tag_stream(stream.codec_context, small)
+                _tag_stream(stream.codec_context, small)
                 orientation = orientation_of(frame)
                 size = stored[::-1] if orientation.swaps_sides else stored
                 stream.height, stream.width = size
@@ -163,7 +177,7 @@ def _turner(orientation: Orientation, size: tuple[int, int]) -> Callable[[Any], 
         return lambda frame: frame
     graph = Graph()
     height, width = size
-    source = graph.add_buffer(width=width, height=height, format=FORMAT, time_base=Fraction(1, 1000))
+    source = graph.add_buffer(width=width, height=height, format=_FORMAT, time_base=Fraction(1, 1000))
     filters = [graph.add(name) for name in orientation.filters]
     # Without the side data that says how the stored frame is to be turned.
     filters.append(graph.add("sidedata", "mode=delete:type=DISPLAYMATRIX"))
@@ -184,3 +198,37 @@ def _codec(container: str, encoding: Encoding) -> tuple[str, dict[str, str]]:
     if container == "avi":  # stores no presentation times, which B-frames need
         quality["bf"] = "0"
     return "libx264", {"preset": encoding.preset} | quality
+
+
+class _ColourConverter:
+    """Scales the frames of a video to one size, and gives all of them the colour tags of the first."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+        self._matrix: int | None = None
+
+    def scale(self, frame: Any, height: int, width: int) -> Any:
+        """Returns a scaled 4:2:0 frame of limited range; the tag of the given frame may be replaced."""
+        if frame.colorspace not in _KNOWN:
+            frame.colorspace = _NEAREST.get(frame.colorspace, _UNSPECIFIED)
+        if self._matrix is None:
+            self._matrix = Colorspace.ITU601 if frame.colorspace == _RGB else frame.colorspace
+        return self._reformatter.reformat(
+            frame,
+            width,
+            height,
+            format=_FORMAT,
+            interpolation="AREA",
+            dst_colorspace=self._matrix,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
+
+
+def _tag_stream(context: Any, frame: Any) -> None:
+    """Gives an encoder that is not open yet the colour tags of its first frame."""
+    context.colorspace, context.color_range = frame.colorspace, frame.color_range
+    if frame.color_primaries in _PRIMARIES:
+        context.color_primaries = frame.color_primaries
+    if frame.color_trc in _TRANSFERS:
+        context.color_trc = frame.color_trc

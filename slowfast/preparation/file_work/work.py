@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,9 +14,6 @@ from slowfast.preparation.file_work.video_facts import VideoFacts, probe_video
 from slowfast.progress import Progress
 
 T = TypeVar("T")
-
-# Videos that a report names.
-_MAX_NAMED = 20
 
 # Problems that can disappear while the file stays the same: permissions, memory, the disk, the load of the
 # machine, or this program. They are not kept in the journal, so that the next run tries these files again.
@@ -110,21 +106,3 @@ def survey(
         outcome.value or VideoFacts(path, problem=outcome.problem, detail=outcome.detail)
         for path, outcome in outcomes.items()
     ]
-
-
-def list_variable_rates(facts: Sequence[VideoFacts]) -> list[str]:
-    """Returns lines that name the videos of variable frame rate; they are valid, and sampled by time."""
-    variable = [fact.path for fact in facts if fact.variable_rate]
-    if not variable:
-        return []
-    more = [f"  … and {len(variable) - _MAX_NAMED} more"] if len(variable) > _MAX_NAMED else []
-    return [
-        f"variable frame rate, sampled by time: {len(variable)}",
-        *(f"  {path}" for path in variable[:_MAX_NAMED]),
-        *more,
-    ]
-
-
-def count_problems(problems: Sequence[str]) -> dict[str, int]:
-    """Returns problem -> number of files, most frequent first."""
-    return dict(Counter(problem for problem in problems if problem).most_common())

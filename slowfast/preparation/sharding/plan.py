@@ -17,8 +17,8 @@ from slowfast.datasets.shards.rows import CLASS_SUFFIX, JSON_SUFFIX
 from slowfast.datasets.text_files import parse_segment
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import AnnotationError
-from slowfast.preparation.file_work.isolated import FileResult
 from slowfast.preparation.lists import Entry, VideoList
+from slowfast.preparation.report import BadFile
 from slowfast.progress import Progress
 
 _KEY_DIGITS = 6
@@ -78,7 +78,7 @@ class ShardPlan:
     """
 
     shards: tuple[PlannedShard, ...]
-    left_out: tuple[FileResult[Any], ...]
+    left_out: tuple[BadFile, ...]
     settings: str
 
 
@@ -104,36 +104,38 @@ def plan_shards(
         rows.pop(path, None)
     labels = {path: _label_members(videos.source, names[path], own) for path, own in rows.items()}
     found: list[SourceVideo] = []
-    left_out: list[FileResult[Any]] = []
+    left_out: list[BadFile] = []
     with ThreadPoolExecutor(_THREADS) as pool, Progress(len(rows), "files looked up", "video") as progress:
-        for path, outcome in zip(rows, pool.map(_look_up, rows), strict=True):
-            if outcome.value is None:
-                left_out.append(outcome)
+        for path, facts in zip(rows, pool.map(_look_up, rows), strict=True):
+            if isinstance(facts, BadFile):
+                left_out.append(facts)
             else:
-                suffix = os.path.splitext(path)[1].lower()[1:]
-                found.append(SourceVideo(path, suffix, *outcome.value, labels[path]))
+                found.append(SourceVideo(path, _suffix(path)[1:], *facts, labels[path]))
             progress.update(1, left_out=len(left_out))
     if seed is not None:
         random.Random(seed).shuffle(found)
     return ShardPlan(tuple(_divide(found, shard_size)), tuple(left_out), _hash(found, names, shard_size))
 
 
-def _look_up(path: str) -> FileResult[tuple[int, int]]:
-    """Returns bytes and time of the last change of a file."""
-    suffix = os.path.splitext(path)[1].lower()
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _look_up(path: str) -> tuple[int, int] | BadFile:
+    """Returns bytes and time of the last change of a file, or why it cannot be used."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        return FileResult(path, None, "missing")
+        return BadFile(path, "missing")
     except (OSError, ValueError) as error:
-        return FileResult(path, None, "unreadable", str(error))
+        return BadFile(path, "unreadable", str(error))
     if not stat.S_ISREG(status.st_mode):
-        return FileResult(path, None, "not a file")
+        return BadFile(path, "not a file")
     if status.st_size == 0:
-        return FileResult(path, None, "empty")
-    if suffix not in VIDEO_SUFFIXES:
-        return FileResult(path, None, "unknown suffix", f"{suffix!r} must be that of a video, such as .mp4")
-    return FileResult(path, (status.st_size, status.st_mtime_ns))
+        return BadFile(path, "empty")
+    if (suffix := _suffix(path)) not in VIDEO_SUFFIXES:
+        return BadFile(path, "unknown suffix", f"{suffix!r} must be that of a video, such as .mp4")
+    return status.st_size, status.st_mtime_ns
 
 
 def _divide(videos: Sequence[SourceVideo], shard_size: int) -> Iterable[PlannedShard]:

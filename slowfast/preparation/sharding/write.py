@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from slowfast.datasets.shards.index import load_index, update_index
 from slowfast.errors import DecodeError
 from slowfast.files import atomic_write
-from slowfast.preparation.file_work.isolated import FileResult
+from slowfast.preparation.report import BadFile
 from slowfast.preparation.sharding.plan import PlannedShard, SourceVideo
 from slowfast.progress import Progress
 
@@ -35,7 +35,7 @@ class WrittenShard:
 
     planned: PlannedShard
     bytes: int
-    left_out: tuple[FileResult[Any], ...] = ()
+    left_out: tuple[BadFile, ...] = ()
     kept: bool = False
 
 
@@ -84,7 +84,8 @@ def write_shards(
             try:
                 tasks = [pool.submit(write, shard) for shard in remaining]
                 for task in as_completed(tasks):
-                    yield task.result()
+                    if not isinstance(task.exception(), _Stopped):  # the error itself may come later
+                        yield task.result()
             finally:  # after Ctrl-C or an error the threads end with their current video
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -106,7 +107,7 @@ def _is_complete(path: str, shard: PlannedShard, left_out: Collection[str]) -> b
 def _write_shard(shard: PlannedShard, folder: str, count: Callable[[], None]) -> WrittenShard:
     """Writes an archive and its index; a video that cannot be copied is left out."""
     path = Path(folder, shard.name)
-    left_out: list[FileResult[Any]] = []
+    left_out: list[BadFile] = []
     counted: set[str] = set()
 
     def count_once(key: str) -> None:
@@ -115,13 +116,13 @@ def _write_shard(shard: PlannedShard, folder: str, count: Callable[[], None]) ->
             count()
 
     while True:
-        refused = {outcome.path for outcome in left_out}
+        refused = {file.path for file in left_out}
         try:
             with atomic_write(path) as temporary:
                 _write_archive(shard, refused, temporary, count_once)
             break
         except DecodeError as error:
-            left_out.append(FileResult(error.path, None, error.reason, error.detail))
+            left_out.append(BadFile(error.path, error.reason, error.detail))
     update_index(str(path))
     return WrittenShard(shard, path.stat().st_size, tuple(left_out))
 

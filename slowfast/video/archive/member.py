@@ -112,7 +112,8 @@ class MemberFile(io.RawIOBase):
             raise ValueError("read of a closed file")
         view = memoryview(buffer).cast("B")
         count = max(min(len(view), self._size - self._position), 0)
-        content = os.pread(self._descriptor, count, self._start + self._position)
+        # Behind its end, at any position, there is nothing to read.
+        content = os.pread(self._descriptor, count, self._start + self._position) if count else b""
         view[: len(content)] = content
         self._position += len(content)
         return len(content)

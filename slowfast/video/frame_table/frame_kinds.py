@@ -55,8 +55,5 @@ class FrameKinds:
 
 def _kind_at(data: bytes, at: int) -> int:
     """Returns the kind of the MPEG-4 frame whose start code is at an offset."""
-    return (
-        (INTRA, PREDICTED, BIDIRECTIONAL, PREDICTED)[data[at + 4] >> 6]
-        if 0 <= at < len(data) - 4
-        else UNKNOWN
-    )
+    is_inside = 0 <= at < len(data) - 4
+    return (INTRA, PREDICTED, BIDIRECTIONAL, PREDICTED)[data[at + 4] >> 6] if is_inside else UNKNOWN

@@ -14,37 +14,13 @@ from slowfast.video.frame_table.frame_kinds import INTRA
 
 # Marks a packet without a timestamp; the same number as in FFmpeg.
 NO_PTS = int(np.iinfo(np.int64).min)
+KEY, SHOWN, KIND = 1, 2, 4
+"""Flags of a packet; the kind of its frame is multiplied by ``KIND``."""
 CLOCK_OVERRUN_SECONDS = 2**33 / 90000 / 2
 """Seconds of a step forward that is a restart of the clock: half of the range of 33 bits at 90 kHz.
 
 FFmpeg reads such a clock that restarts at a lower value as one that ran over, and adds the whole range.
 """
-
-
-class PacketLog:
-    """The facts that a scan keeps of each packet of a stream, 48 bytes each; times in the stream's ticks.
-
-    Attributes:
-        add: appends the facts of the next packet: pts, dts, duration, offset in the file, size and flags. It
-            is the method of the array itself, as a scan calls it for every packet.
-    """
-
-    KEY, SHOWN, KIND = 1, 2, 4
-    """Flags; the kind of frame is multiplied by ``KIND``."""
-
-    def __init__(self) -> None:
-        self._rows = array("q")
-        self.add = self._rows.extend
-
-    def facts(self) -> PacketFacts:
-        """Returns the facts of all packets as arrays."""
-        rows = np.frombuffer(self._rows, np.int64).reshape(-1, 6)
-        pts, dts, durations, bytes_at, sizes, flags = np.ascontiguousarray(rows.T)
-        kinds = flags // self.KIND
-        # AVI marks some frames as key frames that are not.
-        is_key = (flags & self.KEY).astype(bool) & (kinds <= INTRA)
-        is_shown = (flags & self.SHOWN).astype(bool)
-        return PacketFacts(pts, dts, durations, bytes_at, sizes, is_key, is_shown, kinds)
 
 
 @dataclass(frozen=True)
@@ -70,10 +46,18 @@ class PacketFacts:
     is_shown: np.ndarray
     kinds: np.ndarray
 
-    @property
-    def shown(self) -> np.ndarray:
-        """Numbers of the packets whose frames are to be shown, in stream order."""
-        return np.flatnonzero(self.is_shown)
+    @classmethod
+    def of_rows(cls, rows: array[int]) -> PacketFacts:
+        """Returns the facts from six numbers of 64 bits per packet.
+
+        They are pts, dts, duration, offset in the file, size and flags.
+        """
+        table = np.frombuffer(rows, np.int64).reshape(-1, 6)
+        pts, dts, durations, bytes_at, sizes, flags = np.ascontiguousarray(table.T)
+        kinds = flags // KIND
+        # AVI marks some frames as key frames that are not.
+        is_key = (flags & KEY).astype(bool) & (kinds <= INTRA)
+        return cls(pts, dts, durations, bytes_at, sizes, is_key, (flags & SHOWN).astype(bool), kinds)
 
 
 def clock_parts(facts: PacketFacts, tick: float, least_fall: float = 0.0) -> np.ndarray:

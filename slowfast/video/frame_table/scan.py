@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,16 @@ from slowfast.video.frame_table.display_order import (
     trust_in_times,
 )
 from slowfast.video.frame_table.frame_kinds import BIDIRECTIONAL, UNKNOWN, FrameKinds
-from slowfast.video.frame_table.packet_facts import NO_PTS, PacketFacts, PacketLog, clock_parts, join_clocks
-from slowfast.video.frame_table.table import FrameTable, build_counted_table, build_table
+from slowfast.video.frame_table.packet_facts import (
+    KEY,
+    KIND,
+    NO_PTS,
+    SHOWN,
+    PacketFacts,
+    clock_parts,
+    join_clocks,
+)
+from slowfast.video.frame_table.table import FrameTable, even_times, frame_times, key_packets
 
 if TYPE_CHECKING:
     from slowfast.video.packets import PacketSource
@@ -83,7 +92,7 @@ class _TableMaker:
     @classmethod
     def scan(cls, source: PacketSource) -> _TableMaker:
         """Reads all packets; small files leave theirs with the source."""
-        log, damaged, kept_bytes = PacketLog(), False, 0
+        rows, damaged, kept_bytes = array("q"), False, 0
         kept: list[Any] | None = []
         codec = source.stream.codec_context.name
         # Alternate reference frames of VP8 are separate packets that show nothing.
@@ -91,26 +100,18 @@ class _TableMaker:
         reorders = source.stream.codec_context.reorder_depth > 0
         kinds = FrameKinds(codec) if reorders and codec in FrameKinds.CODECS else None
         for number, packet in enumerate(source.stored_packets()):
-            pts, dts, size = packet.pts, packet.dts, packet.size
-            flags = PacketLog.KEY if packet.is_keyframe else 0
+            pts = NO_PTS if (time := packet.pts) is None else time
+            dts = NO_PTS if (time := packet.dts) is None else time
+            size, flags = packet.size, KEY if packet.is_keyframe else 0
             if not (packet.is_discard or (has_hidden and not bytes(memoryview(packet)[:1])[0] & 0x10)):
-                flags |= PacketLog.SHOWN
+                flags |= SHOWN
             if kinds is not None:
                 kind = kinds.next(bytes(packet))
                 if kind == UNKNOWN and codec != "mpeg4":
                     # A damaged packet without the start of a frame.
                     kind, flags = BIDIRECTIONAL, 0
-                flags |= kind * PacketLog.KIND
-            log.add(
-                (
-                    NO_PTS if pts is None else pts,
-                    NO_PTS if dts is None else dts,
-                    packet.duration or 0,
-                    packet.pos or -1,
-                    size,
-                    flags,
-                )
-            )
+                flags |= kind * KIND
+            rows.extend((pts, dts, packet.duration or 0, packet.pos or -1, size, flags))
             damaged |= packet.is_corrupt
             # Packets are kept with their number; see PacketSource.
             if kept is not None:
@@ -120,7 +121,7 @@ class _TableMaker:
                 if kept_bytes > _KEEP_BYTES:
                     kept = None
         source.keep(kept)
-        facts = log.facts()
+        facts = PacketFacts.of_rows(rows)
         if not facts.is_shown.any():
             raise DecodeError(source.name, "no frames")
         tick = float(source.stream.time_base)
@@ -141,8 +142,7 @@ class _TableMaker:
     @property
     def _first_key(self) -> int:
         """Number of the first key packet; 0 where no packet is marked as one."""
-        keys = np.flatnonzero(self.facts.is_key)
-        return int(keys[0]) if len(keys) else 0
+        return int(np.argmax(self.facts.is_key))
 
     def _order_by_packets(self) -> np.ndarray | None:
         """Returns the packets of the shown frames in display order, (N,); None if only the decoder knows."""
@@ -174,10 +174,8 @@ class _TableMaker:
         Args:
             order: (N,) int64, the packets of the frames in display order.
         """
-        keys = np.flatnonzero(self.facts.is_key)
-        begins_with_key = len(keys) > 0 and keys[0] == 0
         is_first_shown_first = not self.facts.is_shown[0] or order[0] == 0
-        if begins_with_key and is_first_shown_first and self._begins_with_idr():
+        if self.facts.is_key[0] and is_first_shown_first and self._begins_with_idr():
             return 0
         # The first key frame, or the first frame behind it where the decoder does not show that one.
         place = np.full(len(self.facts.pts), -1, np.int64)
@@ -226,27 +224,40 @@ class _TableMaker:
         if not numbers:
             raise DecodeError(self.source.name, "no frames", "none of its packets can be decoded")
         if None in numbers or len(set(numbers)) < len(numbers):
-            rate = float(self.source.rate)
-            return build_counted_table(self.facts, len(outputs), rate=rate, damaged=self.damaged)
+            times = even_times(len(outputs), float(self.source.rate))
+            return FrameTable(times, None, None, np.zeros(0, np.int64), self.facts, self.damaged)
         order = np.array(numbers, np.int64)
         head = int(self.facts.is_shown[: order.min()].sum())
         return self._build(order, head)
 
     def _build(self, order: np.ndarray, head: int) -> FrameTable:
+        """Builds the table of a stream whose display order (N,) is known.
+
+        Args:
+            order: (N,) int64, the packets of the frames in display order.
+            head: number of undecodable frames before them.
+        """
         if head:
             text = (
                 f"{self.source.name}: begins between key frames; {head} frames at its start refer to frames "
                 "that are not in the file and are left out, so that frame 0 is the first decodable one"
             )
             log_once(_logger, text, logging.WARNING)
-        return build_table(
-            self.facts,
+        stream, rate = self.source.stream, float(self.source.rate)
+        times, are_display_times = frame_times(
             self.joined,
             order,
-            tick=float(self.source.stream.time_base),
-            rate=float(self.source.rate),
-            held=self.source.stream.codec_context.reorder_depth,
+            tick=float(stream.time_base),
+            rate=rate,
+            held=stream.codec_context.reorder_depth,
+        )
+        return FrameTable(
+            times=times,
+            pts=self.facts.pts[order] if are_display_times and self.joined is self.facts else None,
+            packet=order,
+            key_packet=key_packets(self.facts.is_key, order),
+            packets=self.facts,
             damaged=self.damaged,
             packed=self.packed,
-            head=head,
+            undecodable_head=head,
         )

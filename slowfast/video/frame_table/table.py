@@ -129,49 +129,6 @@ class FrameTable:
         return int(found[0]) if len(found) == 1 else None
 
 
-def build_table(
-    facts: PacketFacts,
-    joined: PacketFacts,
-    order: np.ndarray,
-    *,
-    tick: float,
-    rate: float,
-    held: int = 0,
-    damaged: bool,
-    packed: bool = False,
-    head: int = 0,
-) -> FrameTable:
-    """Builds the table of a stream whose display order is known.
-
-    Args:
-        facts: the packets as stored.
-        joined: the same with one running clock; see :func:`~.packet_facts.join_clocks`.
-        order: (N,) int64, the packets of the displayed frames in display order.
-        tick: unit of the timestamps in seconds.
-        rate: frames per second from the container's header, for streams without usable timestamps.
-        held: number of frames that the decoder may hold back.
-        damaged, packed, head: see :class:`FrameTable`.
-    """
-    times, are_display_times = frame_times(joined, order, tick=tick, rate=rate, held=held)
-    return FrameTable(
-        times=times,
-        pts=facts.pts[order] if are_display_times and joined is facts else None,
-        packet=order,
-        key_packet=key_packets(facts.is_key, order),
-        packets=facts,
-        damaged=damaged,
-        packed=packed,
-        undecodable_head=head,
-    )
-
-
-def build_counted_table(facts: PacketFacts, num_frames: int, *, rate: float, damaged: bool) -> FrameTable:
-    """Builds the table of a stream whose frames are only known by the order of the decoder's output."""
-    times = FrameTimes(np.arange(num_frames) / rate, num_frames / rate)
-    empty = np.zeros(0, np.int64)
-    return FrameTable(times, None, None, empty, facts, damaged)
-
-
 def frame_times(
     facts: PacketFacts, order: np.ndarray, *, tick: float, rate: float, held: int = 0
 ) -> tuple[FrameTimes, bool]:
@@ -194,7 +151,7 @@ def frame_times(
     if not are_display_times:
         moments = np.sort(facts.dts[order])
         if not _ascend(moments):
-            return FrameTimes(np.arange(count) / rate, count / rate), False
+            return even_times(count, rate), False
         # The decoder holds back as many frames as a packet is behind the place of its frame, at least.
         held = max(held, int((np.argsort(np.argsort(order)) - np.arange(count)).max()))
         step = float(np.median(np.diff(moments))) if count > 1 else 1 / (rate * tick)
@@ -206,6 +163,11 @@ def frame_times(
     if last <= 0:
         last = float(np.median(np.diff(seconds))) if count > 1 else 1 / rate
     return FrameTimes(seconds, float(seconds[-1]) + last), are_display_times
+
+
+def even_times(count: int, rate: float) -> FrameTimes:
+    """Returns the times of frames at an even rate in frames per second."""
+    return FrameTimes(np.arange(count) / rate, count / rate)
 
 
 def _ascend(moments: np.ndarray) -> bool:

@@ -120,11 +120,13 @@ def _read(file: BinaryIO) -> HeifImage | None:
     start = file.read(12)
     if start[4:8] != b"ftyp" or start[8:12] not in _BRANDS:
         return None
-    description = _description(file)
     try:
+        description = _description(file)
         return None if description is None else _image(file, description)
-    except (struct.error, IndexError, ZeroDivisionError, KeyError):
-        return None  # damaged; FFmpeg decides
+    except HeifError:
+        raise
+    except (struct.error, IndexError, ZeroDivisionError, KeyError, ValueError, OverflowError):
+        return None  # damaged, such as a place behind the end of any file; FFmpeg decides
 
 
 def _description(file: BinaryIO) -> bytes | None:
@@ -155,7 +157,7 @@ def _image(file: BinaryIO, description: bytes) -> HeifImage | None:
     own = _properties(boxes[b"iprp"], primary)
     sizes = dict(own)
     if _kind_of(boxes[b"iinf"], primary) != b"grid":
-        return _crop(sizes) if b"clap" in sizes else None
+        return _crop(sizes)
 
     # The layout of tiles: flags, rows and columns less one, width and height of the image.
     layout = _data_of(file, boxes, primary)
@@ -164,14 +166,15 @@ def _image(file: BinaryIO, description: bytes) -> HeifImage | None:
     tiles = _tiles_of(boxes[b"iref"], primary)
     if len(tiles) != rows * columns or width * height > _MOST_PIXELS:
         raise HeifError(f"an image of {width} x {height} pixels in {len(tiles)} of {rows * columns} tiles")
-    crop = _crop(sizes) if b"clap" in sizes else None
-    crop = crop or HeifImage(0, 0, width, height)
+    crop = _crop(sizes) or HeifImage(0, 0, width, height)
     turns = tuple((kind, content[0]) for kind, content in own if kind in (b"irot", b"imir"))
     return HeifImage(crop.left, crop.top, crop.width, crop.height, columns, tiles, turns)
 
 
 def _crop(properties: Mapping[bytes, bytes]) -> HeifImage | None:
-    """Returns the clean aperture of a coded image; None if it does not lie within the coded image."""
+    """Returns the clean aperture of a coded image; None without one, and if it is not within that image."""
+    if b"clap" not in properties:
+        return None
     # Size and the offset of the centre from that of the coded image, as fractions (ISO/IEC 14496-12, 12.1.4).
     width_n, width_d, height_n, height_d = struct.unpack(">4I", properties[b"clap"][:16])
     x_n, x_d, y_n, y_d = struct.unpack(">iIiI", properties[b"clap"][16:32])
@@ -227,9 +230,8 @@ def _properties(content: bytes, item: int) -> list[tuple[bytes, bytes]]:
     stored, associations = list(_boxes(boxes[b"ipco"])), boxes[b"ipma"]
     id_bytes = 4 if associations[0] else 2
     index_bytes = 2 if associations[3] & 1 else 1
-    mask = (
-        0x7FFF if index_bytes == 2 else 0x7F
-    )  # the highest bit says whether a reader must know the property
+    # The highest bit says whether a reader must know the property.
+    mask = 0x7FFF if index_bytes == 2 else 0x7F
     at = 8
     for _ in range(_number(associations, 4, 4)):
         number, count = _number(associations, at, id_bytes), associations[at + id_bytes]

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from slowfast.engine.speed.headroom import Cores, Headroom, estimate_step
-from slowfast.engine.speed.monitor import HeadroomMonitor, StepTimes
+from slowfast.engine.speed.headroom import Cores, Headroom, HeadroomMonitor, StepTimes, estimate_step
 from slowfast.timing.stage_times import StageTimes
 
 EIGHT_CORES = Cores(8)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,25 @@ def test_recorded_videos_are_not_copied_again(listed: Path, monkeypatch: pytest.
     report = json.loads((listed.parent / "report.json").read_text())
     assert report["kept"] == report["shards"]
     assert [Path(bad["path"]).name for bad in report["bad"]] == ["3.mp4"]
+
+
+def test_the_error_of_a_shard_is_reported_although_other_threads_end_first(
+    listed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others stop because of the error, and may have finished before it is noticed."""
+
+    def others_first(tasks: Any) -> list[Any]:
+        return sorted(wait(tasks).done, key=lambda task: isinstance(task.exception(), OSError))
+
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(write, "as_completed", others_first)
+    monkeypatch.setattr(write, "update_index", fail)
+    assert run(listed, "--workers", "1") == 1
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert "Traceback" not in error
 
 
 def test_a_second_call_into_the_same_folder_is_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, TiffImagePlugin
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.image_folder import ImageFolder
-from slowfast.video.still_images.tiff import is_compressed_as_jpeg
+from slowfast.video.still_images.damage import is_jpeg_in_tiff
 from tests.support.videos import read_stamps, stamp
 
 KINDS = {
@@ -148,5 +149,17 @@ def test_the_compression_is_found_in_both_byte_orders(
 ) -> None:
     head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(entries))
     data = head + b"".join(struct.pack(f"{order}HHIHH", tag, 3, 1, n, 0) for tag, n in entries.items())
-    assert is_compressed_as_jpeg(data) == refused
-    assert not any(is_compressed_as_jpeg(data[:length]) for length in range(22))
+    assert is_jpeg_in_tiff(data) == refused
+    assert not any(is_jpeg_in_tiff(data[:length]) for length in range(22))
+
+
+@pytest.mark.parametrize("size", [2**63 - 20, 2**64 - 1])
+def test_a_heic_file_with_a_box_of_any_size_is_an_error(size: int, tmp_path: Path) -> None:
+    content = struct.pack(">I4s4sI4s", 20, b"ftyp", b"heic", 0, b"mif1")
+    content += struct.pack(">I4sQ", 1, b"free", size) + bytes(100)
+    (tmp_path / "a.heic").write_bytes(content)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "a.heic", "a.heic")
+    for source in (tmp_path / "a.heic", io.BytesIO(content), f"{tmp_path / 'a.tar'}: a.heic"):
+        with pytest.raises(DecodeError):
+            decode(source)

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 import torch
 
+import vtn
 from slowfast.errors import CheckpointError, InputError, ModelError
 from tests.support.clips.backbone import TinyClips  # noqa: F401 (registers itself)
 from vtn.exported.description import Description
@@ -210,6 +211,18 @@ def _with_backbone(model: Any, backbone: str, args: dict[str, Any]) -> Any:
     return other.eval()
 
 
+def test_a_layer_for_one_number_of_frames_is_named(tmp_path: Path, make_model: Any) -> None:
+    class Recurrent(vtn.VTN):
+        def classify(self, features: Any, positions: Any = None, mask: Any = None) -> Any:
+            return self.mlp_head(self.gru(features)[0][:, -1])  # type: ignore[operator]
+
+    model = make_model()
+    model.__class__ = Recurrent
+    model.gru = torch.nn.GRU(24, 32, batch_first=True)
+    with pytest.raises(ModelError, match=r"Constraints violated.* nn\.GRU has a graph for one number of fra"):
+        export_model(model, ExportRequest(str(tmp_path), parts=("encoder",)))
+
+
 def test_whole_pictures_are_not_exported(make_model: Any) -> None:
     model = make_model()
     model.evaluation = {**model.evaluation, "DATA.TEST_WHOLE_PICTURE": True}
@@ -238,6 +251,7 @@ def test_damaged_descriptions_are_refused(exported: Any) -> None:
         ("frame_size", "[32]", r"frame_size = \(32,\)"),
         ("class_names", "7", "class_names = 7"),
         ("part", "[]", r"part = \(\)"),
+        ("part", "{}", "part = {}"),
         ("frame_size", "[0, 0]", r"frame_size = \(0, 0\)"),
         ("feature_shape", "[-8]", r"feature_shape = \(-8,\)"),
         ("evaluation", "{", "evaluation: must be JSON"),

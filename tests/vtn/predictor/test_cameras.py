@@ -59,7 +59,7 @@ def follow(camera: Camera, monkeypatch: pytest.MonkeyPatch, place: str = "0") ->
     live = LiveFrames(place, full_frame(), fps=25, seconds=0.2)
     numbers: list[int] = []
     for images, _ in live:
-        live.count_taken()
+        live.num_taken += 1
         numbers += read_stamps(images)
     return numbers, opened
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import vtn
 from slowfast.errors import InputError
 from tests.support.clips.backbone import tiny_clip_model
 from vtn import Predictor
+from vtn.explaining.video import ExplanationRequest
 from vtn.transformers import VTNForVideoClassification
 
 
@@ -40,6 +41,36 @@ def test_what_is_not_a_source_is_named(published: Path) -> None:
 def test_what_is_not_a_number_of_views_is_named(published: Path, views: Any) -> None:
     with pytest.raises(InputError, match="must be clips per video and crops per clip"):
         Predictor(published, device="cpu", views=views)
+
+
+def test_what_is_not_a_number_is_named(predictor: Predictor, published: Path, videos: Path) -> None:
+    """Texts in place of numbers ended in TypeError, which named no argument."""
+    wrong: Any = "25"
+    calls: dict[str, Callable[[], object]] = {
+        "fps": lambda: Predictor(published, device="cpu", fps=wrong),
+        "batch_size": lambda: Predictor(published, device="cpu", batch_size=wrong),
+        "workers": lambda: Predictor(published, device="cpu", workers=wrong),
+        "frames_per_second": lambda: predictor(videos / "20.mp4", frames_per_second=wrong),
+        "window_seconds": lambda: predictor(videos / "20.mp4", window_seconds=wrong),
+        "time_limit": lambda: next(predictor.stream([videos / "20.mp4"], time_limit=wrong)),
+        "last_seconds": lambda: next(predictor.follow(videos / "20.mp4", last_seconds=wrong)),
+    }
+    for name, call in calls.items():
+        with pytest.raises(InputError, match=f"{name} = '25'.*: must be "):
+            call()
+
+
+def test_what_is_not_a_request_is_named(predictor: Predictor, videos: Path) -> None:
+    wrong: Any = "c1"
+    with pytest.raises(InputError, match="request = 'c1': must be an ExplanationRequest"):
+        predictor.explain(videos / "20.mp4", request=wrong)
+    wrong = ["c1"]
+    with pytest.raises(InputError, match=r"class \['c1'\]: must be a name of a class"):
+        predictor.explain(videos / "20.mp4", request=ExplanationRequest(label=wrong))
+    with pytest.raises(InputError, match="stride_seconds = 0: must be above 0 and finite"):
+        predictor.explain(videos / "missing.mp4", request=ExplanationRequest(stride_seconds=0))
+    with pytest.raises(InputError, match=r"not one path; give \[path\]"):
+        next(predictor.measure_faithfulness(str(videos / "20.mp4")))
 
 
 def test_numbers_of_views_may_be_an_array(published: Path, videos: Path) -> None:

@@ -132,9 +132,7 @@ def test_a_name_on_the_hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> 
         asked.append((repo_id, filename, options.get("revision")))
         return str(published / filename)
 
-    monkeypatch.setattr("vtn.predictor.source.hf_hub_download", download)
-    monkeypatch.setattr("vtn.hub.hf_hub_download", download)
-    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     config = VTNConfig.from_pretrained(published)
     model = VTNForVideoClassification.from_pretrained("somebody/model", config=config, revision="v1")
     assert torch.equal(model.vtn.cls_token, load(published).vtn.cls_token)

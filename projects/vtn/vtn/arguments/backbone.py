@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError
-from vtn.arguments.settings import Settings, setting
+from vtn.arguments.groups import Settings, setting
 from vtn.config import backbone_name, lora_options
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class BackboneConfig(Settings):
     def __post_init__(self) -> None:
         if self.args is None:  # None in config.json of older folders
             object.__setattr__(self, "args", {})
-        object.__setattr__(self, "tokens", list(self.tokens))  # as in config.json
+        if isinstance(self.tokens, Sequence):
+            object.__setattr__(self, "tokens", list(self.tokens))  # as in config.json
         super().__post_init__()
         if self.pooling and (self.tokens != [1, 1] or self.class_token or self.stage):
             raise ModelError(

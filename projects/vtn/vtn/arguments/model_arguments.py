@@ -17,8 +17,14 @@ from fvcore.common.config import CfgNode
 
 from slowfast.errors import ModelError, did_you_mean
 from vtn.arguments.backbone import BackboneConfig
-from vtn.arguments.groups import EncoderConfig, FusionConfig, HeadConfig, InputConfig, ProbeConfig
-from vtn.arguments.settings import Settings
+from vtn.arguments.groups import (
+    EncoderConfig,
+    FusionConfig,
+    HeadConfig,
+    InputConfig,
+    ProbeConfig,
+    Settings,
+)
 
 FLAT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {

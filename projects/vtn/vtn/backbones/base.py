@@ -121,16 +121,12 @@ def backbone_from_attributes(network: nn.Module, name: str) -> Backbone:
             f"backbone {name}: the width of its features is unknown; give the module an integer attribute "
             "feature_dim"
         )
-    renamed = {"frame_mean": "mean", "frame_std": "std"}
-    same = ("image_size", "fixed_size", "size_multiple", "resize_hint", "interpolation", "clip")
-    values: dict[str, Any] = {
-        field: getattr(network, attribute)
-        for attribute, field in (*renamed.items(), *zip(same, same, strict=True))
-        if hasattr(network, attribute)
-    }
-    for attribute, field in renamed.items():
-        if len(np.atleast_1d(values.get(field, DEFAULT_MEAN))) != 3:
-            raise ModelError(f"backbone {name}: {attribute} = {values[field]}: must be three numbers")
+    names = ("image_size", "fixed_size", "size_multiple", "resize_hint", "interpolation", "clip")
+    values: dict[str, Any] = {field: getattr(network, field) for field in names if hasattr(network, field)}
+    for field in ("mean", "std"):
+        values[field] = getattr(network, f"frame_{field}", getattr(Backbone, field))
+        if len(np.atleast_1d(values[field])) != 3:
+            raise ModelError(f"backbone {name}: frame_{field} = {values[field]}: must be three numbers")
     if hasattr(network, "feature_map"):
         values["feature_map"] = own_map
     elif is_timm_model(network):

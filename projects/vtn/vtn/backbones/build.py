@@ -16,9 +16,9 @@ from typing import Any
 
 from torch import nn
 
-from slowfast.errors import ModelError
+from slowfast.errors import ModelError, place_of
 from slowfast.exit_status import check_packages
-from slowfast.registry import import_project_modules, place_of
+from slowfast.registry import import_project_modules
 from vtn.backbones.base import ARGS_REMEDY, BACKBONE_REGISTRY, Backbone, backbone_from_attributes
 from vtn.backbones.clips import vjepa2_1  # noqa: F401  (registers its encoders)
 from vtn.backbones.efficientnet_lite0 import efficientnet_lite0_imagenet

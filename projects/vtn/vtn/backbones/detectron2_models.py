@@ -94,7 +94,9 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         model = fetch(
             lambda: _with_weights(name, cfg),
             backbone=f"detectron2:{name}",
-            remedy=_remedy(cfg.MODEL.WEIGHTS),
+            remedy=f"The weights are at {cfg.MODEL.WEIGHTS}. Download the file on a machine with internet "
+            "access, and set VTN.BACKBONE.ARGS.opts \"['MODEL.WEIGHTS', 'FILE']\". VTN.BACKBONE.PRETRAINED "
+            "False starts from random weights.",
         )
     else:
         model = _import("modeling", name).build_backbone(cfg)
@@ -179,12 +181,3 @@ def _fractions(values: Sequence[float]) -> tuple[float, float, float]:
     """Returns three values of the range 0 … 255 as values of the range 0 … 1."""
     red, green, blue = (value / 255 for value in values)
     return red, green, blue
-
-
-def _remedy(weights: str) -> str:
-    """Returns the instructions for a manual download."""
-    return (
-        f"The weights are at {weights}. Download the file on a machine with internet access, and "
-        "set VTN.BACKBONE.ARGS.opts \"['MODEL.WEIGHTS', 'FILE']\". VTN.BACKBONE.PRETRAINED False starts from "
-        "random weights."
-    )

@@ -9,8 +9,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from slowfast.errors import CheckpointError, first_line
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)
@@ -58,6 +60,31 @@ def hub_access(name: str) -> Iterator[None]:
         raise
     finally:
         constants.HF_HUB_OFFLINE = False
+
+
+def find_file(name: str, file: str, **options: Any) -> Path:
+    """Returns the path of a file of a folder, or of a model on the hub, from which it is downloaded.
+
+    Args:
+        name: path of the folder, or ``OWNER/NAME`` of the model.
+        file: its name in the folder.
+        options: those of ``hf_hub_download``.
+
+    Raises:
+        CheckpointError: where the hub does not give it.
+    """
+    from huggingface_hub import hf_hub_download
+
+    if Path(name).is_dir():
+        return Path(name, file)
+    try:
+        with hub_access(name):
+            return Path(hf_hub_download(name, file, **options))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{name}: is not a file or folder here, and the Hugging Face hub does not give its {file}: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def connection_problem(address: str) -> str:

@@ -10,8 +10,9 @@ import urllib.error
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+import torch
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from slowfast.errors import ModelError, SlowFastError
@@ -56,9 +57,8 @@ def fetch(load: Callable[[], T], *, backbone: str, remedy: str, hub_name: str = 
                 )  # fmt: skip
                 time.sleep(pause)
                 continue
-            reason = f"{_short(error)}; {_short(chain[-1])}"
-            if isinstance(error, HubUnreachableError):
-                reason = str(error)
+            is_explained = isinstance(error, HubUnreachableError)
+            reason = str(error) if is_explained else f"{_short(error)}; {_short(chain[-1])}"
             raise ModelError(
                 f"backbone {backbone!r}: cannot get the published weights ({reason}).\n{remedy}"
             ) from error
@@ -67,15 +67,11 @@ def fetch(load: Callable[[], T], *, backbone: str, remedy: str, hub_name: str = 
 
 def download_path(url: str) -> Path:
     """Returns the path at which torch keeps its copy of a file that is downloaded."""
-    import torch
-
     return Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
 
 
 def download_once(url: str, backbone: str) -> Path:
     """Returns the path of torch's copy of a file, which is downloaded unless it is there."""
-    import torch
-
     path = download_path(url)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,11 +108,8 @@ def cached_on_hub(name: str, files: Sequence[str]) -> str:
     from huggingface_hub import try_to_load_from_cache  # imports a client of the network
 
     def find(file: str) -> str:
-        if Path(name).is_dir():
-            path: Any = str(Path(name, file)) if Path(name, file).is_file() else ""
-        else:
-            path = try_to_load_from_cache(name, file)
-        return path if isinstance(path, str) else ""
+        path = str(Path(name, file)) if Path(name).is_dir() else try_to_load_from_cache(name, file)
+        return path if isinstance(path, str) and Path(path).is_file() else ""
 
     for file in files:
         path = find(file)

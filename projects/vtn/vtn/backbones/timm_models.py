@@ -84,12 +84,12 @@ def locate_weights(name: str) -> NeededWeights:
         return NeededWeights(name, path=str(local))
     hub_name = _hub_name(name)
     published = _published(name)
-    url = (published.url or "") if published is not None else ""
+    url = published.url or ""
     if url and (path := cached_download(url)):
         return NeededWeights(name, url, path)
     if hub_name:
-        own = (published.hf_hub_filename,) if published is not None and published.hf_hub_filename else ()
-        return NeededWeights(name, f"{_HUB}/{hub_name}", cached_on_hub(hub_name, own or _HUB_FILES))
+        files = (published.hf_hub_filename,) if published.hf_hub_filename else _HUB_FILES
+        return NeededWeights(name, f"{_HUB}/{hub_name}", cached_on_hub(hub_name, files))
     folder = name.removeprefix("local-dir:") if name.startswith("local-dir:") else ""
     return NeededWeights(name, url, folder)
 
@@ -161,15 +161,14 @@ def _hub_name(name: str) -> str:
     """Returns the name on the Hugging Face hub of a model's weights; empty where timm takes others."""
     if name.startswith(_ON_HUB):
         return name.partition(":")[2]
-    published = _published(name)
-    return (published.hf_hub_id or "") if published is not None else ""
+    return _published(name).hf_hub_id or ""
 
 
 def _published(name: str) -> Any:
-    """Returns what timm knows about the weights of a model of its list; None without any."""
-    from timm.models import get_pretrained_cfg
+    """Returns what timm knows about the weights of a model of its list; nothing about others."""
+    from timm.models import PretrainedCfg, get_pretrained_cfg
 
-    return None if name.startswith(_UNLISTED) else get_pretrained_cfg(name)
+    return (None if name.startswith(_UNLISTED) else get_pretrained_cfg(name)) or PretrainedCfg()
 
 
 def _local_file(name: str) -> Path:
@@ -181,15 +180,15 @@ def _local_file(name: str) -> Path:
 def _remedy(name: str, local_file: Path) -> str:
     """Returns the instructions for a manual download."""
     published = _published(name)
-    if published is not None and published.hf_hub_id:
+    if name.startswith(_UNLISTED):
+        source = f"model.safetensors of {name}"
+    elif published.hf_hub_id:
         source = f"{_HUB}/{published.hf_hub_id}/resolve/main/model.safetensors"
-    elif published is not None and published.url:
+    elif published.url:
         source = published.url
-    elif published is not None:
+    else:
         return (
             "timm publishes no weights for this model; set VTN.BACKBONE.PRETRAINED False, or "
             "VTN.BACKBONE.CHECKPOINT to a file"
         )
-    else:
-        source = f"model.safetensors of {name}"
     return by_hand(source, local_file)

@@ -19,32 +19,13 @@ logger = get_logger(__name__)
 
 # Keys under which training programs save the weights; averaged weights are preferred to ordinary ones.
 _KEYS = (
-    "state_dict_ema",
-    "model_ema",
-    "model_state",
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "teacher",
-    "module",
-    "ema_encoder",
-    "target_encoder",
-    "encoder",
+    *("state_dict_ema", "model_ema", "model_state", "state_dict", "model_state_dict", "model", "teacher"),
+    *("module", "ema_encoder", "target_encoder", "encoder"),
 )
 # First parts of the names of modules that classify, project or reconstruct on top of a backbone.
-_HEADS = frozenset(
-    {
-        "head",
-        "heads",
-        "head_dist",
-        "head_drop",
-        "fc",
-        "classifier",
-        "last_linear",
-        "mlp_head",
-        "proj",
-        "dino_head",
-    }
+_HEADS = (
+    *("head", "heads", "head_dist", "head_drop", "fc", "classifier", "last_linear", "mlp_head", "proj"),
+    "dino_head",
 )
 
 
@@ -86,10 +67,10 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     lines = [f"backbone: loaded {len(body)} weights of {path}"]
     if removed := matched.describe():
         lines[0] += f", {removed}"
-    others = matched.others + left_out  # of other parts of a model, or left out by the network
-    for title, names in (("head, not loaded", sorted(heads)), ("other entries, not loaded", others)):
-        if names:
-            lines.append(list_names(title, names))
+    if heads:
+        lines.append(list_names("head, not loaded", sorted(heads)))
+    if others := matched.others + left_out:  # of other parts of a model, or left out by the network
+        lines.append(list_names("other entries, not loaded", others))
     logger.info("%s", "\n".join(lines))
 
 

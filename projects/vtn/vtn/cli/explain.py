@@ -29,11 +29,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser, positive_integer, positive_number
+from slowfast.errors import InputError, SlowFastError, UsageError
+from slowfast.exit_status import run_command
 from slowfast.files import output_file
+from slowfast.interrupt import Interrupt, Interrupted
+from slowfast.log import printable
 from vtn.cli.model_options import add_predictor_options, predictor_options
 
 if TYPE_CHECKING:
-    from slowfast.interrupt import Interrupt
     from vtn.predictor.predictor import Predictor
 
 PROGRAM = "vtn explain"
@@ -89,13 +92,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     args = parser.parse_intermixed_args(argv)
     _check(parser, args)
 
-    # Imported here, so that --help and wrong arguments are answered at once.
-    from slowfast.errors import SlowFastError
-    from slowfast.exit_status import run_command
-    from slowfast.interrupt import Interrupt
-    from vtn.predictor.predictor import Predictor
-
     def work() -> int:
+        from vtn.predictor.predictor import Predictor  # here, so that wrong arguments are answered at once
+
         with Interrupt() as interrupt:
             predictor = Predictor(args.source, **predictor_options(args))
             explain = _explain_split if args.split else _explain_video
@@ -124,8 +123,6 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
     """Explains one video, prints the main facts, and writes the files."""
-    from slowfast.errors import InputError, UsageError
-    from slowfast.log import printable
     from vtn.explaining.explain import find_label
     from vtn.explaining.page.write import check_page_path
     from vtn.explaining.video import ExplanationRequest
@@ -152,10 +149,8 @@ def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: In
 
 def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
     """Measures faithfulness over a list of videos, prints a table, and writes the values."""
-    from slowfast.interrupt import Interrupted
-    from slowfast.log import printable
     from slowfast.progress import Progress
-    from vtn.explaining.split import choose_videos, describe_summaries, summarize, summary_dict, write_summary
+    from vtn.explaining.split import choose_videos, describe_summaries, summarize, write_summary
     from vtn.inference.split import read_split
 
     given = {"separator": args.separator, "prefix": args.prefix}
@@ -175,7 +170,7 @@ def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: In
     summaries = summarize(rows)
     failed = sum(bool(row.error) for row in rows)
     if args.output:
-        write_summary(args.output, summary_dict(rows, summaries, predictor.class_names))
+        write_summary(args.output, rows, summaries, predictor.class_names)
     print(describe_summaries(summaries, len(rows) - failed))
     if args.output:
         print(Path(args.output))

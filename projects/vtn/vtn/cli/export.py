@@ -33,12 +33,13 @@ examples:
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast.cli.commands import make_parser
-from slowfast.errors import SlowFastError
+from slowfast.errors import InputError, SlowFastError
 from slowfast.exit_status import run_command
 from slowfast.files import output_file
 from vtn.cli.model_options import add_source_options
@@ -121,9 +122,6 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace, program: str) -> int:
     """Exports, prints and writes the report; returns the exit status."""
-    import logging
-
-    from slowfast.errors import InputError
     from vtn.cli.predict_videos import log_to_stderr
     from vtn.exported.files import is_exported
     from vtn.exporting.export import ExportRequest, export_model

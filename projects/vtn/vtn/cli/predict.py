@@ -37,14 +37,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser, positive_integer, positive_number
-from slowfast.files import output_file
+from slowfast.errors import SlowFastError
+from slowfast.exit_status import run_command
+from slowfast.files import naming_file, output_file
+from slowfast.interrupt import Interrupt
+from slowfast.log import printable, setup_logging
 from vtn.cli.model_options import add_device_option, add_source_options
-
-if TYPE_CHECKING:
-    from slowfast.interrupt import Interrupt
 
 PROGRAM = "vtn predict"
 
@@ -193,12 +193,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     check = _check_checkpoint_form if args.checkpoint else _check_source_form
     check(parser, args)
 
-    # Imported here, so that --help and wrong arguments are answered at once.
-    from slowfast.errors import SlowFastError
-    from slowfast.exit_status import run_command
-    from slowfast.interrupt import Interrupt
-    from slowfast.log import setup_logging
-
     def work() -> int:
         if not args.checkpoint:
             from vtn.cli.predict_videos import predict_videos
@@ -273,8 +267,6 @@ def _check_checkpoint_form(parser: argparse.ArgumentParser, args: argparse.Names
 
 def _predict(args: argparse.Namespace, interrupt: Interrupt) -> None:
     """Predicts one video, prints the best classes, and writes the scores where asked for."""
-    from slowfast.files import naming_file
-    from slowfast.log import printable
     from vtn.predictor.single_video import PredictionRequest, predict_video
 
     video, *overrides = args.arguments

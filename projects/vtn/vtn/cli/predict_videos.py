@@ -29,6 +29,8 @@ from vtn.predictor.predictor import Predictor
 from vtn.predictor.videos import VideoSource, expand_arguments, is_endless
 from vtn.predictor.writers import STANDARD_OUTPUT, open_writers
 
+_HANDLER = "vtn predict"
+
 
 def predict_videos(args: argparse.Namespace, program: str) -> int:
     """Predicts the videos of a parsed command line and returns the exit status.
@@ -38,12 +40,14 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
         program: name of the command, at the start of messages.
 
     Raises:
+        InputError: for a camera or an address that has no end, without ``--live``.
         Interrupted: after a stop signal, once the video in work is done.
     """
     log_to_stderr(logging.INFO if args.progress else logging.WARNING)
     source, *videos = args.arguments
-    if not args.live:
-        _check_ends(videos)
+    endless = [video for video in videos if is_endless(video)]
+    if endless and not args.live:
+        raise InputError(f"{without_secrets(endless[0])}: has no end; give --live SECONDS to follow it")
     limit_threads()
     predictor = Predictor(
         source,
@@ -180,13 +184,6 @@ def _follow(
     return 0
 
 
-def _check_ends(videos: Sequence[str]) -> None:
-    """Raises ``InputError`` for a camera or an address that has no end."""
-    for video in videos:
-        if is_endless(video):
-            raise InputError(f"{without_secrets(video)}: has no end; give --live SECONDS to follow it")
-
-
 def _standard_input() -> Iterator[str]:
     """Yields the lines of standard input; file names that are not UTF-8 keep their bytes.
 
@@ -208,11 +205,8 @@ def log_to_stderr(level: int) -> None:
     handler.setLevel(level)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     root = logging.getLogger()
-    for old in [one for one in root.handlers if getattr(one, "name", None) == _HANDLER]:
+    for old in [one for one in root.handlers if one.name == _HANDLER]:
         root.removeHandler(old)
     handler.name = _HANDLER
     root.addHandler(handler)
     show_info()
-
-
-_HANDLER = "vtn predict"

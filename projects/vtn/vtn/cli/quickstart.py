@@ -23,7 +23,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast.cli.commands import make_parser
+from slowfast.cli.commands import integer_from, make_parser
+from slowfast.errors import DataError
+from slowfast.exit_status import run_command
+from slowfast.log import setup_logging
 
 PROGRAM = "vtn quickstart"
 
@@ -40,7 +43,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=integer_from(0),
         default=1,
         metavar="N",
         help="seed of the videos and of training (default: %(default)s)",
@@ -55,9 +58,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     args = parser.parse_args(argv)
 
     # Imported here, so that --help and wrong arguments are answered at once.
-    from slowfast.errors import DataError
-    from slowfast.exit_status import run_command
-    from slowfast.log import setup_logging
     from vtn.quickstart.run import RunFailedError, clear_output, run_quickstart
 
     setup_logging(None)

@@ -30,7 +30,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.cli.commands import make_parser, positive_integer, positive_number
+from slowfast.cli.commands import integer_from, make_parser, positive_integer, positive_number
+from slowfast.errors import InputError, SlowFastError
+from slowfast.exit_status import run_command
 from vtn.cli.model_options import add_predictor_options, predictor_options
 from vtn.serving.limits import MEGABYTE, Limits
 
@@ -57,7 +59,9 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument("source", metavar="SOURCE", help="weights of the model")
     group = parser.add_argument_group("server")
     group.add_argument("--host", default=HOST, metavar="NAME", help=f"address (default: {HOST})")
-    group.add_argument("--port", type=_port, default=PORT, metavar="N", help=f"default: {PORT}; 0: any")
+    group.add_argument(
+        "--port", type=integer_from(0, 65535), default=PORT, metavar="N", help=f"default: {PORT}; 0: any"
+    )
     group.add_argument(
         "--allow-host",
         action="append",
@@ -98,11 +102,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         parser.error(f'{", ".join(missing)}: not installed; pip install "slowfast-vtn[serve]"')
-
-    # Imported here, so that --help and wrong arguments are answered at once.
-    from slowfast.errors import SlowFastError
-    from slowfast.exit_status import run_command
-
     return run_command(program, lambda: _serve(args, program), expected=(SlowFastError, OSError))
 
 
@@ -217,8 +216,6 @@ def _listen(host: str, port: int) -> socket.socket:
     """
     import socket
 
-    from slowfast.errors import InputError
-
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
@@ -256,19 +253,11 @@ def _find_examples(folder: str) -> list[Path]:
         InputError: for a folder without videos.
     """
     from slowfast.datasets.video_folder import find_videos
-    from slowfast.errors import InputError
 
     found = find_videos(folder) if Path(folder).is_dir() else []
     if not found:
         raise InputError(f"--examples {folder}: must be a folder with videos")
     return [Path(folder, name) for name in found[:_MAX_EXAMPLES]]
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 65536:
-        raise argparse.ArgumentTypeError(f"{text}: must be 0 to 65535")
-    return value
 
 
 if __name__ == "__main__":

@@ -3,11 +3,17 @@
 Importing this package does not import torch.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vtn.config.check import check_vtn_config
-from vtn.config.defaults import add_vtn_config
 from vtn.config.derived import BACKBONE_OF_ARCH, attention_windows, backbone_name, lora_options
 from vtn.config.names import ADJUSTABLE, ALIASES, OBSOLETE
 from vtn.config.requirements import MODEL_NAMES, REQUIREMENTS
+
+if TYPE_CHECKING:  # keeps `--help` fast
+    from fvcore.common.config import CfgNode
 
 __all__ = [
     "ADJUSTABLE",
@@ -22,3 +28,10 @@ __all__ = [
     "check_vtn_config",
     "lora_options",
 ]
+
+
+def add_vtn_config(cfg: CfgNode) -> None:
+    """Adds the ``VTN`` section to a configuration, in place."""
+    from vtn.config.defaults import KEYS
+
+    cfg.update(KEYS.clone())

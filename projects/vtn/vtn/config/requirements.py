@@ -24,7 +24,11 @@ class Requirement:
 
     def problems(self, name: str, value: Any) -> Iterator[str]:
         """Yields the problem of a value that does not meet the requirement."""
-        if not self.is_met(value):
+        try:
+            is_met = self.is_met(value)
+        except TypeError:  # of another type, such as a text in place of a number
+            is_met = False
+        if not is_met:
             yield f"{name} = {value!r}: must be {self.text}"
 
 

@@ -113,7 +113,8 @@ def _blocks_by_padding(
     allowed = _band(block, keys, halo, half_window, tokens_per_frame, key.device)  # (block, 1 + keys)
     if padded or key_mask is not None:
         real = key_mask if key_mask is not None else key.new_ones(1, S, dtype=torch.bool)
-        real = _real_keys(real, before, after, keys, block).expand(B, -1, -1)  # (B, blocks, 1 + keys)
+        real = F.pad(real, (before, after), value=False).unfold(1, keys, block)  # (1 or B, blocks, keys)
+        real = F.pad(real, (1, 0), value=True).expand(B, -1, -1)  # [CLS] is real: (B, blocks, 1 + keys)
         allowed = allowed & real.flatten(0, 1)[:, None, None]  # (B·blocks, 1, block, 1 + keys)
     return query, key, value, allowed
 
@@ -209,12 +210,6 @@ def _band(
     if tokens_per_frame > 1:
         row, column = row // tokens_per_frame, column // tokens_per_frame
     return F.pad((row[:, None] - column).abs() <= half_window, (1, 0), value=True)
-
-
-def _real_keys(mask: Tensor, before: int, after: int, size: int, step: int) -> Tensor:
-    """Returns the real keys of each window, [CLS] being one: mask (B, S) -> (B, blocks, 1 + size) bool."""
-    real = F.pad(mask, (before, after), value=False).unfold(1, size, step)  # (B, blocks, size)
-    return F.pad(real, (1, 0), value=True)
 
 
 def _windows(x: Tensor, before: int, after: int, size: int, step: int) -> Tensor:

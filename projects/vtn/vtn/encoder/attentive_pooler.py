@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from slowfast.errors import ModelError
 from slowfast.features.temporal_statistics import zero_masked
 from vtn.arguments.groups import ProbeConfig
-from vtn.encoder.positions import build_positions
+from vtn.encoder.embeddings import build_positions
 
 NORM_EPSILON = 1e-6
 _INITIAL_STD = 0.02
@@ -108,40 +108,6 @@ class AttentivePooler(nn.Module):
             self.query_block.mlp.output.weight.div_((2 * (len(self.blocks) + 1)) ** 0.5)
 
 
-class SelfAttentionBlock(nn.Module):
-    """A pre-norm transformer block: ``x + attention(norm(x))``, then ``x + MLP(norm(x))``."""
-
-    def __init__(self, width: int, config: ProbeConfig) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=NORM_EPSILON)
-        self.attention = SelfAttention(width, config.num_heads)
-        self.norm2 = nn.LayerNorm(width, eps=NORM_EPSILON)
-        self.mlp = MLP(width, round(width * config.mlp_ratio))
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """Maps tokens (B, S, D) to tokens (B, S, D); ``mask`` (B, 1, 1, S) is True where a token is real."""
-        tokens = tokens + self.dropout(self.attention(self.norm1(tokens), mask))
-        return tokens + self.dropout(self.mlp(self.norm2(tokens)))
-
-
-class CrossAttentionBlock(nn.Module):
-    """A transformer block in which queries attend to tokens; only the tokens are normalised before it."""
-
-    def __init__(self, width: int, config: ProbeConfig) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=NORM_EPSILON)
-        self.attention = CrossAttention(width, config.num_heads)
-        self.norm2 = nn.LayerNorm(width, eps=NORM_EPSILON)
-        self.mlp = MLP(width, round(width * config.mlp_ratio))
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, queries: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """Maps queries (1, Q, D) to their states (B, Q, D) after attention to tokens (B, S, D)."""
-        queries = queries + self.dropout(self.attention(queries, self.norm1(tokens), mask))
-        return queries + self.dropout(self.mlp(self.norm2(queries)))
-
-
 class SelfAttention(nn.Module):
     """Multi-head attention of tokens to all tokens (Vaswani et al. 2017, section 3.2.2)."""
 
@@ -184,6 +150,42 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., D) to (..., D)."""
         return self.output(F.gelu(self.hidden(x)))
+
+
+class _Block(nn.Module):
+    """The modules of a transformer block, in the names and the order of the published probes."""
+
+    attention_type: type[SelfAttention | CrossAttention]
+
+    def __init__(self, width: int, config: ProbeConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=NORM_EPSILON)
+        self.attention = self.attention_type(width, config.num_heads)
+        self.norm2 = nn.LayerNorm(width, eps=NORM_EPSILON)
+        self.mlp = MLP(width, round(width * config.mlp_ratio))
+        self.dropout = nn.Dropout(config.dropout)
+
+
+class SelfAttentionBlock(_Block):
+    """A pre-norm transformer block: ``x + attention(norm(x))``, then ``x + MLP(norm(x))``."""
+
+    attention_type = SelfAttention
+
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Maps tokens (B, S, D) to tokens (B, S, D); ``mask`` (B, 1, 1, S) is True where a token is real."""
+        tokens = tokens + self.dropout(self.attention(self.norm1(tokens), mask))
+        return tokens + self.dropout(self.mlp(self.norm2(tokens)))
+
+
+class CrossAttentionBlock(_Block):
+    """A transformer block in which queries attend to tokens; only the tokens are normalised before it."""
+
+    attention_type = CrossAttention
+
+    def forward(self, queries: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Maps queries (1, Q, D) to their states (B, Q, D) after attention to tokens (B, S, D)."""
+        queries = queries + self.dropout(self.attention(queries, self.norm1(tokens), mask))
+        return queries + self.dropout(self.mlp(self.norm2(queries)))
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:

@@ -31,7 +31,7 @@ from torch import Tensor
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
 from slowfast.checkpoint.weights import load_weights, match_names
 from slowfast.errors import CheckpointError, first_line
-from vtn.encoder.positions import LearnedPositions
+from vtn.encoder.embeddings import LearnedPositions
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 TABLE = "embeddings.position_embeddings.weight"
@@ -127,9 +127,9 @@ def _longformer_in(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
         CheckpointError: if the state dict contains no Longformer.
     """
     inner = match_names(weights, (TABLE, TYPES)).weights
-    if TABLE in inner and TYPES in inner and any(name.startswith(LAYER) for name in inner):
-        return inner
-    raise CheckpointError(
-        f"{path}: contains no Longformer; must have weights such as {TABLE} and {LAYER}0.…, with one prefix "
-        f"such as temporal_encoder. or none; has {', '.join(list(weights)[:4])}, …"
-    )
+    if not {TABLE, TYPES} <= inner.keys() or not any(name.startswith(LAYER) for name in inner):
+        raise CheckpointError(
+            f"{path}: contains no Longformer; must have weights such as {TABLE} and {LAYER}0.…, with one "
+            f"prefix such as temporal_encoder. or none; has {', '.join(list(weights)[:4])}, …"
+        )
+    return inner

@@ -88,7 +88,7 @@ def find_label(class_names: Sequence[str], wanted: str | int | None) -> int | No
         return list(class_names).index(wanted)
     try:
         label = int(wanted)
-    except ValueError:
+    except (TypeError, ValueError):
         label = -1
     if not 0 <= label < len(class_names):
         some = ", ".join(class_names[:8]) + (", …" if len(class_names) > 8 else "")

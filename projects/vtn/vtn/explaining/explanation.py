@@ -20,8 +20,6 @@ from vtn.explaining.pictures import Pictures
 from vtn.explaining.regions.build import Regions
 from vtn.inference.prediction import Prediction
 
-OCCLUSION, GRADIENT, ATTENTION, ROLLOUT = "occlusion", "gradient", "attention", "roll-out"
-
 
 @dataclass(frozen=True, eq=False)
 class Attention:
@@ -190,9 +188,9 @@ def rankings(
     occlusion: Occlusion, gradient: NDArray[np.float32], attention: Attention | None
 ) -> dict[str, NDArray[np.float32]]:
     """Returns name of each ranking -> (T,) float32, the values by which it orders the frames."""
-    found = {OCCLUSION: occlusion.evidence, GRADIENT: gradient}
+    found = {"occlusion": occlusion.evidence, "gradient": gradient}
     if attention is not None:
-        found |= {ATTENTION: attention.last, ROLLOUT: attention.rollout}
+        found |= {"attention": attention.last, "roll-out": attention.rollout}
     return found
 
 

@@ -71,7 +71,7 @@ def measure_faithfulness(
         rankings: name -> (T,) values; frames with higher values come first, equal ones in order of time.
     """
     frames = np.flatnonzero(scorer.decoded)
-    orders = [frames[np.argsort(-np.asarray(values)[frames], kind="stable")] for values in rankings.values()]
+    orders = [frames[np.argsort(-values[frames], kind="stable")] for values in rankings.values()]
     rng = np.random.default_rng(0)  # the same orders for the same number of frames
     orders += [rng.permutation(frames) for _ in range(RANDOM_ORDERS)]
     counts = _counts(len(frames))

@@ -65,7 +65,7 @@ def survey_video(
     name: str,
     class_names: Sequence[str],
     head_act: str,
-    shown_frames: int = SHOWN_FRAMES,
+    pictures: bool,
 ) -> Overview:
     """Returns the overview of an open video whose features are computed.
 
@@ -77,7 +77,7 @@ def survey_video(
         name: of the video.
         class_names: K names.
         head_act: name of the score activation.
-        shown_frames: number of frames with pictures.
+        pictures: False: no frame is shown.
 
     Raises:
         DecodeError: for frames that can no longer be decoded.
@@ -87,8 +87,8 @@ def survey_video(
     timeline = score_windows(model, features, window, stride, head_act=head_act)
     prediction = Prediction.of_features(features, name, list(class_names), scores, timeline=timeline)
     attention = _attention(model, features, head_act)
-    decoded = np.ones(len(features.features), bool) if features.mask is None else features.mask.numpy()
-    shown = _choose_frames(attention, np.flatnonzero(decoded), shown_frames)
+    decoded = np.flatnonzero(features.decoded.numpy())
+    shown = _choose_frames(attention, decoded, SHOWN_FRAMES if pictures else 0)
     jpegs = _take_pictures(video, features.frame_numbers, shown)
     return Overview(prediction, features.times.seconds, attention, shown, jpegs)
 

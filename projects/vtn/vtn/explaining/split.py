@@ -128,11 +128,14 @@ def describe_summaries(summaries: Sequence[RankingSummary], num_videos: int) -> 
     return "\n".join(lines)
 
 
-def summary_dict(
-    rows: Sequence[FaithfulnessRow], summaries: Sequence[RankingSummary], class_names: Sequence[str]
-) -> dict[str, Any]:
-    """Returns all values as plain values for JSON: the summary, and the areas of each video."""
-    return {
+def write_summary(
+    path: str | Path,
+    rows: Sequence[FaithfulnessRow],
+    summaries: Sequence[RankingSummary],
+    class_names: Sequence[str],
+) -> None:
+    """Writes the summary, and the areas of each video, as JSON, atomically."""
+    content = {
         "videos": sum(not row.error for row in rows),
         "failed": sum(bool(row.error) for row in rows),
         "rankings": {
@@ -145,10 +148,6 @@ def summary_dict(
         },
         "per_video": [_row_dict(row, class_names) for row in rows],
     }
-
-
-def write_summary(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Writes the values of :func:`summary_dict` as JSON, atomically."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -29,7 +29,7 @@ from vtn.explaining.explanation import Explanation, GrowingScores, MergedCrops
 from vtn.explaining.faithfulness import count_passes
 from vtn.explaining.frame_scorer import FrameScorer
 from vtn.explaining.pictures import Pictures, chosen_rows, take_pictures
-from vtn.explaining.regions.build import Regions, check_regions, find_regions
+from vtn.explaining.regions.build import Regions, find_regions
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import FrameView
 from vtn.inference.features import VideoFeatures
@@ -73,21 +73,6 @@ class ExplainedModel:
     head_act: str
     class_names: Sequence[str]
 
-    @property
-    def network(self) -> FrameModel:
-        """The model itself."""
-        return cast(FrameModel, self.encoder.model)
-
-    def check(self, request: ExplanationRequest) -> None:
-        """Checks a request before any work.
-
-        Raises:
-            InputError: for an unknown class, and for regions that need a package that is not installed.
-        """
-        find_label(self.class_names, request.label)
-        if request.regions:
-            check_regions(self.network)
-
 
 def explain_video(
     video: OpenVideo,
@@ -119,7 +104,7 @@ def explain_video(
         InputError: for a video of one frame, and an unknown class.
         DecodeError: for frames that can no longer be decoded.
     """
-    scorer = FrameScorer.of_video(model.network, features, head_act=model.head_act)
+    scorer = FrameScorer.of_video(cast(FrameModel, model.encoder.model), features, head_act=model.head_act)
     scores = scorer.scores(scorer.decoded[None])[0]
     label = find_label(model.class_names, request.label)
     if label is None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from slowfast.errors import CheckpointError, first_line
@@ -29,6 +29,30 @@ INPUTS: Mapping[str, tuple[str, ...]] = {
 """Part of a model -> names of the inputs of its graph, in their order."""
 OUTPUTS: Mapping[str, str] = {BACKBONE: "features", ENCODER: "scores", MODEL: "scores"}
 """Part of a model -> name of the output of its graph."""
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_tuple_of(is_item: Callable[[Any], bool], *lengths: int) -> Callable[[Any], bool]:
+    """Returns a check of tuples of such items, of one of the lengths or of any."""
+    return lambda value: (
+        isinstance(value, tuple) and (not lengths or len(value) in lengths) and all(map(is_item, value))
+    )
+
+
+def _checked(is_valid: Callable[[Any], bool]) -> Any:
+    """Returns a field with a check of its values, which may come from a file of somebody else."""
+    return field(metadata={"is_valid": is_valid})
 
 
 @dataclass(frozen=True)
@@ -55,22 +79,24 @@ class Description:
             ``vtn.arguments.evaluation``.
     """
 
-    format: str
-    part: str
-    architecture: str
-    weights_digest: str
-    class_names: tuple[str, ...]
-    num_classes: int
-    frame_size: tuple[int, ...]
-    frame_mean: tuple[float, ...]
-    frame_std: tuple[float, ...]
-    channels: str
-    feature_shape: tuple[int, ...]
-    position_rate: float | None
-    position_unit: str
-    frames_per_second: float
-    score_activation: str
-    evaluation: Mapping[str, Any]
+    format: str = _checked(FORMAT.__eq__)
+    part: str = _checked(tuple(INPUTS).__contains__)
+    architecture: str = _checked(_is_text)
+    weights_digest: str = _checked(_is_text)
+    class_names: tuple[str, ...] = _checked(_is_tuple_of(_is_text))
+    num_classes: int = _checked(_is_count)
+    frame_size: tuple[int, ...] = _checked(_is_tuple_of(_is_count, 2))
+    frame_mean: tuple[float, ...] = _checked(_is_tuple_of(_is_number, 3))
+    frame_std: tuple[float, ...] = _checked(_is_tuple_of(_is_number, 3))
+    channels: str = _checked(("RGB", "BGR").__contains__)
+    feature_shape: tuple[int, ...] = _checked(_is_tuple_of(_is_count, 1, 2))
+    position_rate: float | None = _checked(lambda rate: rate is None or (_is_number(rate) and rate > 0))
+    position_unit: str = _checked(_is_text)
+    frames_per_second: float = _checked(lambda rate: _is_number(rate) and rate > 0)
+    score_activation: str = _checked(_is_text)
+    evaluation: Mapping[str, Any] = _checked(
+        lambda keys: isinstance(keys, dict)
+    )  # checked further where used
 
     def to_texts(self) -> dict[str, str]:
         """Returns entry -> value in JSON."""
@@ -87,7 +113,7 @@ class Description:
         Raises:
             CheckpointError: where entries are missing or have values of another kind.
         """
-        names = [field.name for field in fields(cls)]
+        names = [item.name for item in fields(cls)]
         if missing := [name for name in names if name not in texts]:
             raise CheckpointError(
                 f"{source}: lacks the entries {', '.join(missing)}, which `vtn export` writes; export the "
@@ -100,50 +126,11 @@ class Description:
             except (ValueError, RecursionError) as error:
                 raise CheckpointError(f"{source}: {name}: must be JSON ({first_line(error)})") from error
             values[name] = tuple(value) if isinstance(value, list) else value
-        if problems := [name for name, is_valid in _CHECKS.items() if not is_valid(values[name])]:
-            described = ", ".join(f"{name} = {values[name]!r}" for name in problems)
+        wrong = [item.name for item in fields(cls) if not item.metadata["is_valid"](values[item.name])]
+        if wrong:
+            described = ", ".join(f"{name} = {values[name]!r}" for name in wrong)
             raise CheckpointError(
                 f"{source}: {described}: must be as `vtn export` of this version writes it; export the model "
                 "again"
             )
         return cls(**values)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_tuple_of(is_item: Callable[[Any], bool], *lengths: int) -> Callable[[Any], bool]:
-    """Returns a check of tuples of such items, of one of the lengths or of any."""
-    return lambda value: (
-        isinstance(value, tuple) and (not lengths or len(value) in lengths) and all(map(is_item, value))
-    )
-
-
-# The values may come from a file of somebody else. Those of `evaluation` are checked where they are used.
-_CHECKS: Mapping[str, Callable[[Any], bool]] = {
-    "format": FORMAT.__eq__,
-    "part": INPUTS.__contains__,
-    "architecture": _is_text,
-    "weights_digest": _is_text,
-    "class_names": _is_tuple_of(_is_text),
-    "num_classes": _is_count,
-    "frame_size": _is_tuple_of(_is_count, 2),
-    "frame_mean": _is_tuple_of(_is_number, 3),
-    "frame_std": _is_tuple_of(_is_number, 3),
-    "channels": ("RGB", "BGR").__contains__,
-    "feature_shape": _is_tuple_of(_is_count, 1, 2),
-    "position_rate": lambda value: value is None or (_is_number(value) and value > 0),
-    "position_unit": _is_text,
-    "frames_per_second": lambda value: _is_number(value) and value > 0,
-    "score_activation": _is_text,
-    "evaluation": lambda value: isinstance(value, dict),
-}

@@ -52,9 +52,11 @@ def find_other_part(path: Path, part: str, part_of: str) -> Path:
         CheckpointError: where it is missing.
     """
     other = _OTHER_PART[part]
-    expected = path.name.replace(part, other, 1) if part in path.name else f"{other}{''.join(path.suffixes)}"
-    if part in path.name and (beside := path.with_name(expected)).is_file():
-        return beside
+    expected = f"{other}{''.join(path.suffixes)}"
+    if part in path.name:
+        expected = path.name.replace(part, other, 1)
+        if (beside := path.with_name(expected)).is_file():
+            return beside
     raise CheckpointError(
         f"{path}: is only the {part} of {part_of}; put {expected} beside it, from the same export with "
         "--parts backbone encoder"

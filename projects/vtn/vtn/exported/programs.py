@@ -69,7 +69,12 @@ class OnnxProgram:
         self._path = str(path)
         texts = self._session.get_modelmeta().custom_metadata_map
         self.description = Description.from_texts(texts, source=str(path))
-        self._inputs = _check_inputs(self._session, self.description, str(path))
+        self._inputs = INPUTS[self.description.part]
+        found = tuple(node.name for node in self._session.get_inputs())
+        if found != self._inputs:
+            raise CheckpointError(
+                f"{path}: its graph takes {', '.join(found)}: must be {', '.join(self._inputs)}; export again"
+            )
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Runs the graph, see :class:`Program`.
@@ -85,16 +90,6 @@ class OnnxProgram:
             raise ModelError(
                 f"{self._path}: onnxruntime fails for inputs of shape {shapes}: {first_line(error)}"
             ) from error
-
-
-def _check_inputs(session: Any, description: Description, path: str) -> tuple[str, ...]:
-    expected = INPUTS[description.part]
-    found = tuple(node.name for node in session.get_inputs())
-    if found != expected:
-        raise CheckpointError(
-            f"{path}: its graph takes {', '.join(found)}: must be {', '.join(expected)}; export again"
-        )
-    return expected
 
 
 class TorchProgram:

@@ -113,7 +113,7 @@ def export_model(
             request.
     """
     if request.format == "onnx":
-        require_packages("onnx", "onnxscript", "onnxruntime")
+        require_packages()
     videos = None
     if request.test_split:
         videos = read_split(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from slowfast.errors import counted
 from slowfast.files import write_text
@@ -49,7 +48,7 @@ class ExportReport:
     files: Sequence[ExportedFile]
     parity: Sequence[Parity]
     speed: Sequence[Speed]
-    accuracy: Sequence[Accuracy] = field(default=())
+    accuracy: Sequence[Accuracy]
 
     def describe(self) -> str:
         """Returns the report as text."""
@@ -75,9 +74,9 @@ class ExportReport:
                 lines.append(f"  {row.name}: {row.correct} of {row.total}, {row.top1:.2%}{change}")
         return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for JSON."""
-        return {
+    def to_json(self) -> str:
+        """Returns the report as JSON."""
+        content = {
             "description": asdict(self.description),
             "threads": self.threads,
             "files": [asdict(file) for file in self.files],
@@ -86,10 +85,7 @@ class ExportReport:
             "speed": [{**asdict(row), "factor": row.factor} for row in self.speed],
             "accuracy": [{**asdict(row), "top1": row.top1} for row in self.accuracy],
         }
-
-    def to_json(self) -> str:
-        """Returns the report as JSON."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     def write(self, path: str | Path) -> None:
         """Writes the report as JSON."""

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from vtn.exporting.parts import Part
 _LARGEST_FILE = 1_900_000_000
 # Products with a matrix of weights; convolutions are slower in 8 bits with ranges found at run time.
 _QUANTIZED_OPERATORS = ("MatMul", "Gemm")
-_NOISY_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "torch.__trace", "root")
+_NOISY_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "torch.__trace", None)  # None: the root logger
 
 
 def trace(part: Part) -> ExportedProgram:
@@ -36,9 +37,14 @@ def trace(part: Part) -> ExportedProgram:
         with torch.no_grad(), _quiet():
             return torch.export.export(part.module, inputs, dynamic_shapes=part.dynamic_shapes)
     except Exception as error:  # torch raises errors of many types, for the network's own operations
+        remedy = f"use a newer torch than {torch.__version__}, another backbone, or --parts encoder"
+        if "Constraints violated" in str(error):
+            remedy = (
+                "a layer such as nn.GRU has a graph for one number of frames; use convolutions or attention"
+            )
         raise ModelError(
             f"the {part.name} cannot be traced by torch.export: {type(error).__name__}: {first_line(error)}; "
-            f"use a newer torch than {torch.__version__}, another backbone, or --parts encoder"
+            f"{remedy}"
         ) from error
 
 
@@ -52,9 +58,8 @@ def write_onnx(graph: ExportedProgram, part: Part, path: Path) -> None:
     """Writes an ONNX file with the description as metadata; large weights go to ``PATH.data``.
 
     Raises:
-        ModelError: where a package is missing, and for operations that ONNX does not have.
+        ModelError: for operations that ONNX does not have.
     """
-    require_packages("onnx", "onnxscript", "onnxruntime")
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -85,9 +90,8 @@ def write_int8(source: Path, path: Path, part: Part) -> int:
         The number of quantised products; a network of convolutions may have none.
 
     Raises:
-        ModelError: where a package is missing, and for graphs that onnxruntime cannot quantise.
+        ModelError: for graphs that onnxruntime cannot quantise.
     """
-    require_packages("onnx", "onnxruntime")
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -114,10 +118,9 @@ def write_int8(source: Path, path: Path, part: Part) -> int:
     return count
 
 
-def require_packages(*names: str) -> None:
-    """Raises ``ModelError`` unless these packages can be imported."""
-    from importlib.util import find_spec
-
+def require_packages() -> None:
+    """Raises ``ModelError`` unless the packages for ONNX can be imported."""
+    names = ("onnx", "onnxscript", "onnxruntime")
     if missing := [name for name in names if find_spec(name) is None]:
         raise ModelError(
             f"export to ONNX needs packages that are not installed ({', '.join(missing)}): pip install "
@@ -128,7 +131,7 @@ def require_packages(*names: str) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hides notes of the exporters about constants and optimisations; errors are exceptions."""
-    loggers = [logging.getLogger(name if name != "root" else None) for name in _NOISY_LOGGERS]
+    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -105,11 +105,10 @@ def arguments_as_json(arguments: ModelArguments) -> dict[str, Any]:
     content: dict[str, Any] = {}
     unsuitable: list[str] = []
     for name, group in arguments.as_keywords().items():
-        values = {"": group}  # num_classes belongs to no group
+        content[name] = group  # num_classes, which belongs to no group
         if is_dataclass(group):
-            values = {field.name: getattr(group, field.name) for field in fields(group)}
-        unsuitable += [f"{name}.{key}".strip(".") for key, value in values.items() if not _is_plain(value)]
-        content[name] = values.get("", values)
+            content[name] = values = {field.name: getattr(group, field.name) for field in fields(group)}
+            unsuitable += [f"{name}.{key}" for key, value in values.items() if not _is_plain(value)]
     if "backbone.name" in unsuitable:
         raise ModelError(
             "the backbone was given as a module, which config.json cannot describe; register it in "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import Any
@@ -32,24 +32,11 @@ def check_arguments(
 ) -> None:
     """Refuses arguments, of a file, that describe a far larger model than the weights in the file are of.
 
+    Builds the model without memory for its weights.
+
     Args:
         model_class: of the model.
         arguments: without weights to load.
-        stored, source: see :func:`check_size`.
-
-    Raises:
-        CheckpointError: before the model takes memory.
-    """
-    groups = {name: vars(group) for name, group in arguments.as_keywords().items() if is_dataclass(group)}
-    check_numbers({"num_classes": arguments.num_classes, **groups}, source=source)
-    check_size(lambda: model_class(**arguments.as_keywords()), stored, source=source)
-
-
-def check_size(build: Callable[[], object], stored: tuple[int, int], *, source: str) -> None:
-    """Builds a model without memory for its weights, and refuses one that is far larger than its file.
-
-    Args:
-        build: builds the model that the file describes.
         stored: number of weights in the file, and number of their values.
         source: the file, for messages.
 
@@ -57,17 +44,20 @@ def check_size(build: Callable[[], object], stored: tuple[int, int], *, source: 
         CheckpointError: as soon as the model has more than four times the weights of the file, and for
             arguments of another kind than the model takes.
     """
+    keywords = arguments.as_keywords()
+    groups = {name: vars(group) if is_dataclass(group) else group for name, group in keywords.items()}
+    check_numbers(groups, source=source)
     most_weights, most_values = (_MOST_TIMES * count for count in stored)
     with without_training():
         try:
             with _limited(most_weights, most_values, source), torch.device("meta"), _WithoutValues():
-                build()
+                model_class(**keywords)
         except SlowFastError:
             raise
         except Exception:  # some networks need memory while they are built; each weight is counted then, too
             try:
                 with _limited(most_weights, most_values, source):
-                    build()
+                    model_class(**keywords)
             except SlowFastError:
                 raise
             except Exception as error:  # values of another kind raise errors of many types

@@ -7,12 +7,12 @@ the memory.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from fvcore.common.config import CfgNode
 from safetensors import safe_open
@@ -72,14 +72,11 @@ def read_config_text(
         content = parse_yaml(text, source)
     except ConfigError as error:
         raise CheckpointError(f"its configuration cannot be read: {error.problems[0]}") from error
-    kept: dict[str, Any] = {}
-    for key, value in _leaves(content):
-        if _lies_in(key, (*_READ, *sections)) and not _lies_in(key, _NOT_READ):
-            *parents, leaf = key.split(".")
-            node = kept
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[leaf] = value
+    kept = {
+        key: value
+        for key, value in _leaves(content)
+        if _lies_in(key, (*_READ, *sections)) and not _lies_in(key, _NOT_READ)
+    }
     overrides = [*NOTHING_TO_RUN, *(["VTN.BACKBONE.NAME", backbone] if backbone else [])]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "config.yaml")
@@ -88,27 +85,32 @@ def read_config_text(
             return load_config(file, overrides, warn=False)
         except ConfigError as error:
             problems = [problem.replace(str(file), "configuration") for problem in error.problems]
-            hint = _imports_hint(content.get("IMPORTS"))
-            raise ConfigError(*problems, *([hint] if hint else []), source=source) from None
-
-
-def _imports_hint(imports: Any) -> str:
-    if not imports:
-        return ""
-    return (
-        f"IMPORTS = {imports!r}: is not imported, because a file of weights must not choose the code that "
-        "runs; if the model needs that module, give it by --imports FILE (in Python: imports=[FILE])"
-    )
+            if imports := content.get("IMPORTS"):
+                problems.append(
+                    f"IMPORTS = {imports!r}: is not imported, because a file of weights must not choose the "
+                    "code that runs; if the model needs that module, give it by --imports FILE (in Python: "
+                    "imports=[FILE])"
+                )
+            raise ConfigError(*problems, source=source) from None
 
 
 def _leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (dotted key, value) of all values that are not mappings."""
+    """Yields (dotted key, value) of all values that are not mappings, of empty mappings, too."""
     for name, value in content.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and value:
             yield from _leaves(value, f"{key}.")
         else:
             yield key, value
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """Yields a value, or those at any depth in it where it is a mapping or a list."""
+    if isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _items(inner)
+    else:
+        yield value
 
 
 def _lies_in(key: str, sections: tuple[str, ...]) -> bool:
@@ -134,9 +136,8 @@ def check_backbone(name: object, args: Mapping[str, Any], *, source: str, allowe
     if not isinstance(args, Mapping):
         raise CheckpointError(f"{source}: the backbone's arguments must be an object, but are {args!r}")
     for argument, value in _leaves(args):
-        texts = value if isinstance(value, list | tuple) else [value]
         if argument.split(".")[0].strip("_") in _LOADING_ARGUMENTS or any(
-            isinstance(item, str) and set(item) & set("/\\:") for item in texts
+            isinstance(item, str) and set(item) & set("/\\:") for item in _items(value)
         ):
             raise CheckpointError(
                 f"{source}: backbone argument {argument} = {value!r}: must not name files or addresses; "
@@ -177,7 +178,7 @@ def count_safetensors(path: str | Path) -> tuple[int, int]:
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     except Exception as error:  # safetensors has errors of its own
         raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error
-    return len(shapes), sum(int(torch.Size(shape).numel()) for shape in shapes)
+    return len(shapes), sum(map(math.prod, shapes))
 
 
 def check_numbers(groups: Mapping[str, Any], *, source: str) -> None:
@@ -188,10 +189,9 @@ def check_numbers(groups: Mapping[str, Any], *, source: str) -> None:
         source: the file, for messages.
     """
     for key, value in _leaves(groups):
-        numbers = value if isinstance(value, list | tuple) else [value]
-        for number in numbers:
+        for number in _items(value):
             if isinstance(number, int | float) and abs(number) > _LARGEST_SIZE:
                 raise CheckpointError(
-                    f"{source}: {key} = {value!r}: must be {_LARGEST_SIZE:,} or less, since it is a size of "
+                    f"{source}: {key} = {number!r}: must be {_LARGEST_SIZE:,} or less, since it is a size of "
                     "the network"
                 )

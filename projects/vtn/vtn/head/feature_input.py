@@ -83,8 +83,7 @@ class FeatureInput(nn.Module):
         features = features.to(torch.promote_types(features.dtype, torch.float32))
         if self.standardization is not None:
             features = self.standardization(features)
-        is_new = self.standardization is not None
-        return zero_masked(features, mask, in_place=is_new)
+        return zero_masked(features, mask, in_place=self.standardization is not None)
 
     def forward(self, prepared: Tensor, mask: Tensor | None = None) -> Tensor:
         """Maps the result of :meth:`prepare` to the encoder's input (B, T, width) or (B, T, M, width)."""

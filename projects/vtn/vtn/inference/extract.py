@@ -197,38 +197,51 @@ def extract_crops(
         indices: (T,) int64, ascending, the frames to encode.
         durable: see :class:`slowfast.features.storage.FeatureFile`.
     """
-    model, grid = cast(FrameModel, encoder.model), encoder.clip_grid
-    rows = VideoRows.of(indices, grid)
+    model = cast(FrameModel, encoder.model)
+    rows = VideoRows.of(indices, encoder.clip_grid)
     description = {"frames": len(rows.indices), **source}
-    unit = "frames" if grid is None else "time steps"
     with ExitStack() as stack:
-        files = {
-            view.variant: stack.enter_context(
-                FeatureFile(
-                    path, model.feature_shape, {**description, "view": view.as_dict()}, durable=durable
-                )
+        files: dict[Variant, FeatureFile] = {}
+        for view, path in paths.items():
+            file = FeatureFile(
+                path, model.feature_shape, {**description, "view": view.as_dict()}, durable=durable
             )
-            for view, path in paths.items()
-        }
-        file = next(iter(files.values()))  # which the messages name
-        if file.count:
-            logger.info("%d of %d %s are in %s", file.count, rows.count, unit, file.path)
-        chunks = append_features(encoder, video, rows, files, name=name, missing=set(), ahead=2)
-        left = len(rows.indices) - rows.restart(file.count)[2]
-        with (
-            evaluating(model),
-            Progress(left, Path(name).name, "frame", enabled=show_progress) as progress,
-            closing(chunks),
-        ):
-            for count in chunks:
-                progress.update(count)
-                if interrupt is not None and interrupt.requested():
-                    kept = f"{file.count} of {rows.count} {unit} are in {file.path}"
-                    raise Interrupted(interrupt.signum, f"{kept}; the same call continues from there")
-        row_times = RowTimes.of_frames(video.times, rows.indices, grid)
-        mask = _decoded_rows(file.features(), row_times.numbers, name, unit)
+            files[view.variant] = stack.enter_context(file)
+        with evaluating(model):
+            _append_missing(encoder, video, rows, files, name, show_progress, interrupt)
+        row_times = RowTimes.of_frames(video.times, rows.indices, rows.clip_grid)
+        features = next(iter(files.values())).features()
+        mask = _decoded_rows(features, row_times.numbers, name, _unit_of(rows))
         placed = row_times.times, row_times.numbers, mask, row_times.centres
         return [VideoFeatures(one.features(), *placed) for one in files.values()]
+
+
+def _append_missing(
+    encoder: FrameEncoder,
+    video: OpenVideo,
+    rows: VideoRows,
+    files: Mapping[Variant, FeatureFile],
+    name: str,
+    show_progress: bool,
+    interrupt: Interrupt | None,
+) -> None:
+    """Encodes the frames whose features the files lack, with progress; arguments as in extract_crops."""
+    file = next(iter(files.values()))  # which the messages name
+    if file.count:
+        logger.info("%d of %d %s are in %s", file.count, rows.count, _unit_of(rows), file.path)
+    chunks = append_features(encoder, video, rows, files, name=name, missing=set(), ahead=2)
+    left = len(rows.indices) - rows.restart(file.count)[2]
+    with Progress(left, Path(name).name, "frame", enabled=show_progress) as progress, closing(chunks):
+        for count in chunks:
+            progress.update(count)
+            if interrupt is not None and interrupt.requested():
+                kept = f"{file.count} of {rows.count} {_unit_of(rows)} are in {file.path}"
+                raise Interrupted(interrupt.signum, f"{kept}; the same call continues from there")
+
+
+def _unit_of(rows: VideoRows) -> str:
+    """Returns the unit of rows, in the plural."""
+    return "frames" if rows.clip_grid is None else "time steps"
 
 
 def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str, unit: str) -> Tensor | None:

@@ -84,10 +84,7 @@ class VideoFeatures:
         Raises:
             InputError: where the video ends before ``start``.
         """
-        try:
-            first, times = self.times.cut(start, end)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        first, times = self.times.cut(start, end)
         rows = slice(first, first + times.num_frames)
         mask = None if self.mask is None else self.mask[rows]
         base = self.indices[first]

@@ -133,16 +133,7 @@ class Prediction:
         """Returns the prediction of a video whose frames have these features; arguments as attributes."""
         decoded = features.num_decoded
         lost = len(features.features) - decoded
-        return cls(
-            video,
-            features.duration,
-            decoded,
-            class_names,
-            scores,
-            timeline,
-            num_undecodable=lost,
-            views=views,
-        )
+        return cls(video, features.duration, decoded, class_names, scores, timeline, lost, views=views)
 
     @classmethod
     def failed(cls, video: str, class_names: Sequence[str], error: str, reason: str = "") -> Prediction:

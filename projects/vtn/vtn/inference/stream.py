@@ -58,11 +58,7 @@ class VideoStream:
     """
 
     def __init__(
-        self,
-        model: FrameModel,
-        *,
-        keep_seconds: float | None = None,
-        head_act: str = "softmax",
+        self, model: FrameModel, *, keep_seconds: float | None = None, head_act: str = "softmax"
     ) -> None:
         if keep_seconds is not None and not keep_seconds > 0:  # NaN is not, either
             raise InputError(f"keep_seconds = {keep_seconds}: must be above 0, or None to keep all frames")
@@ -72,8 +68,7 @@ class VideoStream:
         normalization = own_normalization(model)
         encoder = FrameEncoder(model, normalization, device_of(model), chunk_frames=model.chunk_frames)
         self._maker = RowMaker(encoder)
-        # One queue per field of StreamRows.
-        self._queues = tuple(RowQueue() for _ in range(5))
+        self._queue = RowQueue()
         self._preview: StreamRows | None = None
         self._previewed = True
         # Times of the newest frames, and the number of the newest one.
@@ -83,7 +78,7 @@ class VideoStream:
 
     def __len__(self) -> int:
         """Returns the number of kept rows of features: frames, or time steps of complete clips."""
-        seconds = self._queues[1].rows.numpy()
+        seconds = self._queue.rows.seconds.numpy()
         if self.keep_seconds is None or len(seconds) == 0:
             return len(seconds)
         return len(seconds) - self._find_start(seconds, self.keep_seconds)
@@ -173,21 +168,17 @@ class VideoStream:
     def _video(self, last: float | None) -> VideoFeatures:
         """Returns the last seconds as a video that starts at 0; None: all frames that there are."""
         self._require_frames()
-        features, *columns = (queue.rows for queue in self._queues)
+        rows = self._queue.rows
         if (tail := self._incomplete()) is not None:
-            features = torch.cat([features, tail.features]) if len(features) else tail.features
-            columns = [torch.cat([rows, more]) for rows, more in zip(columns, tail[1:], strict=True)]
+            rows = StreamRows(*map(torch.cat, zip(rows, tail, strict=True))) if len(rows.seconds) else tail
+        features, *columns = rows
         # Times are related to the first frame of the result: others may not be kept, and another subtraction
         # rounds positions half-way between two numbers in another way.
         first = 0 if last is None else self._find_start(columns[0].numpy(), last)
-        features = features[first:]
         seconds, indices, centre_seconds, centre_indices = (column.numpy()[first:] for column in columns)
         start, end = float(seconds[0]), self._end - float(seconds[0])
-        if self.model.clip_grid is None:
-            video = VideoFeatures(features, FrameTimes(seconds - start, end), indices - indices[0])
-        else:
-            times = FrameTimes(seconds - start, end, centre_seconds - start)
-            video = VideoFeatures(features, times, indices - indices[0], None, centre_indices - indices[0])
+        times, base = FrameTimes(seconds - start, end, centre_seconds - start), indices[0]
+        video = VideoFeatures(features[first:], times, indices - base, None, centre_indices - base)
         return video if last is None else video.part(max(0.0, self._end - last - start), end)
 
     def _find_start(self, seconds: np.ndarray, last: float) -> int:
@@ -225,10 +216,7 @@ class VideoStream:
         times = np.atleast_1d(np.asarray(seconds, np.float64))
         numbers = np.arange(self._count, self._count + count) if indices is None else np.asarray(indices)
         last_index = np.array([self._last_index])
-        for name, values, last in (
-            ("seconds", times, self._recent[-1:]),
-            ("indices", numbers, last_index),
-        ):
+        for name, values, last in (("seconds", times, self._recent[-1:]), ("indices", numbers, last_index)):
             if values.shape != (count,):
                 raise InputError(f"{name} have shape {values.shape}: must be ({count},) for {count} frames")
             before = last if self._count else values[:0]
@@ -245,12 +233,10 @@ class VideoStream:
         self._preview, self._previewed = None, self.model.clip_grid is None
 
     def _add(self, rows: StreamRows) -> None:
-        for queue, values in zip(self._queues, rows, strict=True):
-            queue.append(values)
+        self._queue.append(rows)
         if self.keep_seconds is not None:
             # The end is estimated: later frames may show that the newest one was shorter. Only frames that
             # are out of the window in any case are dropped.
             oldest = float(self._recent[-1]) - self.keep_seconds
-            displayed = int(torch.searchsorted(self._queues[1].rows, oldest, side="right")) - 1
-            for queue in self._queues:
-                queue.drop(max(0, displayed))
+            displayed = int(torch.searchsorted(self._queue.rows.seconds, oldest, side="right")) - 1
+            self._queue.drop(max(0, displayed))

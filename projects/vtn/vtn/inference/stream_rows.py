@@ -94,33 +94,39 @@ class RowMaker:
 
 
 class RowQueue:
-    """A queue of rows in one tensor; its memory is at most three times that of the kept rows.
+    """A queue of rows; its memory is at most three times that of the kept rows.
 
     Rows are appended at the end of a block and dropped at its start. A full block is replaced by one of twice
     the size of the kept rows.
     """
 
     def __init__(self) -> None:
-        self._block = torch.empty(0, device="cpu")
+        self._block = StreamRows(*(torch.empty(0, device="cpu") for _ in StreamRows._fields))
         self._first = self._end = 0
 
     @property
-    def rows(self) -> Tensor:
-        """All kept rows, a view of the block."""
-        return self._block[self._first : self._end]
+    def rows(self) -> StreamRows:
+        """All kept rows, views of the block."""
+        return StreamRows(*(values[self._first : self._end] for values in self._block))
 
-    def append(self, rows: Tensor) -> None:
+    def append(self, rows: StreamRows) -> None:
         """Adds rows of the same shape and dtype as the earlier ones."""
-        if self._end + len(rows) > len(self._block):
-            kept = self.rows
-            size = 2 * (len(kept) + len(rows))
-            block = rows.new_empty(size, *rows.shape[1:])
-            if len(kept):
-                block[: len(kept)] = kept
-            self._block, self._first, self._end = block, 0, len(kept)
-        self._block[self._end : self._end + len(rows)] = rows
-        self._end += len(rows)
+        count = len(rows.seconds)
+        if self._end + count > len(self._block.seconds):
+            self._block = StreamRows(*map(_double, self.rows, rows))
+            self._first, self._end = 0, self._end - self._first
+        for values, new in zip(self._block, rows, strict=True):
+            values[self._end : self._end + count] = new
+        self._end += count
 
     def drop(self, count: int) -> None:
         """Drops the ``count`` oldest rows."""
         self._first += count
+
+
+def _double(kept: Tensor, new: Tensor) -> Tensor:
+    """Returns a tensor for twice as many rows as both have, which begins with the kept ones."""
+    block = new.new_empty(2 * (len(kept) + len(new)), *new.shape[1:])
+    if len(kept):
+        block[: len(kept)] = kept
+    return block

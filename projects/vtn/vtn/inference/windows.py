@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from slowfast.errors import InputError
+from slowfast.errors import InputError, check_positive
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
@@ -140,8 +140,7 @@ def window_lengths(seconds: float | None, stride: float | None) -> tuple[float, 
             raise InputError(f"stride_seconds = {stride}: needs window_seconds; give both")
         return None
     stride = seconds if stride is None else stride
-    if not (0 < seconds < math.inf and 0 < stride < math.inf):
-        raise InputError(f"window_seconds = {seconds}, stride_seconds = {stride}: must be above 0 and finite")
+    check_positive(window_seconds=seconds, stride_seconds=stride)
     return seconds, stride
 
 

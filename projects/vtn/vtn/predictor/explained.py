@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slowfast.errors import InputError
+from slowfast.errors import InputError, check_positive
 from slowfast.interrupt import Interrupt
 from slowfast.video.container import without_secrets
 from vtn.exported.model import ExportedModel
@@ -27,24 +27,8 @@ if TYPE_CHECKING:
     from vtn.explaining.video import ExplanationRequest
 
 
-class ExplainsVideos:
-    """The base of :class:`vtn.Predictor` that explains what the other methods predict.
-
-    Args:
-        prepared: the model with all that turns videos into its scores.
-    """
-
-    def __init__(self, prepared: PreparedModel) -> None:
-        self.model, self.class_names = prepared.model, prepared.class_names
-        self._cfg, self._plan = prepared.cfg, prepared.plan
-        self._features, self._scorer = prepared.features, prepared.scorer
-
-    @property
-    def score_activation(self) -> str:
-        """Name of the function from logits to scores, which an exported model applies itself."""
-        if isinstance(self.model, ExportedModel):
-            return self.model.description.score_activation
-        return self._scorer.head_act
+class ExplainsVideos(PreparedModel):
+    """The part of :class:`vtn.Predictor` that explains what the other methods predict."""
 
     def explain(
         self,
@@ -76,17 +60,25 @@ class ExplainsVideos:
             InputError: for a predictor with ``views``, whose clips are not one sequence; a video of one
                 frame; an unknown class; a missing package.
         """
+        from vtn.explaining.explain import find_label
         from vtn.explaining.explanation import MergedCrops
         from vtn.explaining.pictures import playable_video
+        from vtn.explaining.regions.build import check_regions
         from vtn.explaining.video import ExplainedModel, ExplanationRequest, explain_video
 
         self._check_can_explain()
         if not self._plan.is_full_video:
             raise InputError("views: must be None for explanations, which are of the full video")
-        request = request or ExplanationRequest()
+        request = ExplanationRequest() if request is None else request
+        if not isinstance(request, ExplanationRequest):
+            raise InputError(f"request = {request!r}: must be an ExplanationRequest")
+        # Before any work:
+        find_label(self.class_names, request.label)
+        check_positive(window_seconds=request.window_seconds, stride_seconds=request.stride_seconds)
+        if request.regions:
+            check_regions(self.model)
         passes = self._features
         model = ExplainedModel(passes.encoder, passes.view, self._scorer.head_act, self.class_names)
-        model.check(request)
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
         path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
@@ -118,7 +110,7 @@ class ExplainsVideos:
             InputError: see :meth:`check_overview`.
             NotFiniteError: for scores that are NaN or infinite.
         """
-        from vtn.explaining.overview import SHOWN_FRAMES, survey_video
+        from vtn.explaining.overview import survey_video
 
         self.check_overview()
         source = as_source(video, fps=self._cfg.DATA.TARGET_FPS)
@@ -131,7 +123,7 @@ class ExplainsVideos:
                 name=source.name,
                 class_names=self.class_names,
                 head_act=self._scorer.head_act,
-                shown_frames=SHOWN_FRAMES if pictures else 0,
+                pictures=pictures,
             )
 
     def check_overview(self) -> None:
@@ -155,6 +147,7 @@ class ExplainsVideos:
         """
         from vtn.explaining.split import FaithfulnessRow, measure_row
 
+        check_many(videos)
         self._check_can_explain()
         for source in map(self._source, videos):
             try:
@@ -188,9 +181,8 @@ class ExplainsVideos:
                 "the published folder or the checkpoint that it was exported from"
             )
 
-    def _check_mode(self) -> None:
-        """Raises ``InputError`` for a model that a program has set to training mode again."""
-        if self.model.training:
-            raise InputError(
-                "the model is in training mode, in which its scores are random; call model.eval() first"
-            )
+
+def check_many(videos: object) -> None:
+    """Raises ``InputError`` for a single path in place of many videos."""
+    if isinstance(videos, str | bytes | os.PathLike):
+        raise InputError("videos: must be a list or another iterable, not one path; give [path]")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from slowfast.datasets.clip import Clip, StreamedClip
 from vtn.predictor.reading.reader import Reading
 from vtn.predictor.scoring import ClipScorer, ViewScores
 from vtn.predictor.videos import VideoSource
-from vtn.predictor.views import ReadVideo, ViewPlan
+from vtn.predictor.views import ReadVideo
 
 MAX_BATCH_FRAMES = 1024
 """Largest number of frames of a batch, padded; one view may have more."""
@@ -24,48 +25,28 @@ class ScoredVideo:
         source: the video.
         found: its views, or the reason why it cannot be read.
         scores: of the views so far.
-        num_taken: views that have been through a batch.
     """
 
     source: VideoSource
     found: ReadVideo | Exception
     scores: list[ViewScores] = field(default_factory=list)
-    num_taken: int = 0
 
 
-@dataclass
-class _Batch:
-    """Consecutive views of consecutive videos; views of videos that cannot be read take places, too.
-
-    So a batch consists of the same views as in the engine's test.
-    """
-
-    size: int
-    slots: list[tuple[ScoredVideo, Clip | StreamedClip | None]] = field(default_factory=list)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the batch has ``size`` views."""
-        return len(self.slots) >= self.size
-
-    def has_room_for(self, clip: Clip | StreamedClip | None) -> bool:
-        """Returns whether the frames of another view fit into the batch."""
-        lengths = [_frames_in_memory(slot) for _, slot in [*self.slots, (None, clip)]]
-        count = sum(length > 0 for length in lengths)
-        return not self.slots or count == 1 or max(lengths) * count <= MAX_BATCH_FRAMES
+_View: TypeAlias = Clip | StreamedClip | Exception
+_Slot: TypeAlias = tuple[ScoredVideo, _View]
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A plan of views and the model that scores them.
+    """The scoring of videos in batches.
 
     Attributes:
-        plan: of the views of each video.
-        scorer: scores them.
+        num_views: per video.
+        scorer: scores views.
         batch_size: views that are scored together.
     """
 
-    plan: ViewPlan
+    num_views: int
     scorer: ClipScorer
     batch_size: int
 
@@ -75,34 +56,31 @@ class Pipeline:
         Args:
             readings: videos as they are read, which are closed with this generator.
         """
-        batch = _Batch(self.batch_size)
+        # Views of videos that cannot be read take places, too: so a batch has the views of the engine's test.
+        batch: list[_Slot] = []
         with closing(readings):
             for source, found in readings:
-                yield from self._add(batch, ScoredVideo(source, found))
+                video = ScoredVideo(source, found)
+                for view in found.clips if isinstance(found, ReadVideo) else [found] * self.num_views:
+                    if not _fit_in_memory([*(other for _, other in batch), view]):
+                        yield from self._score(batch)
+                    batch.append((video, view))
+                    if len(batch) == self.batch_size:
+                        yield from self._score(batch)
             yield from self._score(batch)
 
-    def _add(self, batch: _Batch, video: ScoredVideo) -> Iterator[ScoredVideo]:
-        """Adds the views of a video; yields the videos that become complete."""
-        for view in range(self.plan.num_views):
-            clip = None if isinstance(video.found, Exception) else video.found.clips[view]
-            if not batch.has_room_for(clip):
-                yield from self._score(batch)
-            batch.slots.append((video, clip))
-            if batch.is_full:
-                yield from self._score(batch)
-
-    def _score(self, batch: _Batch) -> Iterator[ScoredVideo]:
+    def _score(self, batch: list[_Slot]) -> Iterator[ScoredVideo]:
         """Scores and removes the views of a batch; yields the videos that have no further views."""
-        slots, batch.slots = batch.slots, []
-        clips = [clip for _, clip in slots if clip is not None]
-        results = iter(self.scorer.score(clips))
-        for video, clip in slots:
-            if clip is not None:
-                video.scores.append(next(results))
-            video.num_taken += 1
-            if video.num_taken == self.plan.num_views:
+        slots = batch.copy()
+        batch.clear()
+        results = iter(self.scorer.score([view for _, view in slots if not isinstance(view, Exception)]))
+        for video, view in slots:
+            video.scores.append(view if isinstance(view, Exception) else next(results))
+            if len(video.scores) == self.num_views:
                 yield video
 
 
-def _frames_in_memory(clip: Clip | StreamedClip | None) -> int:
-    return clip.frames.shape[1] if isinstance(clip, Clip) else 0
+def _fit_in_memory(views: Sequence[_View]) -> bool:
+    """Returns whether views may be one batch, by their frames in memory."""
+    lengths = [view.frames.shape[1] for view in views if isinstance(view, Clip)]
+    return len(lengths) < 2 or max(lengths) * len(lengths) <= MAX_BATCH_FRAMES

@@ -5,17 +5,17 @@ T frames, H W pixels, K classes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from slowfast.distributed.host import usable_cores
-from slowfast.errors import DecodeError, InputError, counted
+from slowfast.errors import DecodeError, InputError, check_positive, counted
 from slowfast.models.precision import DTYPES
 from slowfast.video.container import without_secrets
 from vtn.exported.model import ExportedModel
@@ -24,20 +24,17 @@ from vtn.inference.extract import DECODING_THREADS
 from vtn.inference.prediction import Prediction
 from vtn.inference.stream import VideoStream
 from vtn.inference.windows import score_video, score_windows, window_lengths
-from vtn.predictor.explained import ExplainsVideos
+from vtn.predictor.explained import ExplainsVideos, check_many
 from vtn.predictor.live.frames import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
-from vtn.predictor.prepared import prepare_model
 from vtn.predictor.reading.isolated import check_isolated, read_in_processes
 from vtn.predictor.reading.isolated_video import Decoders, IsolatedSource
 from vtn.predictor.reading.reader import read_in_threads
-from vtn.predictor.scoring import FAILURES, merge_views
+from vtn.predictor.scoring import attempt, merge_views
 from vtn.predictor.source import adopt_config, load_source
 from vtn.predictor.texts import describe_failure, failure_reason
 from vtn.predictor.videos import Video, VideoSource, as_source
-
-Windows: TypeAlias = tuple[float, float] | None
-"""Length of windows and from one start to the next, in seconds; None: no windows."""
+from vtn.predictor.views import ReadVideo
 
 
 class Predictor(ExplainsVideos):
@@ -103,8 +100,9 @@ class Predictor(ExplainsVideos):
     ) -> None:
         if precision not in DTYPES:
             raise InputError(f"precision = {precision!r}: must be one of {', '.join(DTYPES)}")
-        if batch_size < 1 or (workers is not None and workers < 1):
-            raise InputError(f"batch_size = {batch_size}, workers = {workers}: must be 1 or more")
+        for option, number in (("batch_size", batch_size), ("workers", workers)):
+            if number is not None and not (isinstance(number, Integral) and number > 0):
+                raise InputError(f"{option} = {number!r}: must be 1 or more, as a whole number")
         model: Any = source
         if not isinstance(source, FrameModel | ExportedModel):
             model = load_source(
@@ -113,9 +111,9 @@ class Predictor(ExplainsVideos):
         elif config:
             adopt_config(model, config)
         name = str(source) if isinstance(source, str | Path) else type(model).__name__
-        super().__init__(prepare_model(model, name, device=device, precision=precision, views=views, fps=fps))
+        super().__init__(model, name, device=device, precision=precision, views=views, fps=fps)
         self._workers = workers or min(4, usable_cores())
-        self._pipeline = Pipeline(self._plan, self._scorer, batch_size)
+        self._pipeline = Pipeline(self._plan.num_views, self._scorer, batch_size)
 
     def __repr__(self) -> str:
         """Returns the model, its classes, and where and how it computes."""
@@ -180,12 +178,11 @@ class Predictor(ExplainsVideos):
             InputError: for lengths and a limit that are not above 0, for a limit with other videos than paths
                 and addresses, and for a single path in place of many.
         """
-        if isinstance(videos, str | bytes | os.PathLike):
-            raise InputError("videos: must be a list or another iterable, not one path; give [path]")
+        check_many(videos)
         windows = window_lengths(window_seconds, stride_seconds)
         if time_limit is not None:
             videos = check_isolated([*videos], time_limit)
-        sources = (self._source(video) for video in videos)
+        sources = map(self._source, videos)
         results = self._predict(sources, windows, workers=self._workers, threads=1, time_limit=time_limit)
         for name, result in results:
             if isinstance(result, Exception):
@@ -215,10 +212,7 @@ class Predictor(ExplainsVideos):
                 of the network after 300 s without a frame.
             InputError: for durations that are not above 0.
         """
-        if not (0 < last_seconds < float("inf") and 0 < every_seconds < float("inf")):
-            raise InputError(
-                f"last_seconds = {last_seconds}, every_seconds = {every_seconds}: must be above 0"
-            )
+        check_positive(last_seconds=last_seconds, every_seconds=every_seconds)
         self._check_mode()
         video = str(video)
         view, name = self._features.view, without_secrets(video)
@@ -230,7 +224,7 @@ class Predictor(ExplainsVideos):
                     if (now := next(updates, None)) is None:
                         return
                     scores = stream.scores()
-                frames.count_taken()
+                frames.num_taken += 1
                 yield Prediction(
                     name, now, len(stream), self.class_names, scores, views=self._plan.middle_crop
                 )
@@ -238,7 +232,7 @@ class Predictor(ExplainsVideos):
     def _predict(
         self,
         sources: Iterable[VideoSource],
-        windows: Windows,
+        windows: tuple[float, float] | None,
         *,
         workers: int,
         threads: int,
@@ -250,7 +244,8 @@ class Predictor(ExplainsVideos):
             if time_limit is not None:
                 sources = isolated = [IsolatedSource(source, time_limit, decoders) for source in sources]
             if windows is not None:
-                yield from ((source.name, self._predict_windows(source, windows)) for source in sources)
+                for source in sources:
+                    yield source.name, attempt(self._predict_windows, source, windows)
                 return
             if time_limit is not None:
                 readings = read_in_processes(self._plan, isolated, workers=workers, time_limit=time_limit)
@@ -260,37 +255,29 @@ class Predictor(ExplainsVideos):
 
     def _result(self, video: ScoredVideo) -> Prediction | Exception:
         """Returns the prediction of a video from the scores of its views, or the reason why it has none."""
-        read, scores = video.found, [one for one in video.scores if isinstance(one, np.ndarray)]
-        if not isinstance(read, Exception) and len(scores) == len(video.scores):
-            merged = merge_views(scores, self._cfg.DATA.ENSEMBLE_METHOD)
+        error = next((one for one in video.scores if isinstance(one, Exception)), None)
+        if error is None:
+            read = cast(ReadVideo, video.found)
+            merged = merge_views(cast(list[np.ndarray], video.scores), self._cfg.DATA.ENSEMBLE_METHOD)
             return Prediction(
                 *(video.source.name, read.seconds, read.num_frames, self.class_names, merged),
                 views=self._plan.scored_views,
             )
-        error = next(one for one in (read, *video.scores) if isinstance(one, Exception))
         if isinstance(error, DecodeError) and error.reason == "corrupt" and self._plan.is_full_video:
-            return self._predict_decodable(video.source)
+            return attempt(self._predict_decodable, video.source)
         return error
 
-    def _predict_windows(self, source: VideoSource, windows: tuple[float, float]) -> Prediction | Exception:
+    def _predict_windows(self, source: VideoSource, windows: tuple[float, float]) -> Prediction:
         """Predicts a video and its windows from features of the middle crop, on the disk meanwhile."""
         head_act = self._scorer.head_act
-        try:
-            with self._features.read(source, of_test=False) as (_, features):
-                scores = score_video(self.model, features, head_act=head_act)
-                timeline = score_windows(self.model, features, *windows, head_act=head_act)
-                given = source.name, self.class_names, scores
-                views = self._plan.middle_crop
-                return Prediction.of_features(features, *given, timeline=timeline, views=views)
-        except FAILURES as error:
-            return error
+        with self._features.read(source, of_test=False) as (_, features):
+            scores = score_video(self.model, features, head_act=head_act)
+            timeline = score_windows(self.model, features, *windows, head_act=head_act)
+            given = source.name, self.class_names, scores
+            return Prediction.of_features(features, *given, timeline=timeline, views=self._plan.middle_crop)
 
-    def _predict_decodable(self, source: VideoSource) -> Prediction | Exception:
+    def _predict_decodable(self, source: VideoSource) -> Prediction:
         """Predicts a video as its test would, without the frames that cannot be decoded."""
-        try:
-            with self._features.read_crops(source) as (_, features):
-                scores = self._merged_scores(features)
-                given = source.name, self.class_names, scores
-                return Prediction.of_features(features.middle, *given, views=self._plan.scored_views)
-        except FAILURES as error:
-            return error
+        with self._features.read_crops(source) as (_, features):
+            given = source.name, self.class_names, self._merged_scores(features)
+            return Prediction.of_features(features.middle, *given, views=self._plan.scored_views)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
-from fvcore.common.config import CfgNode
 
 from slowfast.distributed.device import choose_device
 from slowfast.errors import InputError, first_line
@@ -21,63 +19,64 @@ from vtn.inference.extract import build_frame_view
 from vtn.predictor.reading.feature_pass import FeaturePass
 from vtn.predictor.scoring import ClipScorer
 from vtn.predictor.texts import safe_names
-from vtn.predictor.views import ViewPlan, build_view_plan
+from vtn.predictor.views import build_view_plan
 
 
-@dataclass(frozen=True)
 class PreparedModel:
-    """A model with all that turns videos into its scores.
+    """The base of :class:`vtn.Predictor`: a model with all that turns videos into its scores.
+
+    Args:
+        model: with ``evaluation``, see :mod:`vtn.arguments.evaluation`; moved to the device and set to
+            evaluation mode.
+        name: of the model, for messages.
+        device, precision, views, fps: see :class:`vtn.Predictor`.
 
     Attributes:
         model: in evaluation mode on its device.
         class_names: K names that are safe to show.
-        cfg: the configuration of its evaluation.
-        plan: reads the views of a video.
-        features: computes the features of a video.
-        scorer: scores views.
-    """
-
-    model: Any
-    class_names: Sequence[str]
-    cfg: CfgNode
-    plan: ViewPlan
-    features: FeaturePass
-    scorer: ClipScorer
-
-
-def prepare_model(
-    model: Any,
-    name: str,
-    *,
-    device: str | torch.device | None,
-    precision: str,
-    views: tuple[int, int] | None,
-    fps: float | None,
-) -> PreparedModel:
-    """Moves a model to a device, sets it to evaluation mode, and plans the views of videos.
-
-    Args:
-        model: with ``evaluation``, see :mod:`vtn.arguments.evaluation`.
-        name: of the model, for messages.
-        device, precision, views, fps: see :class:`vtn.predictor.predictor.Predictor`.
 
     Raises:
         ConfigError, InputError: for a model without a usable evaluation, and unsuitable arguments.
     """
-    if isinstance(model, ExportedModel) and precision != "float32":
-        raise InputError(f"precision = {precision!r}: must be float32 for an exported model")
-    cfg = build_evaluation_config(model.evaluation, model, source=name)
-    place = _move(model, device)
-    model.eval()
-    class_names = safe_names(model.class_names, model.num_classes)
-    plan = build_view_plan(cfg, model, views=views, fps=fps)
-    normalization = own_normalization(model)
-    encoder = FrameEncoder(model, normalization, place, Precision(place.type, DTYPES[precision]))
-    # Views come in the order of channels that the model takes, other frames in RGB.
-    view = build_frame_view(cfg, model, fps)
-    features = FeaturePass(replace(encoder, channels=plan.channels), plan, view)
-    scorer = ClipScorer(model, encoder, cfg.MODEL.HEAD_ACT)
-    return PreparedModel(model, class_names, cfg, plan, features, scorer)
+
+    def __init__(
+        self,
+        model: Any,
+        name: str,
+        *,
+        device: str | torch.device | None,
+        precision: str,
+        views: tuple[int, int] | None,
+        fps: float | None,
+    ) -> None:
+        if isinstance(model, ExportedModel) and precision != "float32":
+            raise InputError(f"precision = {precision!r}: must be float32 for an exported model")
+        cfg = build_evaluation_config(model.evaluation, model, source=name)
+        place = _move(model, device)
+        self.model, self._cfg = model.eval(), cfg
+        self.class_names = safe_names(model.class_names, model.num_classes)
+        self._plan = plan = build_view_plan(cfg, model, views=views, fps=fps)
+        encoder = FrameEncoder(
+            model, own_normalization(model), place, Precision(place.type, DTYPES[precision])
+        )
+        # Views come in the order of channels that the model takes, other frames in RGB.
+        view = build_frame_view(cfg, model, fps)
+        self._features = FeaturePass(replace(encoder, channels=plan.channels), plan, view)
+        self._scorer = ClipScorer(model, encoder, cfg.MODEL.HEAD_ACT)
+
+    @property
+    def score_activation(self) -> str:
+        """Name of the function from logits to scores, which an exported model applies itself."""
+        if isinstance(self.model, ExportedModel):
+            return self.model.description.score_activation
+        return self._scorer.head_act
+
+    def _check_mode(self) -> None:
+        """Raises ``InputError`` for a model that a program has set to training mode again."""
+        if self.model.training:
+            raise InputError(
+                "the model is in training mode, in which its scores are random; call model.eval() first"
+            )
 
 
 def _move(model: FrameModel | ExportedModel, device: str | torch.device | None) -> torch.device:

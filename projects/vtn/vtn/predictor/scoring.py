@@ -5,8 +5,9 @@ B views of a batch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,17 @@ from vtn.frame_model import FrameModel
 
 FAILURES = (DecodeError, InputError, OSError, MemoryError)
 """Errors of one video, by which others are not affected."""
+
+Result = TypeVar("Result")
+
+
+def attempt(work: Callable[..., Result], *arguments: object) -> Result | Exception:
+    """Returns the result of ``work(*arguments)``, or the error of the video by which it fails."""
+    try:
+        return work(*arguments)
+    except FAILURES as error:
+        return error
+
 
 ViewScores = np.ndarray | Exception
 """Scores (K,) float32 of a view, or the reason why it has none."""
@@ -50,19 +62,16 @@ class ClipScorer:
         Raises:
             DeviceError: if the device fails or its memory is full.
         """
-        with device_errors(self.encoder.device, "a smaller batch_size (--batch-size)", "device cpu"):
-            return self._score(clips)
-
-    def _score(self, clips: Sequence[Clip | StreamedClip]) -> list[ViewScores]:
         scores: dict[int, ViewScores] = {}
         clips_of_size: dict[tuple[int, ...], dict[int, Clip]] = {}
-        for row, clip in enumerate(clips):
-            if isinstance(clip, Clip):
-                clips_of_size.setdefault(tuple(clip.frames.shape[2:]), {})[row] = clip
-            else:
-                scores[row] = self._score_streamed(clip)
-        for group in clips_of_size.values():
-            scores.update(zip(group, self._score_batch([*group.values()]), strict=True))
+        with device_errors(self.encoder.device, "a smaller batch_size (--batch-size)", "device cpu"):
+            for row, clip in enumerate(clips):
+                if isinstance(clip, Clip):
+                    clips_of_size.setdefault(tuple(clip.frames.shape[2:]), {})[row] = clip
+                else:
+                    scores[row] = self._score_streamed(clip)
+            for group in clips_of_size.values():
+                scores.update(zip(group, self._score_batch([*group.values()]), strict=True))
         return [scores[row] for row in range(len(clips))]
 
     def _score_batch(self, clips: Sequence[Clip]) -> list[ViewScores]:

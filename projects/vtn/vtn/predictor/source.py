@@ -10,21 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
 from slowfast.config import load_config
 from slowfast.config.load import find_config
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
-from slowfast.errors import CheckpointError, ConfigError, InputError, first_line
+from slowfast.errors import CheckpointError, ConfigError, InputError
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.registry import import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.frames.trial import without_training
-from vtn.backbones.hub_access import hub_access
+from vtn.backbones.hub_access import find_file
 from vtn.exported.files import is_exported
 from vtn.exported.model import load_exported
 from vtn.factory import HUB_NAME, find_model_class, read_published
@@ -75,7 +74,10 @@ def load_source(
     path = Path(source)
     if is_exported(path):
         if config or imports or backbone:
-            raise InputError(f"{source}: is an exported model, which takes no --cfg, --imports or --backbone")
+            raise InputError(
+                f"{source}: is an exported model, which takes no --cfg, --imports or --backbone (in Python: "
+                "config, imports, backbone)"
+            )
         return load_exported(path, trust_code=trust_code)
     import_user_modules(imports)
     with without_training():
@@ -92,8 +94,8 @@ def _load_trained(source: str | Path, config: str | Path, backbone: str) -> Any:
             raise CheckpointError(f"{source}: is a video and not a model; give the model first, then videos")
         return _load_file(path, config, backbone)
     if HUB_NAME.fullmatch(str(source)):
-        described = download_file(str(source), CONFIG_NAME)
-        weights = download_file(str(source), SAFETENSORS_SINGLE_FILE)
+        described = find_file(str(source), CONFIG_NAME)
+        weights = find_file(str(source), SAFETENSORS_SINGLE_FILE)
         return _load_folder(source, described, weights, config, backbone)
     raise CheckpointError(
         f"{source}: does not exist; give a folder that `vtn publish` wrote, a checkpoint, or OWNER/NAME of a "
@@ -108,22 +110,6 @@ def _config_hint(source: str | Path) -> str:
     except ConfigError:
         return ""
     return f". {source} is a configuration without weights: write CHECKPOINT --cfg {source}"
-
-
-def download_file(name: str, file: str, **options: Any) -> Path:
-    """Returns a file of a model on the hub; ``options`` are those of ``hf_hub_download``.
-
-    Raises:
-        CheckpointError: where the hub does not give it.
-    """
-    try:
-        with hub_access(name):
-            return Path(hf_hub_download(name, file, **options))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{name}: is not a file or folder here, and the Hugging Face hub does not give its {file}: "
-            f"{first_line(error)}"
-        ) from error
 
 
 def _load_folder(
@@ -157,7 +143,7 @@ def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
         )
     model_class = find_model_class(cfg.MODEL.MODEL_NAME, str(path))
     stored = count_stored(weights_in(content, path, averaged=evaluates_average(cfg)))
-    arguments = model_class.arguments_type.from_config(cfg).without_weights()
+    arguments = model_class.arguments_type.from_config(cfg)
     if config:
         backbone = str(arguments.backbone.name)  # the user has chosen the configuration
     check_model(model_class, arguments, stored, str(path), backbone)

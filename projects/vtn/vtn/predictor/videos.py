@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.video_folder import scan_folder
-from slowfast.errors import InputError
+from slowfast.errors import InputError, check_positive
 from slowfast.video.container import Address, without_secrets
 from slowfast.video.decoding import OpenVideo, open_naming_truncated
 from slowfast.video.frame_scaler import FrameScaler
@@ -49,11 +49,14 @@ class ArrayVideo:
     Args:
         frames: (T, H, W, 3) uint8 RGB, at least one.
         fps: frames per second.
+
+    Attributes:
+        times: the display times of the T frames.
     """
 
     def __init__(self, frames: np.ndarray, fps: float) -> None:
         self._frames = frames
-        self._times = FrameTimes(np.arange(len(frames)) / fps, len(frames) / fps)
+        self.times = FrameTimes(np.arange(len(frames)) / fps, len(frames) / fps)
 
     def __enter__(self) -> Self:
         return self
@@ -61,14 +64,9 @@ class ArrayVideo:
     def __exit__(self, *_: object) -> None:
         """Closes nothing."""
 
-    @property
-    def times(self) -> FrameTimes:
-        """The display times of the T frames."""
-        return self._times
-
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
         """Returns the placed frames of the given indices, (t, H, W, 3) uint8."""
-        indices = self._times.checked(indices, "frames")
+        indices = self.times.checked(indices, "frames")
         scaler = FrameScaler(len(indices), placer or full_frame(), "frames")
         for slot, index in enumerate(indices.tolist()):
             image = np.ascontiguousarray(self._frames[index])
@@ -194,8 +192,7 @@ def as_source(
     Raises:
         InputError: for frames of another shape or dtype, a rate that is not above 0, and any other object.
     """
-    if frames_per_second is not None and not 0 < frames_per_second < float("inf"):
-        raise InputError(f"frames_per_second = {frames_per_second}: must be above 0")
+    check_positive(frames_per_second=frames_per_second)
     if isinstance(video, str | os.PathLike):
         path = os.fsdecode(video)
         if is_endless(path):
@@ -232,7 +229,7 @@ def _seekable(file: Any) -> BinaryIO:
 
 
 def expand_arguments(
-    arguments: Sequence[str], lines: Iterable[str] = (), *, ignored: list[str] | None = None
+    arguments: Sequence[str], lines: Iterable[str], *, ignored: list[str]
 ) -> Iterator[VideoSource]:
     """Yields the videos that arguments of a command name, in their order.
 
@@ -241,9 +238,8 @@ def expand_arguments(
             ``[…]`` and ``**``; addresses; ``-``, which stands for ``lines``.
         lines: paths of files, folders and patterns, one per line. Addresses in them are not opened: they may
             come from somebody else.
-        ignored: gets the files in folders that are not videos; None: they are not kept.
+        ignored: gets the files in folders that are not videos.
     """
-    ignored = [] if ignored is None else ignored
     for argument in arguments:
         if argument == STANDARD_INPUT:
             for line in lines:

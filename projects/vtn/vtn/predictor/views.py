@@ -19,7 +19,7 @@ from slowfast.datasets.views.build import build_views
 from slowfast.datasets.views.shared_crops import SharedCropsReader
 from slowfast.datasets.views.streamed_view import StreamedView, StreamedViewReader
 from slowfast.datasets.views.view_reader import ClipViews, ViewReader, WholeVideoViews
-from slowfast.errors import ConfigError, InputError
+from slowfast.errors import ConfigError, InputError, check_positive
 from slowfast.models.capabilities import clip_grid_of
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.video.decoding import OpenVideo
@@ -185,8 +185,7 @@ def build_view_plan(
         raise InputError(f"views = {views}, fps = {fps}: the frames of clips are fixed; give one of the two")
     if views is not None:
         views = _as_counts(views)
-    if fps is not None and not 0 < fps < float("inf"):
-        raise InputError(f"fps = {fps}: must be above 0 frames per second")
+    check_positive(fps=fps)
     crops_of_test = 1 if cfg.DATA.TEST_WHOLE_PICTURE else cfg.TEST.NUM_SPATIAL_CROPS
     cfg = cfg.clone()
     cfg.defrost()

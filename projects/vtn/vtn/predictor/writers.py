@@ -31,7 +31,7 @@ def settings_path(lines_path: str | Path) -> Path:
 
 
 @contextmanager
-def json_writer(file: TextIO, head: Mapping[str, Any], top: int) -> Iterator[Write]:
+def _json_writer(file: TextIO, head: Mapping[str, Any], top: int) -> Iterator[Write]:
     """Yields a function that adds predictions to one object: ``head``, and the entry ``videos``."""
     file.write(_head_as_json(head) + ',\n"videos": [')
     separator = "\n"
@@ -51,20 +51,18 @@ def _head_as_json(head: Mapping[str, Any]) -> str:
     return "{\n" + ",\n".join(entries)
 
 
-@contextmanager
-def json_lines_writer(file: TextIO, top: int) -> Iterator[Write]:
-    """Yields a function that writes one object per line, complete on the disk when it returns."""
+def _json_lines_writer(file: TextIO, top: int) -> Write:
+    """Returns a function that writes one object per line, complete on the disk when it returns."""
 
     def write(prediction: Prediction) -> None:
         file.write(json.dumps(prediction.to_dict(top), ensure_ascii=False) + "\n")
         file.flush()
 
-    yield write
+    return write
 
 
-@contextmanager
-def csv_writer(file: TextIO, class_names: Sequence[str]) -> Iterator[Write]:
-    """Yields a function that writes a row per video and per window: video, start, end, error, K scores."""
+def _csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
+    """Returns a function that writes a row per video and per window: video, start, end, error, K scores."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["video", "start", "end", "error", *class_names])
 
@@ -75,7 +73,7 @@ def csv_writer(file: TextIO, class_names: Sequence[str]) -> Iterator[Write]:
         for start, end, *scores in prediction.rows():
             writer.writerow([prediction.video, start, end, "", *scores])
 
-    yield write
+    return write
 
 
 @contextmanager
@@ -106,13 +104,13 @@ def open_writers(
         writers: list[tuple[str, Write]] = []
         if json_path:
             file = stack.enter_context(_open(json_path))
-            writers.append((json_path, stack.enter_context(json_writer(file, head, top))))
+            writers.append((json_path, stack.enter_context(_json_writer(file, head, top))))
         if csv_path:
             file = stack.enter_context(_open(csv_path))
-            writers.append((csv_path, stack.enter_context(csv_writer(file, class_names))))
+            writers.append((csv_path, _csv_writer(file, class_names)))
         if lines_path:
             file = stack.enter_context(_open(lines_path, in_place="a" if append_lines else "w"))
-            writers.append((lines_path, stack.enter_context(json_lines_writer(file, top))))
+            writers.append((lines_path, _json_lines_writer(file, top)))
             # After the lines of an earlier command are gone: they were made with other settings.
             if settings is not None and Path(lines_path).is_file():
                 with naming_file(described := settings_path(lines_path)):

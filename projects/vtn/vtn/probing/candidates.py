@@ -5,7 +5,7 @@ F width of a feature, M tokens of a frame.
 
 from __future__ import annotations
 
-import itertools
+import math
 import random
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -122,7 +122,7 @@ def _draw(
     near = [{**first, key: value} for key, values in grid.items() for value in values[1:]]
     settings = [first, *near]
     rng = random.Random(model)
-    total = len(list(itertools.islice(itertools.product(*grid.values()), limit)))
+    total = math.prod(map(len, grid.values()))
     while len(settings) < min(limit, total):
         drawn = {key: rng.choice(values) for key, values in grid.items()}
         if drawn not in settings:

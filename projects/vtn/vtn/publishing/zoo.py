@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -91,16 +90,16 @@ def find_published(path: str | Path) -> ZooEntry | None:
     path = Path(path)
     found = file_sha256(path)
     for entry in read_zoo():
-        if entry.weights is None:
+        if (weights := entry.weights) is None:
             continue
-        if found == entry.weights.sha256:
+        if found == weights.sha256:
             logger.info("%s: verified, the published weights of %s", path, entry.name)
             return entry
-        if path.name == entry.weights.file:
+        if path.name == weights.file:
             raise CheckpointError(
                 f"{path}: has the name of the published weights of {entry.name}, but its SHA-256 is {found} "
-                f"({os.path.getsize(path):,} bytes), not {entry.weights.sha256}; it is incomplete or was "
-                f"changed: download it again from {entry.weights.url}, or rename it if it is your own"
+                f"({path.stat().st_size:,} bytes), not {weights.sha256}; it is incomplete or was changed: "
+                f"download it again from {weights.url}, or rename it if it is your own"
             )
     return None
 

@@ -18,16 +18,14 @@ def render_table(entries: Sequence[ZooEntry]) -> str:
 
 
 def _text_row(entry: ZooEntry) -> tuple[str, ...]:
+    file = entry.weights.file if entry.weights else "–"
+    size = f"{entry.parameters:.1f}", f"{entry.gmacs:.0f}"
+    return entry.config, entry.data, *_accuracies(entry), *size, file
+
+
+def _accuracies(entry: ZooEntry) -> tuple[str, str]:
     weights = entry.weights
-    return (
-        entry.config,
-        entry.data,
-        f"{weights.top1:.2f}" if weights else "–",
-        f"{weights.top5:.2f}" if weights else "–",
-        f"{entry.parameters:.1f}",
-        f"{entry.gmacs:.0f}",
-        weights.file if weights else "–",
-    )
+    return (f"{weights.top1:.2f}", f"{weights.top5:.2f}") if weights else ("–", "–")
 
 
 def describe_model(entries: Sequence[ZooEntry], config: str) -> str:
@@ -75,8 +73,8 @@ def render_page(entries: Sequence[ZooEntry]) -> str:
             "",
             "<!-- From projects/vtn/zoo.yaml by tools/model_zoo.py --page MODEL_ZOO.md; edit that file. -->",
             "",
-            "| model | config | data | top-1 | top-5 | parameters (M) | GMACs | weights |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            f"| {' | '.join(('model', *_COLUMNS))} |",
+            f"| {' | '.join(['---'] * (1 + len(_COLUMNS)))} |",
             *(_page_row(entry) for entry in entries),
             "",
             "GMACs are counted for a test video of 250 frames, without the matrix products of attention, as "
@@ -95,8 +93,7 @@ def _page_row(entry: ZooEntry) -> str:
         entry.name,
         f"`{entry.config}`",
         entry.data,
-        f"{weights.top1:.2f}" if weights else "–",
-        f"{weights.top5:.2f}" if weights else "–",
+        *_accuracies(entry),
         _with_paper(f"{entry.parameters:.1f}", entry.paper.get("parameters")),
         _with_paper(f"{entry.gmacs:.0f}", entry.paper.get("gmacs")),
         f"[{weights.file}]({weights.url})" if weights else "–",

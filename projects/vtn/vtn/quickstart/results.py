@@ -164,8 +164,7 @@ def draw_filmstrips(run: Path, predictions: Predictions) -> Iterator[Filmstrip]:
     for row in choose_videos(predictions):
         video_id, guess = int(predictions.video_ids[row]), int(predictions.predicted[row])
         clip = dataset[video_id * dataset.num_views]
-        if not isinstance(clip, Clip):
-            continue
+        assert isinstance(clip, Clip)
         image, seconds = cut_filmstrip(predictions.paths[row], cfg.TRAIN.EVAL_NUM_FRAMES)
         yield Filmstrip(
             video=Path(predictions.paths[row]).name,

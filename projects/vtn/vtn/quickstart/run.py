@@ -83,10 +83,7 @@ def start_run(run: Run, output: Path, seed: int) -> None:
     if not run.trains:
         from slowfast.checkpoint.storage import last_checkpoint
 
-        overrides |= {
-            "TRAIN.ENABLE": False,
-            "TEST.CHECKPOINT_FILE_PATH": last_checkpoint(output / "vtn"),
-        }
+        overrides |= {"TRAIN.ENABLE": False, "TEST.CHECKPOINT_FILE_PATH": last_checkpoint(output / "vtn")}
     pairs = [str(part) for pair in overrides.items() for part in pair]
     arguments = ["--cfg", CONFIG, *run.overrides, *pairs]
     print(f"$ slowfast run {shlex.join(arguments)}", flush=True)

@@ -46,12 +46,7 @@ _MULTI_VIEW = (
 )  # fmt: skip
 RUNS = (
     Run("vtn", "train the VTN, test it on whole videos and on other orders of frames", (), trains=True),
-    Run(
-        "multi_view",
-        "test it on 4 clips × 3 crops per video",
-        _MULTI_VIEW,
-        trains=False,
-    ),
+    Run("multi_view", "test it on 4 clips × 3 crops per video", _MULTI_VIEW, trains=False),
     Run(
         "baseline",
         "train the frame-averaging baseline",

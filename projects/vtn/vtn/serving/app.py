@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -218,7 +217,7 @@ def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refuse_route(request: Request, error: HTTPException) -> JSONResponse:
         remedy = "see /openapi.json for what exists here"
-        return _answer(error.status_code, str(error.detail).lower(), remedy, error.headers or {})
+        return _answer(error.status_code, str(error.detail).lower(), remedy, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def refuse_values(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -230,11 +229,9 @@ def _handle_errors(app: FastAPI) -> None:
         return _answer(400, "the upload ended early", "send the file again")  # nobody reads it
 
 
-def _answer(
-    status: int, error: str, remedy: str, headers: Mapping[str, str] = MappingProxyType({})
-) -> JSONResponse:
+def _answer(status: int, error: str, remedy: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     retry = {"Retry-After": "2"} if status in (429, 503) else {}
-    return JSONResponse({"error": error, "remedy": remedy}, status, headers={**headers, **retry})
+    return JSONResponse({"error": error, "remedy": remedy}, status, headers={**(headers or {}), **retry})
 
 
 class AnswerDefects:

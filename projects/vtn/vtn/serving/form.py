@@ -155,7 +155,6 @@ class VideoForm:
 
     def _begin_part(self) -> None:
         self._is_video = False
-        self._header, self._value = b"", b""
 
     def _add_header(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from slowfast.errors import InputError
+from slowfast.errors import check_positive
 
 MEGABYTE = 1_000_000
 
@@ -34,8 +33,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not 0 < value < math.inf:
-                raise InputError(f"{name} = {value}: must be above 0 and finite")
+            check_positive(**{name: value})
 
 
 class Refusal(Exception):  # noqa: N818 (an answer to a client)

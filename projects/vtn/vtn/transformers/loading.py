@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 
 from slowfast.errors import InputError
 from vtn.arguments.model_arguments import ModelArguments
+from vtn.backbones.hub_access import find_file
 from vtn.folder.untrusted import check_backbone, count_safetensors
-from vtn.predictor.source import check_model, download_file, find_model_class
+from vtn.predictor.source import check_model, find_model_class
 from vtn.transformers.configuration import VTNConfig
 
 
@@ -46,10 +46,8 @@ def load_network(
         CheckpointError: for a source that does not exist, is damaged, or must not be acted on.
     """
     model_class, arguments = _read_class(config, source)
-    path = Path(source, SAFETENSORS_SINGLE_FILE)
-    if not Path(source).is_dir():
-        path = download_file(source, SAFETENSORS_SINGLE_FILE, **download)
-    check_model(model_class, arguments, count_safetensors(path), source, backbone)
+    stored = count_safetensors(find_file(source, SAFETENSORS_SINGLE_FILE, **download))
+    check_model(model_class, arguments, stored, source, backbone)
     fields = arguments.without_weights().as_keywords()
     with torch.device("cpu"):
         return model_class.from_pretrained(source, reset_head=reset_head, **download, **fields)

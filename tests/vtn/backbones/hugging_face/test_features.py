@@ -92,19 +92,6 @@ class TestMaskedAutoencoder:
         assert torch.equal(map_of(built, images)[0], map_of(built, images)[0])
 
 
-def test_a_model_that_draws_random_numbers_in_evaluation_mode_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    forward = transformers.ViTModel.forward
-
-    def noisy(self: Any, pixel_values: Tensor, **options: Any) -> Any:
-        return forward(self, pixel_values + torch.randn_like(pixel_values), **options)
-
-    monkeypatch.setattr(transformers.ViTModel, "forward", noisy)
-    with pytest.raises(ModelError, match=r"hf:vit: must return the same feature .* draws random numbers"):
-        build_backbone("hf:vit", pretrained=False, options=VIT)
-
-
 class TestTokensBesideThePatches:
     def test_radio_returns_its_summary_and_averages_its_patches(self, tmp_path: Path) -> None:
         model, images = model_of("radio", **VIT, max_img_size=128), images_of()

@@ -10,7 +10,6 @@ import pytest
 import torch
 from fvcore.common.config import CfgNode
 
-import vtn.predictor.source as source_module
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.errors import CheckpointError
 from tests.support.inference.changed_sources import changed_folder
@@ -79,12 +78,7 @@ def test_a_name_on_the_hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> 
         asked.append((name, file))
         return str(published / file)
 
-    monkeypatch.setattr(source_module, "hf_hub_download", download)
-    monkeypatch.setattr("vtn.hub.hf_hub_download", download)
-    monkeypatch.setattr(
-        "huggingface_hub.hub_mixin.hf_hub_download",
-        lambda repo_id, filename, **_: download(repo_id, filename),
-    )
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     model = load_source("somebody/model")
     assert torch.equal(model.cls_token, load_source(published).cls_token)
     assert {name for name, _ in asked} == {"somebody/model"}

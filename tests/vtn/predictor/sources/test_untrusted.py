@@ -127,6 +127,8 @@ def test_a_backbone_that_the_user_writes_is_used(published: Path, tmp_path: Path
         {"pretrained_cfg": {"file": "weights"}},
         {"act_layer": "/tmp/file"},
         {"options": ["https://example.invalid"]},
+        {"options": [["/tmp/file"]]},
+        {"options": [{"file": "/tmp/file"}]},
     ],
 )
 def test_arguments_of_a_backbone_that_load_files_are_refused(

@@ -44,7 +44,15 @@ def test_sizes_of_a_folder_are_compared_with_its_weights(published: Path, tmp_pa
         load_source(folder)
 
 
-@pytest.mark.parametrize("changes", [{"encoder__num_layers": 10**9}, {"backbone__args": {"depth": 10**9}}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"encoder__num_layers": 10**9},
+        {"backbone__args": {"depth": 10**9}},
+        {"backbone__args": {"depths": [2, [10**9]]}},
+        {"backbone__args": {"stages": [{"depth": 10**9}]}},
+    ],
+)
 def test_numbers_that_are_not_sizes_of_a_network(
     changes: dict[str, Any], published: Path, tmp_path: Path
 ) -> None:
@@ -98,6 +106,16 @@ def test_references_in_a_configuration_do_not_unfold(checkpoint: Path, tmp_path:
     torch.save(content, tmp_path / "bomb.pyth")
     with pytest.raises(CheckpointError, match="has more than 100000 values"):
         load_source(tmp_path / "bomb.pyth")
+
+
+def test_a_configuration_that_contradicts_itself_is_an_error_of_the_file(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """A section that is a number as well ended in a TypeError."""
+    content = {**read_checkpoint(checkpoint), "cfg": "MODEL: 3\nMODEL.ARCH: VTN\n"}
+    torch.save(content, tmp_path / "contradicts.pyth")
+    with pytest.raises(ConfigError, match=r"(?s)contradicts\.pyth.*MODEL"):
+        load_source(tmp_path / "contradicts.pyth")
 
 
 def test_sizes_of_frames_are_limited(published: Path, tmp_path: Path) -> None:

@@ -14,13 +14,7 @@ from typing import Any
 from slowfast.errors import ModelError
 from slowfast.log import get_logger
 from vtn.backbones.base import Backbone, Triple
-from vtn.backbones.hugging_face.files import (
-    interpolation_in,
-    is_model_type,
-    published_model,
-    random_model,
-    with_options,
-)
+from vtn.backbones.hugging_face.files import interpolation_in, is_model_type, published_model, random_model
 from vtn.backbones.hugging_face.preprocessing import normalization_in, with_switches
 from vtn.backbones.maps.feature_map import own_map
 
@@ -74,13 +68,13 @@ _VJEPA21_ENTRIES = ("use_rope_interleave", "interpolate_rope", "use_modality_emb
 
 
 def build_clip_encoder(
-    name: str, config: Any, *, pretrained: bool, options: Mapping[str, Any], pooling: str
+    name: str, config: Any, *, pretrained: bool, resize_positions: bool, pooling: str
 ) -> Backbone:
     """Returns the clip encoder with that configuration; see :func:`vtn.backbones.hugging_face.build.build`.
 
     Raises:
-        ModelError: for a pooling, unknown options, a configuration that cannot be computed, and weights that
-            cannot be downloaded.
+        ModelError: for a pooling, a configuration that cannot be computed, and weights that cannot be
+            downloaded.
     """
     if pooling:
         raise ModelError(
@@ -88,9 +82,6 @@ def build_clip_encoder(
             "of a time step is the mean over its places"
         )
     family = FAMILIES[config.model_type]
-    options = dict(options)
-    resize = bool(options.pop("dynamic_img_size", False))
-    config = with_options(config, options, name)
     check_clip_configuration(config, family, f"hf:{name}")
     auto_class = "AutoModelForVideoClassification" if _norm_in_classifier(config) else "AutoModel"
     model = (
@@ -103,7 +94,7 @@ def build_clip_encoder(
         else random_model(config, name, auto_class=auto_class, **family.arguments)
     )  # fmt: skip
     build_network = resolve_name(f"vtn.backbones.clips.families.{family.network}")
-    network = build_network(model, config, resize_positions=resize)
+    network = build_network(model, config, resize_positions=resize_positions)
     processor = _preprocessing(name, family)
     mean, std = _normalization(processor, family)
     return Backbone(

@@ -208,7 +208,8 @@ def _try(name: str, encoder: ClipEncoder, crop: int, options: Mapping[str, Any])
         ModelError: if the network cannot encode clips of its length, or the length is not a multiple of the
             frames per time step.
     """
-    trial, frames = meta_copy(encoder).eval(), encoder.frames
+    trial, frames, recipe = meta_copy(encoder).eval(), encoder.frames, RECIPES[name]
+    takes_any_length = recipe.kind != "mvit"
 
     def shape_for(frames: int) -> torch.Size:
         with torch.no_grad():
@@ -218,18 +219,18 @@ def _try(name: str, encoder: ClipEncoder, crop: int, options: Mapping[str, Any])
         shape = shape_for(frames)
         # A convolution rounds the number of time steps up: only multiples of the tubelet double exactly. The
         # published networks need no second trial.
-        is_published = not options and frames == RECIPES[name].frames
-        exact = is_published or not encoder.takes_any_length or shape_for(2 * frames)[2] == 2 * shape[2]
+        is_published = not options and frames == recipe.frames
+        exact = is_published or not takes_any_length or shape_for(2 * frames)[2] == 2 * shape[2]
     except Exception as error:  # torch raises many types of errors about shapes
         raise ModelError(
             f"backbone pytorchvideo:{name} with {dict(options)}: must encode clips of {frames} frames of "
             f"{crop}×{crop} pixels, but cannot ({_reason(error)}); see VTN.BACKBONE.ARGS"
         ) from error
     if not exact or frames % shape[2]:
-        key = "num_frames" if encoder.takes_any_length else "temporal_size"
+        key = "num_frames" if takes_any_length else "temporal_size"
         raise ModelError(
             f"backbone pytorchvideo:{name}: VTN.BACKBONE.ARGS.{key} = {frames}: must be a multiple of the "
-            f"frames per time step, as {RECIPES[name].frames} is"
+            f"frames per time step, as {recipe.frames} is"
         )
     return frames // shape[2], shape[1]
 

@@ -34,11 +34,9 @@ class ClipEncoder(nn.Module):
 
     Attributes:
         tubelet: frames per time step of the last map; set by whoever has tried the network.
-        takes_any_length: whether the network computes clips of every length.
         steps_are_independent: whether no time step depends on frames outside its own tubelet.
     """
 
-    takes_any_length = True
     steps_are_independent = False
 
     def __init__(self, frames: int) -> None:
@@ -162,8 +160,6 @@ class MViTEncoder(ClipEncoder):
         network: pytorchvideo's network, built without a head.
         frames: t.
     """
-
-    takes_any_length = False
 
     def __init__(self, network: Any, frames: int) -> None:
         super().__init__(frames)

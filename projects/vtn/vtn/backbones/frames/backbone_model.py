@@ -6,9 +6,6 @@ B clips, T frames, S time steps, H W pixels, M tokens per frame, F width of a to
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -65,10 +62,12 @@ class BackboneModel(TunedBackbone):
             )
         if is_exporting():
             return self._encode(frames)  # whatever the number of frames, and whatever the mask
+        if not len(frames):  # some networks of timm cannot compute no images
+            return frames.new_zeros(0, frames.shape[2], *self.feature_shape)
         limit = self._frames_per_pass(frames)
         # A GPU's mask is not asked whether it is full: the answer would be waited for.
         if mask is None or (mask.is_cpu and mask.all()):
-            chunk = frames.shape[2] if limit == 0 else max(1, limit // max(1, len(frames)))
+            chunk = frames.shape[2] if limit == 0 else max(1, limit // len(frames))
             return torch.cat([self._encode(part) for part in frames.split(chunk, dim=2)], dim=1)
         real = frames.transpose(1, 2)[mask]  # (N, 3, H, W)
         # Not asked within torch.compile, which may know no number of real frames.
@@ -161,7 +160,7 @@ class BackboneModel(TunedBackbone):
         """Maps images to features by a frozen backbone, or by its prepared copy."""
         if self._frozen_encoding is not None and not torch.compiler.is_compiling():
             return self._frozen_encoding(images)
-        with torch.no_grad(), self._autocast_if_frozen(images.device.type):
+        with torch.no_grad(), autocast(images.device.type, self._frozen_dtype):
             return self._read(images)
 
     def _checked(self, features: Tensor, images: Tensor) -> Tensor:
@@ -185,6 +184,3 @@ class BackboneModel(TunedBackbone):
     def _read(self, images: Tensor) -> Tensor:
         """Maps images (N, 3, H, W) to features (N, F) or (N, M, F); clips (N, 3, t, H, W) accordingly."""
         return self._tokens(self.backbone, images)
-
-    def _autocast_if_frozen(self, device: str) -> AbstractContextManager[Any]:
-        return nullcontext() if self._frozen_dtype is None else autocast(device, self._frozen_dtype)

@@ -21,8 +21,7 @@ from vtn.backbones.clips.splitting import build_splitter
 from vtn.backbones.frames.encoding_network import EncodingNetwork, LoadNote, kind_of
 from vtn.backbones.frames.token_reader import TokenReader, token_grid
 from vtn.backbones.maps.token_grid import TokenGrid
-from vtn.backbones.tuning.apply import apply_tuning
-from vtn.backbones.tuning.freezing import autocast_modules, batch_norms
+from vtn.backbones.tuning.freezing import apply_tuning, autocast_modules, batch_norms
 from vtn.backbones.tuning.lora import LoRA
 from vtn.backbones.tuning.recomputation import recompute_blocks
 

@@ -8,7 +8,7 @@ from typing import Any
 from slowfast.checkpoint.needed_weights import NeededWeights
 from vtn.backbones.base import Backbone
 from vtn.backbones.clips.hugging_face_clips import FAMILIES, build_clip_encoder
-from vtn.backbones.hugging_face.files import WEIGHT_FILES, read_configuration
+from vtn.backbones.hugging_face.files import WEIGHT_FILES, read_configuration, with_options
 from vtn.backbones.hugging_face.images import build_image_model
 from vtn.backbones.published import cached_on_hub
 
@@ -30,6 +30,8 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
         ModelError: for an unknown name, an option or pooling that the model does not have, weights that
             cannot be downloaded.
     """
-    config = read_configuration(name)
+    options = dict(options)
+    resize = bool(options.pop("dynamic_img_size", False))
+    config = with_options(read_configuration(name), options, name)
     build_family = build_clip_encoder if config.model_type in FAMILIES else build_image_model
-    return build_family(name, config, pretrained=pretrained, options=options, pooling=pooling)
+    return build_family(name, config, pretrained=pretrained, resize_positions=resize, pooling=pooling)

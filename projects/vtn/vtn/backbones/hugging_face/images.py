@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from slowfast.errors import ModelError
 from vtn.backbones.base import Backbone
-from vtn.backbones.hugging_face.files import published_model, random_model, side_of, with_options
+from vtn.backbones.hugging_face.files import published_model, random_model, side_of
 from vtn.backbones.hugging_face.preprocessing import read_preprocessing
 from vtn.backbones.hugging_face.token_layout import token_layout
 from vtn.backbones.hugging_face.trial import accepts, width_of_features
@@ -27,13 +27,10 @@ _POOLING_OF_TIMM = {"token": "cls", "avg": "mean", "map": "map"}
 """timm's name of a pooling -> the name of ``VTN.BACKBONE.POOLING``."""
 _NORMALIZED = ("git_vision_model", "blip_vision_model")
 """Model types that apply the norm called ``post_layernorm`` to all tokens."""
-_READINGS: Mapping[str, int] = dict.fromkeys(
-    ("aimv2_vision_model", "dinov3_convnext", "pixio", "radio", "vit_mae", "yolos"), 2
-)
-"""Model type -> its reading, see ``Backbone``; 1 for others. Version 2 tells class, register and object
-tokens from patches, and keeps all patches in their order."""
-_FLIPPED_READING = 2
-"""The reading of models that take the channels as blue, green, red, which version 1 did not exchange."""
+_CORRECTED = ("aimv2_vision_model", "dinov3_convnext", "pixio", "radio", "vit_mae", "yolos")
+"""Model types with the reading 2, see ``Backbone``, which tells class, register and object tokens from
+patches, and keeps all patches in their order. Models that take the channels as blue, green, red have it, too:
+version 1 did not exchange them."""
 _HEADS = ("classifier", "head", "dist_head")
 """Layers after that norm, which are left out."""
 
@@ -191,20 +188,17 @@ class HuggingFaceBackbone(nn.Module):
 
 
 def build_image_model(
-    name: str, config: Any, *, pretrained: bool, options: Mapping[str, Any], pooling: str
+    name: str, config: Any, *, pretrained: bool, resize_positions: bool, pooling: str
 ) -> Backbone:
     """Returns the image model with that configuration; see :func:`vtn.backbones.hugging_face.build.build`.
 
     Raises:
-        ModelError: for an option or pooling that the model does not have, weights that cannot be downloaded,
-            and models that do not return one feature per image.
+        ModelError: for a pooling that the model does not have, weights that cannot be downloaded, and models
+            that do not return one feature per image.
     """
-    options = dict(options)
-    resize = bool(options.pop("dynamic_img_size", False))
-    config = with_options(config, options, name)
     auto_class = _class_of(config)
     build_random = partial(random_model, config, name, auto_class=auto_class)
-    wrap = partial(HuggingFaceBackbone, pooling=pooling, resize_positions=resize)
+    wrap = partial(HuggingFaceBackbone, pooling=pooling, resize_positions=resize_positions)
     # Build the model on the meta device first: it shows errors and feature shapes before weights are read.
     with torch.device("meta"):
         trial = wrap(build_random())
@@ -232,7 +226,7 @@ def build_image_model(
         interpolation=stated.interpolation,
         classifier=("pooler", *_HEADS),
         feature_map=hugging_face_map,
-        reading=_READINGS.get(config.model_type, _FLIPPED_READING if stated.flips_channels else 1),
+        reading=2 if stated.flips_channels or config.model_type in _CORRECTED else 1,
     )
 
 

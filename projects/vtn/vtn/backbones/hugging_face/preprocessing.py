@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -156,14 +156,10 @@ def _measured(processor: Any, stated: Preprocessing) -> Preprocessing | None:
     if not np.all(of_channel) or not np.allclose(gains, np.diag(of_channel), atol=1e-6):
         return None
     mean, std = -black / of_channel, 1 / of_channel
-    same = np.allclose([mean, std], [stated.mean, stated.std], rtol=1e-4, atol=1e-5)
-    return Preprocessing(
-        stated.mean if same else _triple([round(float(m), 6) for m in mean], stated.mean),
-        stated.std if same else _triple([round(float(s), 6) for s in std], stated.std),
-        stated.interpolation,
-        stated.size,
-        bool(flips),
-    )
+    if not np.allclose([mean, std], [stated.mean, stated.std], rtol=1e-4, atol=1e-5):
+        own = [[round(float(value), 6) for value in values] for values in (mean, std)]
+        stated = replace(stated, mean=_triple(own[0], stated.mean), std=_triple(own[1], stated.std))
+    return replace(stated, flips_channels=bool(flips))
 
 
 def _triple(values: Any, default: Triple) -> Triple:

@@ -61,7 +61,8 @@ class TokenGrid:
         """Returns the tokens (N, M, F) of a map; (N, F) for M = 1."""
         tokens = average_cells(found.places, self.rows, self.columns).flatten(1, 2)  # (N, r·c, F)
         if self.class_token:
-            tokens = torch.cat([_class_token(found)[:, None].to(tokens.dtype), tokens], dim=1)
+            assert found.class_token is not None, "the model checks this when it is built"
+            tokens = torch.cat([found.class_token[:, None].to(tokens.dtype), tokens], dim=1)
         return tokens[:, 0] if self.num_tokens == 1 else tokens
 
 
@@ -88,8 +89,3 @@ def _members(extent: int, cells: int, like: Tensor) -> Tensor:
     first = cell * extent // cells
     end = -((-(cell + 1) * extent) // cells)
     return ((place >= first) & (place < end)).to(like.dtype)
-
-
-def _class_token(found: FeatureMap) -> Tensor:
-    assert found.class_token is not None, "the model checks this when it is built"
-    return found.class_token

@@ -1,9 +1,10 @@
-"""Freezing of a backbone or of its first blocks."""
+"""Freezing of a backbone or of its first blocks, and the choice between it and LoRA."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,37 @@ from torch.utils._pytree import tree_leaves, tree_map
 from slowfast.errors import ModelError
 from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.tuning.blocks import parameter_depths
+from vtn.backbones.tuning.lora import LoRA, add_lora
+
+
+def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
+    """Freezes parameters in place; returns the names of the modules that must stay in evaluation mode.
+
+    Raises:
+        ModelError: for unknown fields of LoRA, LoRA together with ``frozen``, ``frozen_blocks`` or
+            ``frozen_dtype``, more frozen blocks than the network has, and targets of LoRA that match no
+            layer.
+    """
+    if config.lora is None:
+        return freeze(network, config)
+    if config.frozen or config.frozen_blocks:
+        raise ModelError(
+            "backbone.lora: freezes the backbone by itself; set backbone.frozen False and "
+            "backbone.frozen_blocks 0"
+        )
+    if config.frozen_dtype:
+        raise ModelError(
+            f"backbone.frozen_dtype = {config.frozen_dtype!r}: has no effect with backbone.lora; set it to ''"
+        )
+    try:
+        lora = LoRA(**config.lora)
+    except TypeError as error:
+        known = ", ".join(item.name for item in fields(LoRA))
+        raise ModelError(f"backbone.lora = {dict(config.lora)}: {error}; its fields are {known}") from error
+    add_lora(network, lora)
+    if config.learning_norms:
+        unfreeze_norms(network)
+    return batch_norms(network)
 
 
 def freeze(network: nn.Module, config: BackboneConfig) -> list[str]:
@@ -66,9 +98,9 @@ def autocast_modules(network: nn.Module, names: list[str], dtype: torch.dtype) -
         module.forward = partial(_forward_in, dtype, module.forward)  # type: ignore[method-assign]
 
 
-def autocast(device: str, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Returns an autocast context for a device type; an empty context on ``meta``, which computes nothing."""
-    return nullcontext() if device == "meta" else torch.autocast(device, dtype)
+def autocast(device: str, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
+    """Returns an autocast context for a device type; an empty one without a dtype, and on ``meta``."""
+    return nullcontext() if device == "meta" or dtype is None else torch.autocast(device, dtype)
 
 
 def _forward_in(dtype: torch.dtype, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -54,8 +54,11 @@ def add_lora(network: nn.Module, lora: LoRA) -> None:
             f"VTN.BACKBONE.LORA.RANK = {lora.rank}: requires the package peft ({error}); "
             "run pip install 'slowfast-vtn[lora]'"
         ) from error
-    uncalled = _uncalled_linear_layers(network)
-    if uncalled:
+    # These layers are never called, so that adapters would get no gradient.
+    attention = [
+        name for name, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)
+    ]
+    if uncalled := [f"{name}.out_proj" for name in attention]:
         logger.warning(
             "LoRA adds no adapters to the attention of %d layer(s), since torch's nn.MultiheadAttention does "
             "not call its linear layers; timm's version of the network does not have this restriction",
@@ -112,15 +115,6 @@ def check_adapters(network: nn.Module, unused: set[str]) -> None:
         "them; their adapters are not trained",
         len(bypassed), len(adapted), bypassed[0],
     )  # fmt: skip
-
-
-def _uncalled_linear_layers(network: nn.Module) -> list[str]:
-    """Returns the names of linear layers that are never called, so that adapters would get no gradient."""
-    return [
-        f"{name}.out_proj"
-        for name, module in network.named_modules()
-        if isinstance(module, nn.MultiheadAttention)
-    ]
 
 
 def _accept_plain_weights(network: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:

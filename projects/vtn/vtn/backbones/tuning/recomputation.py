@@ -31,8 +31,8 @@ def recompute(network: nn.Module, compute: Callable[..., Any], *args: Any, **kwa
     return checkpoint(compute, *args, use_reentrant=False, **contexts, **kwargs)
 
 
-def recompute_blocks(network: nn.Module, every: int) -> int:
-    """Makes the first of each ``every`` blocks recompute its activations, in place; returns their number.
+def recompute_blocks(network: nn.Module, every: int) -> None:
+    """Makes the first of each ``every`` blocks recompute its activations, in place.
 
     Their names and weights stay the same. Blocks without gradients are computed once, as before.
 
@@ -48,7 +48,6 @@ def recompute_blocks(network: nn.Module, every: int) -> int:
     for block in blocks:
         # A partial function: deep copies of the network get one of their own block.
         block.forward = partial(_forward, block, block.forward)  # type: ignore[method-assign]
-    return len(blocks)
 
 
 def _forward(block: nn.Module, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

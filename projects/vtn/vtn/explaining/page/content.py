@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 SHOWN_CLASSES = 5
 
 
-def page_content(explanation: Explanation) -> dict[str, Any]:
+def page_content(found: Explanation) -> dict[str, Any]:
     """Returns plain values for JSON; the arrays are rounded, since the page only draws them."""
-    found = explanation
-    classes = shown_classes(found)
-    prediction = found.prediction
+    classes, prediction = shown_classes(found), found.prediction
     return {
         "classes": [class_text(prediction.class_names[k], k) for k in classes],
         "explained": classes.index(found.label),

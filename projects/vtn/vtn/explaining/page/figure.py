@@ -100,13 +100,10 @@ def _draw_attention(axes: Axes, explanation: Explanation) -> None:
     """Draws the heads of all layers as rows, the roll-out as the lowest one."""
     attention = explanation.attention
     assert attention is not None
-    table = np.concatenate(
-        [attention.layers.reshape(-1, attention.layers.shape[-1]), attention.rollout[None]]
-    )
-    L, N, _ = attention.layers.shape
+    L, N, T = attention.layers.shape
+    table = np.concatenate([attention.layers.reshape(L * N, T), attention.rollout[None]])
     # Pixels of equal width: the frames are nearly evenly spaced in time.
-    half = explanation.prediction.seconds / len(explanation.seconds) / 2
-    extent = (-half, explanation.prediction.seconds - half, len(table) - 0.5, -0.5)
+    extent = (*_time_span(explanation), len(table) - 0.5, -0.5)
     axes.imshow(table, aspect="auto", cmap="Blues", extent=extent, interpolation="nearest", vmin=0)
     axes.set_yticks(
         [(layer + 0.5) * N - 0.5 for layer in range(L)] + [L * N],
@@ -130,6 +127,11 @@ def _draw_faithfulness(axes: Axes, explanation: Explanation, kind: str) -> None:
 
 def _limit(axes: Axes, explanation: Explanation) -> None:
     """Gives the rows of the figure the same axis of time."""
-    half = explanation.prediction.seconds / len(explanation.seconds) / 2
-    axes.set_xlim(-half, explanation.prediction.seconds - half)
+    axes.set_xlim(_time_span(explanation))
     axes.xaxis.set_major_formatter("{x:g} s")
+
+
+def _time_span(explanation: Explanation) -> tuple[float, float]:
+    """Returns the limits of the axis of time, on which each frame is as wide as its mean duration."""
+    half = explanation.prediction.seconds / len(explanation.seconds) / 2
+    return -half, explanation.prediction.seconds - half

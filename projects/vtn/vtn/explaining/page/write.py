@@ -67,7 +67,7 @@ def _is_explanation(values: Path) -> bool:
 
 def render_page(explanation: Explanation) -> str:
     """Returns the page as HTML without references to other files."""
-    prediction = explanation.prediction
+    prediction, seconds = explanation.prediction, explanation.prediction.seconds
     return fill_template(
         "vtn.explaining.page",
         "page.html",
@@ -76,7 +76,7 @@ def render_page(explanation: Explanation) -> str:
         subject="In the middle crop, the model" if explanation.merged else "The model",
         predicted=prediction.top(1)[0],
         score=float(prediction.scores[explanation.label]),
-        duration=format_seconds(prediction.seconds),
+        duration=f"{seconds:.2f} s" if seconds < 60 else format_duration(seconds),
         rankings=[
             (name, curves.deletion.area, curves.insertion.area)
             for name, curves in explanation.faithfulness.items()
@@ -86,8 +86,3 @@ def render_page(explanation: Explanation) -> str:
         random=RANDOM,
         content=htmlsafe_json_dumps(page_content(explanation), separators=(",", ":")),
     )
-
-
-def format_seconds(seconds: float) -> str:
-    """Returns a duration such as ``1.36 s`` or ``0:12:05``."""
-    return f"{seconds:.2f} s" if seconds < 60 else format_duration(seconds)

@@ -67,6 +67,7 @@ class LiveFrames:
         seconds: duration of a push.
 
     Attributes:
+        num_taken: pushes that the model has encoded, counted by the caller.
         num_dropped: pushes that were dropped.
         num_refused: packets that could not be decoded.
     """
@@ -80,11 +81,7 @@ class LiveFrames:
         self._seconds = seconds
         self._may_drop = is_endless(place)
         self._may_reconnect = False
-        self._num_made = self._num_taken = 0
-
-    def count_taken(self) -> None:
-        """Counts a push that the model has encoded."""
-        self._num_taken += 1
+        self._num_made = self.num_taken = 0
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields frames (t, H, W, 3) uint8 RGB, and their times (t,) in seconds from the first frame.
@@ -112,7 +109,7 @@ class LiveFrames:
             logger.warning("%s: the source has ended", self._name)
 
     def _push(self, images: list[np.ndarray], times: list[float]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        if self._may_drop and self._num_made - self._num_taken >= _MOST_WAITING:
+        if self._may_drop and self._num_made - self.num_taken >= _MOST_WAITING:
             self.num_dropped += 1
             if self.num_dropped == 1:
                 text = "%s: frames come faster than the model takes them; some are left out"

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from slowfast.datasets.loading.quarantine import BAN_REASONS, HUNG, Quarantine
 from slowfast.datasets.loading.workers import WorkerPool
-from slowfast.errors import DecodeError, InputError
+from slowfast.errors import DecodeError, InputError, check_positive
 from slowfast.video.container import Address
 from vtn.predictor.reading.isolated_video import IsolatedSource, portable
-from vtn.predictor.reading.reader import Reading, read_video
+from vtn.predictor.reading.reader import Reading
+from vtn.predictor.scoring import attempt
 from vtn.predictor.videos import FileSource, MissingSource, Video, VideoSource
 from vtn.predictor.views import ReadVideo, ViewPlan
 
@@ -32,8 +33,7 @@ def check_isolated(videos: Sequence[Video | VideoSource], time_limit: float) -> 
     Raises:
         InputError: for a limit that is not above 0, frames in memory, and open files.
     """
-    if not 0 < time_limit < float("inf"):
-        raise InputError(f"time_limit = {time_limit}: must be above 0 and finite")
+    check_positive(time_limit=time_limit)
     for video in videos:
         place = video.place if isinstance(video, FileSource) else video
         if not isinstance(place, str | os.PathLike | Address | MissingSource):
@@ -102,7 +102,7 @@ class _Videos:
             hung = f"reading it did not end within {self._time_limit:g} s; --time-limit allows more"
             return DecodeError(source.name, reason, hung if ban == BAN_REASONS[HUNG] else detail)
         with self.quarantine.reading(number):
-            found = read_video(self._plan, source)
+            found = attempt(self._plan.read, source)
         return portable(found, source.name) if isinstance(found, Exception) else found
 
 

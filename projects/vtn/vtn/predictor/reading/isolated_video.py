@@ -139,28 +139,30 @@ class IsolatedSource:
 
     def open(self, threads: int = 1) -> OpenVideo:
         """Opens the video in a process, see ``vtn.predictor.videos.VideoSource``."""
-        return IsolatedVideo(self.source, threads, self.time_limit, self.decoders)
+        return IsolatedVideo(self, threads)
 
 
 class IsolatedVideo:
     """An open video in another process, with the interface of ``slowfast.video.decoding.OpenVideo``.
 
     Args:
-        source, time_limit, decoders: see :class:`IsolatedSource`.
+        isolated: the video, its time limit and the processes.
         threads: number of decoding threads.
+
+    Attributes:
+        times: the display times of the N frames.
 
     Raises:
         DecodeError, InputError, OSError: as opening the source does; also ``DecodeError`` where the process
             crashes, or does not answer in time.
     """
 
-    def __init__(self, source: VideoSource, threads: int, time_limit: float, decoders: Decoders) -> None:
-        self._name, self._limit, self._decoders = source.name, time_limit, decoders
-        self._decoder = decoders.take()
-        self._connection = self._decoder.connection
+    def __init__(self, isolated: IsolatedSource, threads: int) -> None:
+        self._isolated = isolated
+        self._decoder = isolated.decoders.take()
         self._is_idle = True
         try:
-            self._times: FrameTimes = self._receive((source, threads))
+            self.times: FrameTimes = self._receive((isolated.source, threads))
         except BaseException:
             self._decoder.close()
             raise
@@ -170,14 +172,9 @@ class IsolatedVideo:
 
     def __exit__(self, *_: object) -> None:
         if self._is_idle:
-            self._decoders.give_back(self._decoder)
+            self._isolated.decoders.give_back(self._decoder)
         else:
             self._decoder.close()
-
-    @property
-    def times(self) -> FrameTimes:
-        """The display times of the N frames."""
-        return self._times
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
         """Returns the placed frames of the given indices, (T, H, W, 3) uint8."""
@@ -223,16 +220,17 @@ class IsolatedVideo:
 
     def _receive(self, *requests: Any) -> Any:
         """Sends requests; returns the next answer of the process, or raises the error that it is."""
+        name, limit, connection = self._isolated.name, self._isolated.time_limit, self._decoder.connection
         try:
             for request in requests:
-                self._connection.send(request)
-            if not self._decoder.answers(self._limit):
-                detail = f"the decoder gave no frame within {self._limit:g} s; --time-limit allows more"
-                raise DecodeError(self._name, "hung", detail)
-            answer = self._connection.recv()
+                connection.send(request)
+            if not self._decoder.answers(limit):
+                detail = f"the decoder gave no frame within {limit:g} s; --time-limit allows more"
+                raise DecodeError(name, "hung", detail)
+            answer = connection.recv()
         except (EOFError, ConnectionError):
             detail = "the decoder crashed or took all memory"
-            raise DecodeError(self._name, "killed its worker", detail) from None
+            raise DecodeError(name, "killed its worker", detail) from None
         if isinstance(answer, Exception):
             raise answer
         return answer

@@ -7,20 +7,12 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
-from vtn.predictor.scoring import FAILURES
+from vtn.predictor.scoring import attempt
 from vtn.predictor.videos import VideoSource
 from vtn.predictor.views import ReadVideo, ViewPlan
 
 Reading: TypeAlias = tuple[VideoSource, ReadVideo | Exception]
 """A video and its views, or the reason why it cannot be read."""
-
-
-def read_video(plan: ViewPlan, source: VideoSource, threads: int = 1) -> ReadVideo | Exception:
-    """Returns the views of a video, or the reason why it cannot be read."""
-    try:
-        return plan.read(source, threads)
-    except FAILURES as error:
-        return error
 
 
 def read_in_threads(
@@ -37,7 +29,7 @@ def read_in_threads(
         pending: deque[tuple[VideoSource, Future[ReadVideo | Exception]]] = deque()
         try:
             for source in sources:
-                pending.append((source, pool.submit(read_video, plan, source, threads)))
+                pending.append((source, pool.submit(attempt, plan.read, source, threads)))
                 if len(pending) > workers:
                     source, found = pending.popleft()
                     yield source, found.result()

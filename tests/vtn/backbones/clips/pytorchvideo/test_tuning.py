@@ -10,9 +10,8 @@ import torch
 
 from tests.support.clips.pytorchvideo import MVIT, build_small, clips_for, small_pair
 from vtn.arguments.backbone import BackboneConfig
-from vtn.backbones.tuning.apply import apply_tuning
 from vtn.backbones.tuning.blocks import parameter_depths
-from vtn.backbones.tuning.freezing import autocast_modules
+from vtn.backbones.tuning.freezing import apply_tuning, autocast_modules
 
 
 class TestTuning:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,16 +26,13 @@ class VivitClips(ClipTransformer):
         resize_positions: see :class:`ClipTransformer`.
     """
 
+    BLOCKS = "layers"
+
     def __init__(self, model: nn.Module, config: Any, *, resize_positions: bool = False) -> None:
         tubelet, patch, _ = config.tubelet_size
         clip = ClipDescription(config.num_frames, tubelet, FRAME_RATE)
         super().__init__(model, clip, config.image_size, patch, resize_positions)
         model.pooler = None  # a dense layer on the class token
-
-    @property
-    def blocks(self) -> Sequence[nn.Module]:
-        """Returns the blocks, from the first to the last."""
-        return self.model.layers
 
     def embed(self, clips: Tensor, grid: Grid) -> Tensor:
         """Maps clips (N, 3, t, H, W) to a class token and tokens (N, 1 + s·h·w, F) with their positions."""

@@ -1,8 +1,9 @@
-"""Damage of JPEG files, which FFmpeg's decoder conceals or does not notice."""
+"""Image files that FFmpeg shows wrongly without an error: damaged JPEG files, TIFF files with JPEG data."""
 
 from __future__ import annotations
 
 import re
+import struct
 from typing import Any
 
 # Containers and decoders of JPEG files.
@@ -12,6 +13,12 @@ _JPEG_CODECS = frozenset({"mjpeg", "jpegls"})
 _JPEG_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_END = 0xD9
+
+UNREADABLE = "a TIFF file compressed as JPEG, which cannot be read; save it as .jpg or .png"
+
+# Tags of TIFF files, and the values of the first for the old and the new form of JPEG.
+_COMPRESSION, _DNG_VERSION = 259, 50706
+_AS_JPEG = frozenset({6, 7})
 
 
 def refuse_damage(container: Any, stream: Any) -> bool:
@@ -40,3 +47,19 @@ def is_complete_jpeg(data: bytes) -> bool:
         if marker not in _JPEG_WITHOUT_LENGTH:
             at += int.from_bytes(data[at : at + 2], "big")
     return False
+
+
+def is_jpeg_in_tiff(data: bytes) -> bool:
+    """Returns whether the data are those of a TIFF file with JPEG compression (TIFF 6.0, sections 2 and 22).
+
+    A DNG file with such compression, which FFmpeg decodes, is not one of them.
+    """
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    if order is None or len(data) < 8:
+        return False
+    start = struct.unpack_from(f"{order}I", data, 4)[0]
+    count = int.from_bytes(data[start : start + 2], "little" if order == "<" else "big")
+    entries = data[start + 2 : start + 2 + 12 * count]
+    # Tag, type and number of values, and the value: a short integer lies in the first bytes of its field.
+    values = dict(struct.iter_unpack(f"{order}H6xH2x", entries[: len(entries) // 12 * 12]))
+    return _DNG_VERSION not in values and values.get(_COMPRESSION) in _AS_JPEG
