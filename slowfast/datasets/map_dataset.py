@@ -88,7 +88,6 @@ class MapDataset(ViewDataset):
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,) int32, or (N, K) float32 where videos have several labels."""
         return self._labels
 
     def _count_videos(self) -> tuple[int, int]:

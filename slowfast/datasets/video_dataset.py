@@ -239,12 +239,10 @@ class VideoDataset(ViewDataset):
 
     @property
     def labels(self) -> np.ndarray:
-        """(N,) int32, or (N, K) float32 where videos have several labels."""
         return self._annotations.labels()
 
     @property
     def segments(self) -> np.ndarray | None:
-        """(N, 2) float64, start and end in seconds within each file; None for full files."""
         segments = self._annotations.segments
         return None if segments is None else segments.numpy()
 

@@ -12,7 +12,6 @@ import os
 from functools import lru_cache
 from io import BytesIO, FileIO
 from itertools import pairwise
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -60,9 +59,7 @@ class ArrayFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def read(self, rows: NDArray[np.int64] | None = None) -> NDArray[Any]:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 
 from slowfast.files import hold_lock, write_text
 
@@ -88,4 +87,4 @@ def _parse(file: Path, state: tuple[int, ...]) -> Mapping[str, BrokenEntry]:
     except (OSError, ValueError, TypeError, RecursionError):
         return {}
     valid = [entry for entry in entries if all(isinstance(value, str) for value in vars(entry).values())]
-    return MappingProxyType({entry.name: entry for entry in valid})
+    return {entry.name: entry for entry in valid}

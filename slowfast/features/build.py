@@ -65,13 +65,7 @@ def build_cache_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     if different := describe_differences(cached, wanted):
         raise ConfigError(describe_mismatch(folder, different))
     names = build_feature_names(cfg, annotations)
-    variants: Mapping[int, tuple[Variant, ...]]
-    if isinstance(scheme, TrainingViews):
-        present = _present_variants(manifest.variants, folder, [*islice(annotations.paths, _PROBED)], names)
-        multiple = cfg.DATA.TEST_PICTURE_MULTIPLE if cfg.DATA.TEST_WHOLE_PICTURE else 0
-        variants = {0: _training_variants(present, scheme, folder, multiple)}
-    else:
-        variants = _evaluation_variants(manifest.variants, scheme, folder)
+    variants = _build_variants(cfg, manifest.variants, request, names)
     reader = CacheReader(
         scheme,
         request.position_rate,
@@ -147,9 +141,16 @@ def evaluation_variants(scheme: ClipViews | WholeVideoViews) -> list[Variant]:
     ]
 
 
-def _evaluation_variants(
-    cached: Sequence[Variant], scheme: ClipViews | WholeVideoViews, folder: str
+def _build_variants(
+    cfg: CfgNode, cached: Sequence[Variant], request: ReaderRequest, names: FeatureNames
 ) -> Mapping[int, tuple[Variant, ...]]:
+    """Returns the cached variants of each crop."""
+    folder, scheme = cfg.DATA.FEATURES, request.scheme
+    if isinstance(scheme, TrainingViews):
+        videos = [*islice(request.annotations.paths, _PROBED)]
+        present = _present_variants(cached, folder, videos, names)
+        multiple = cfg.DATA.TEST_PICTURE_MULTIPLE if cfg.DATA.TEST_WHOLE_PICTURE else 0
+        return {0: _training_variants(present, scheme, folder, multiple)}
     wanted = evaluation_variants(scheme)
     if missing := [variant.name for variant in wanted if variant not in cached]:
         raise ConfigError(describe_mismatch(folder, [_transform_difference(cached, missing)]))

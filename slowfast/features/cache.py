@@ -184,12 +184,8 @@ class Manifest:
     def differences(self, other: Manifest) -> list[str]:
         """Returns one phrase per setting that differs from ``other``; variants and ``made_by`` may differ."""
         names = ("feature_dim", "num_tokens", "dtype", "fps", "mean", "std", "channels")
-        return [
-            *describe_differences(self.source, other.source),
-            *describe_differences(
-                {name: getattr(self, name) for name in names}, {name: getattr(other, name) for name in names}
-            ),
-        ]
+        own, wanted = ({name: getattr(manifest, name) for name in names} for manifest in (self, other))
+        return [*describe_differences(self.source, other.source), *describe_differences(own, wanted)]
 
 
 def describe_differences(cached: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

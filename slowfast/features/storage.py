@@ -18,7 +18,6 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import MappingProxyType, TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
@@ -34,13 +33,11 @@ from slowfast.log import get_logger
 
 logger = get_logger(__name__)
 
-STORED: Mapping[str, tuple[torch.dtype, np.dtype[Any]]] = MappingProxyType(
-    {
-        "float32": (torch.float32, np.dtype("<f4")),
-        "float16": (torch.float16, np.dtype("<f2")),
-        "bfloat16": (torch.bfloat16, np.dtype("<u2")),
-    }
-)
+STORED: Mapping[str, tuple[torch.dtype, np.dtype[Any]]] = {
+    "float32": (torch.float32, np.dtype("<f4")),
+    "float16": (torch.float16, np.dtype("<f2")),
+    "bfloat16": (torch.bfloat16, np.dtype("<u2")),
+}
 """Dtypes of features and of the ``.npy`` file that holds them. NumPy has no bfloat16: the file holds the bits
 as unsigned integers of 16 bits, which ``torch.from_numpy(array).view(torch.bfloat16)`` turns back."""
 
@@ -120,9 +117,7 @@ class FeatureFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self._file.close()
         finally:  # it fails on a full disk, which may have room for the next file
