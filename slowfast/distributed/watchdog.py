@@ -62,7 +62,7 @@ class Watchdog:
         interrupt: Interrupt,
     ) -> None:
         self.store = store
-        self._board = StatusBoard.of(store, world.rank, world.size)
+        self._board = StatusBoard(store, world.rank, world.size)
         self._world = world
         self._timeout = timeout
         self._silence = min(timeout, SILENCE_SECONDS)
