@@ -36,33 +36,18 @@ class Failure:
     exit_code: int
     expected: bool = False
 
-    def dump(self) -> str:
-        """Returns the failure as JSON."""
-        return json.dumps(asdict(self))
 
-    @classmethod
-    def load(cls, text: str | bytes) -> Failure:
-        """Returns the failure that :meth:`dump` described."""
-        return cls(**json.loads(text))
-
-
-@dataclass
 class StatusBoard:
-    """Status of all processes of a run, kept in the store of the rendezvous.
+    """Status of all processes of a run, kept in the store of the rendezvous, over a connection of its own.
 
     All methods raise ``RuntimeError`` (torch's) where the store is gone, and block while the network does.
     """
 
-    store: dist.Store
-    peers: dist.Store
-    rank: int
-    size: int
-
-    @classmethod
-    def of(cls, store: dist.Store, rank: int, size: int) -> StatusBoard:
-        """Returns the board of the run that met at ``store``, over a connection of its own."""
-        own = store.clone()
-        return cls(dist.PrefixStore("status", own), own, rank, size)
+    def __init__(self, store: dist.Store, rank: int, size: int) -> None:
+        self.peers = store.clone()
+        self.store = dist.PrefixStore("status", self.peers)
+        self.rank = rank
+        self.size = size
 
     def beat(self) -> None:
         """Counts one heartbeat of this process."""
@@ -77,11 +62,11 @@ class StatusBoard:
 
     def report(self, failure: Failure) -> None:
         """Makes ``failure`` the failure of the run, unless there is one already."""
-        self.store.compare_set("failure", "", failure.dump())
+        self.store.compare_set("failure", "", json.dumps(asdict(failure)))
 
     def failure(self) -> Failure | None:
         """Returns the failure of the run."""
-        return Failure.load(self.store.get("failure")) if self.store.check(["failure"]) else None
+        return Failure(**json.loads(self.store.get("failure"))) if self.store.check(["failure"]) else None
 
     def request_stop(self, signum: int) -> None:
         """Makes all processes know that one was asked to stop by a signal."""

@@ -23,6 +23,7 @@ import torch.distributed as dist
 
 from slowfast.distributed.blocking import current_blocking_call, error_location
 from slowfast.distributed.failure import RESUME_HINT, Failure, StatusBoard, names_network
+from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.shutdown import Shutdown
 from slowfast.distributed.world import World
 from slowfast.errors import SlowFastError, describe_error, first_line
@@ -62,7 +63,7 @@ class Watchdog:
         interrupt: Interrupt,
     ) -> None:
         self.store = store
-        self._board = StatusBoard.of(store, world.rank, world.size)
+        self._board = StatusBoard(store, world.rank, world.size)
         self._world = world
         self._timeout = timeout
         self._silence = min(timeout, SILENCE_SECONDS)
@@ -135,9 +136,9 @@ class Watchdog:
         self._wake.set()
 
     def _wait_for_failure(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while self._failure is None and time.monotonic() < end:
-            time.sleep(0.05)
+        for _ in Deadline(seconds).polls():
+            if self._failure is not None:
+                return
 
     # ------------------------------------------------------------------------ heartbeat thread
 
@@ -197,11 +198,9 @@ class Watchdog:
         """Marks this process as finished; rank 0 then waits for the others and still reacts to failures."""
         self._exchange()
         self._board.leave()
-        end = time.monotonic() + _LEAVE_SECONDS
-        while self._world.is_main and max(self._board.beats()) >= 0 and time.monotonic() < end:
-            if self._exchange():
+        for _ in Deadline(_LEAVE_SECONDS).polls():
+            if not self._world.is_main or max(self._board.beats()) < 0 or self._exchange():
                 return
-            time.sleep(0.1)
 
     # -------------------------------------------------------------------------- timeout thread
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.world import World
 from slowfast.errors import ConfigError, SlowFastError
 from slowfast.files import acquire_lock, delete_unfinished, write_text
@@ -97,18 +98,10 @@ def check_shared(folder: str | Path, world: World) -> None:
             name = stack.enter_context(tempfile.NamedTemporaryFile(dir=folder, prefix=".shared-")).name
         path = Path(folder, Path(world.all_gather_objects(name)[0]).name)
         own = f"rank {world.rank}: {path.parent.absolute()} on {socket.gethostname()}"
-        others = [other for other in world.all_gather_objects("" if _appears(path) else own) if other]
+        is_seen = any(path.exists() for _ in Deadline(SHARING_SECONDS).polls())
+        others = [other for other in world.all_gather_objects("" if is_seen else own) if other]
     if others:
         raise ConfigError(
             f"OUTPUT_DIR = {folder}: must be a folder that all nodes share; the files that rank 0 writes "
             f"there are not in that of {', '.join(others[:4])}{' …' if others[4:] else ''}"
         )
-
-
-def _appears(path: Path) -> bool:
-    deadline = time.monotonic() + SHARING_SECONDS
-    while not path.exists():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True

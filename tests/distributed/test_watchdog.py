@@ -234,7 +234,7 @@ def test_other_threads_can_read_what_blocks_the_main_thread() -> None:
 @pytest.fixture
 def board() -> StatusBoard:
     store = dist.HashStore()
-    return StatusBoard(store, store, 0, 2)
+    return StatusBoard(store, 0, 2)
 
 
 def test_the_first_failure_is_the_failure_of_the_run(board: StatusBoard) -> None:
