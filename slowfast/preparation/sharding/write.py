@@ -8,9 +8,8 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from slowfast.datasets.shards.index import load_index, update_index
 from slowfast.errors import DecodeError
@@ -150,37 +149,23 @@ def _header(name: str, size: int) -> tarfile.TarInfo:
     return info
 
 
-class _Source:
-    """A file that is copied; its errors name it, and are not those of the archive.
+class _Source(BufferedReader):
+    """A file that is copied; its errors name it, and are not those of the archive."""
 
-    Args:
-        video: the file.
-        file: the same, open.
-    """
-
-    def __init__(self, video: SourceVideo, file: BinaryIO) -> None:
-        self._video, self._file = video, file
-
-    def __enter__(self) -> BinaryIO:
-        return self  # type: ignore[return-value]
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         try:
-            content = self._file.read(size)
+            content = super().read(size)
         except OSError as error:
-            raise DecodeError(self._video.path, "unreadable", str(error)) from error
-        if len(content) < size:
-            raise DecodeError(self._video.path, "changed", "it has become shorter while it was copied")
+            raise DecodeError(self.name, "unreadable", str(error)) from error
+        if size is not None and len(content) < size:
+            raise DecodeError(self.name, "changed", "it has become shorter while it was copied")
         return content
 
 
 def _open_unchanged(video: SourceVideo) -> _Source:
     """Opens a file that must be as it was when the shards were planned."""
     try:
-        file = open(video.path, "rb")  # noqa: SIM115  (closed by _Source)
+        file = _Source(FileIO(video.path))
         size = os.fstat(file.fileno()).st_size
     except OSError as error:
         reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
@@ -188,4 +173,4 @@ def _open_unchanged(video: SourceVideo) -> _Source:
     if size != video.size:
         file.close()
         raise DecodeError(video.path, "changed", f"it has {size} bytes and had {video.size}")
-    return _Source(video, file)
+    return file
