@@ -24,22 +24,26 @@ examples:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.measure import BenchmarkReport
-from benchmarks.support.recorded_steps import StepRecord, as_overrides, run_timed
+from benchmarks.support.recorded_steps import (
+    StepRecord,
+    as_overrides,
+    recipe_hash,
+    run_timed,
+    spread,
+    train_recipe,
+)
 from slowfast.config import load_config
 from slowfast.distributed.device import count_accelerators
 from slowfast.models.build import build_model
-from slowfast.visualization.run_log import read_run_log
 from vtn.quickstart.dataset import DatasetSettings, generate_dataset
 
 RECIPE = "PRETRAINED_DEMO"
@@ -68,15 +72,14 @@ class Row:
         stage = f"-stage{self.stage}" if self.stage else ""
         return f"{self.grid[0]}x{self.grid[1]}{stage}"
 
-    def overrides(self) -> list[str]:
-        """Returns the changes of the recipe, ``[KEY, VALUE, …]``."""
-        values = {
+    def changes(self) -> dict[str, Any]:
+        """Returns the changes of the recipe, key -> value."""
+        return {
             "VTN.BACKBONE.TOKENS": list(self.grid),
             "VTN.BACKBONE.STAGE": self.stage,
             "VTN.FUSION": self.fusion,
             "VTN.FUSION_DIM": self.dim,
         }
-        return as_overrides(values)
 
 
 ROWS: Mapping[str, Row] = {
@@ -120,12 +123,11 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     if args.data is None:
         args.data = args.output / "data"
         generate_dataset(args.data, DatasetSettings())
-    recipe = (files("vtn.configs") / f"{RECIPE}.yaml").read_bytes()
     settings = {
         "data": str(args.data.resolve()),
         "epochs": args.epochs,
         "opts": args.opts,
-        "recipe": hashlib.sha256(recipe).hexdigest(),
+        "recipe": recipe_hash(RECIPE),
     }
     record = StepRecord(args.output / RECORD, settings)
     for name in args.rows:
@@ -152,7 +154,7 @@ def measure_row(name: str, record: StepRecord, args: argparse.Namespace) -> dict
         "row": name,
         **sizes,
         "top-1, %": round(statistics.mean(top1), 2),
-        "±": round(statistics.stdev(top1), 2) if len(top1) > 1 else None,
+        "±": None if (found := spread(top1)) is None else round(found, 2),
         "seeds": len(top1),
         "training s": statistics.mean(seconds) if seconds else None,
         "extraction s": cache["seconds"],
@@ -186,22 +188,24 @@ def extract(row: Row, args: argparse.Namespace) -> dict[str, Any]:
 def train(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Trains and tests a row with one seed; returns the accuracy in percent, and the seconds."""
     folder = args.output / "runs" / f"{name}-seed{seed}"
-    own = as_overrides({"OUTPUT_DIR": folder, "RNG_SEED": seed})
-    command = ["--cfg", RECIPE, *_overrides(ROWS[name], args), *own]
-    seconds = run_timed("slowfast.cli.run", command, folder)
-    test = read_run_log(folder).test
-    return {"seconds": seconds, "top-1": test["top1_acc"], "videos": test["num_videos"]}
+    values = {**_changes(ROWS[name], args), "RNG_SEED": seed}
+    seconds, log = train_recipe(RECIPE, values, folder, args.opts)
+    return {"seconds": seconds, "top-1": log.test["top1_acc"], "videos": log.test["num_videos"]}
 
 
 def _overrides(row: Row, args: argparse.Namespace) -> list[str]:
-    """Returns the changes of the recipe for extraction and training of a row, ``[KEY, VALUE, …]``."""
-    values = {
+    return [*as_overrides(_changes(row, args)), *args.opts]
+
+
+def _changes(row: Row, args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the changes of the recipe for extraction and training of a row, key -> value."""
+    return {
         "DATA.PATH_TO_DATA_DIR": args.data,
         "DATA.FEATURES": args.output / "features" / row.features,
         "SOLVER.MAX_EPOCH": args.epochs,
         # Validation and checkpoint after the last epoch only: seconds are those of training.
         "TRAIN.EVAL_PERIOD": args.epochs,
         "TRAIN.CHECKPOINT_PERIOD": args.epochs,
-        "NUM_GPUS": count_accelerators() and 1,
+        "NUM_GPUS": min(1, count_accelerators()),
+        **row.changes(),
     }
-    return [*as_overrides(values), *row.overrides(), *args.opts]

@@ -157,6 +157,7 @@ DOORS = {
     "slowfast.models.frame_format": "completes a configuration with the frame format of a model",
     "slowfast.models.pytorchvideo.clip_network.clip_options": "arguments that several from_config share",
     "slowfast.models.pytorchvideo.config": "declares keys",
+    "slowfast.models.pytorchvideo.resnets._resnet_options": "arguments that several from_config share",
     "slowfast.probe": "a candidate of a search is a configuration",
     "slowfast.solver.ema.evaluates_average": "a choice that builders share",
     "slowfast.solver.lr_policy.lr_scale": "a number that builders share",

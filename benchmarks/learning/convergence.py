@@ -21,6 +21,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,10 +32,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import BenchmarkReport
-from benchmarks.support.recorded_steps import StepRecord, as_overrides, run_timed
+from benchmarks.support.recorded_steps import StepRecord, run_timed, spread, train_recipe
 from slowfast.distributed.device import count_accelerators
 from slowfast.files import write_text
-from slowfast.visualization.run_log import read_run_log
 from vtn.quickstart.dataset import DatasetSettings, generate_dataset
 
 
@@ -161,14 +161,10 @@ def train(case: str, optimizer: str, seed: int, lists: Path, args: argparse.Name
         "TRAIN.EVAL_PERIOD": found.epochs,
         "TRAIN.CHECKPOINT_PERIOD": found.epochs,
         "TEST.ENABLE": False,
-        "NUM_GPUS": count_accelerators() and 1,
         "RNG_SEED": seed,
-        "OUTPUT_DIR": folder,
         **OPTIMIZERS[optimizer],
     }
-    keys = as_overrides(values)
-    seconds = run_timed("slowfast.cli.run", ["--cfg", found.recipe, *keys, *args.opts], folder)
-    log = read_run_log(folder)
+    seconds, log = train_recipe(found.recipe, values, folder, args.opts)
     return {
         "seconds": seconds,
         "losses": [epoch.loss for epoch in log.epochs],
@@ -203,20 +199,19 @@ def plot(report: BenchmarkReport, path: str) -> None:
 
 def _row(case: str, optimizer: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     losses = np.array([result["losses"] for result in runs])
-    validation = np.array([result["validation"] for result in runs])
-    several = len(runs) > 1
+    validation = [result["validation"] for result in runs]
     return {
         "case": case,
         "optimiser": optimizer,
         "seeds": len(runs),
         "first loss": float(losses[:, 0].mean()),
         "last loss": float(losses[:, -1].mean()),
-        "±": float(losses[:, -1].std(ddof=1)) if several else None,
-        "validation, %": float(validation.mean()),
-        "±, points": float(validation.std(ddof=1)) if several else None,
+        "±": spread(losses[:, -1].tolist()),
+        "validation, %": statistics.mean(validation),
+        "±, points": spread(validation),
         "losses": losses.mean(axis=0).tolist(),
         "losses of each seed": losses.tolist(),
-        "validation of each seed": validation.tolist(),
+        "validation of each seed": validation,
     }
 
 

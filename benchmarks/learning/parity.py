@@ -22,9 +22,7 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks.measure import BenchmarkReport
-from benchmarks.support.recorded_steps import StepRecord, as_overrides, run_timed
-from slowfast.distributed.device import count_accelerators
-from slowfast.visualization.run_log import read_run_log
+from benchmarks.support.recorded_steps import StepRecord, spread, train_recipe
 
 RECIPE = "PRETRAINED_DEMO"
 WAYS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -69,17 +67,13 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
 def train(way: str, seed: int, args: argparse.Namespace) -> dict[str, float]:
     """Trains and tests once; returns the loss of the last epoch and the top-1 accuracy of the test in %."""
     folder = args.output / f"{way}-seed{seed}"
-    values: dict[str, Any] = {
-        "NUM_GPUS": min(1, count_accelerators()),
+    values = {
         "DATA.PATH_TO_DATA_DIR": args.data,
         **({"DATA.FEATURES": args.features} if args.features else {}),
         "RNG_SEED": seed,
-        "OUTPUT_DIR": folder,
         **WAYS[way],
     }
-    pairs = as_overrides(values)
-    run_timed("slowfast.cli.run", ["--cfg", args.recipe, *pairs, *args.opts], folder)
-    log = read_run_log(folder)
+    _, log = train_recipe(args.recipe, values, folder, args.opts)
     return {"loss": log.epochs[-1].loss, "top1": log.test["top1_acc"]}
 
 
@@ -90,12 +84,12 @@ def _row(way: str, runs: list[dict[str, float]], exact: list[dict[str, float]] |
         "way": way,
         "seeds": len(runs),
         "last loss": statistics.mean(losses),
+        "± loss": spread(losses),
         "test, %": statistics.mean(accuracies),
+        "± test": spread(accuracies),
         "losses": losses,
         "accuracies": accuracies,
     }
-    if len(runs) > 1:
-        row |= {"± loss": statistics.stdev(losses), "± test": statistics.stdev(accuracies)}
     if exact is not None:
         row["points from float32"] = row["test, %"] - statistics.mean(run["top1"] for run in exact)
     return row

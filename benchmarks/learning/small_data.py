@@ -27,10 +27,8 @@ examples:
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import BenchmarkReport
-from benchmarks.support.recorded_steps import CommandFailedError, StepRecord, run_timed
+from benchmarks.support.recorded_steps import CommandFailedError, StepRecord, recipe_hash, run_timed, spread
 from benchmarks.support.small_data.sets import SETS, Draw, QuickstartPart, Source, draw, quickstart_keys
 from benchmarks.support.small_data.settings import KINDS, RECIPE, Setting, settings
 from slowfast.config.check import check
@@ -147,7 +145,6 @@ def prepare(args: argparse.Namespace) -> Source:
     uses_videos = any(isinstance(SETS[name], QuickstartPart) for name in args.sets)
     data = args.data or args.output / "data"
     source = Source(data, args.features or args.output / "features", args.output, args.held_out, args.opts)
-    recipe = (files("vtn.configs") / f"{RECIPE}.yaml").read_bytes()
     StepRecord(
         args.output / RECORD,
         {
@@ -155,7 +152,7 @@ def prepare(args: argparse.Namespace) -> Source:
             "features": str(source.features.resolve()),
             "held-out": args.held_out,
             "opts": list(args.opts),
-            "recipe": hashlib.sha256(recipe).hexdigest(),
+            "recipe": recipe_hash(RECIPE),
         },
     ).result("settings", dict)
     if uses_videos and args.data is None:
@@ -244,7 +241,7 @@ def _row(name: str, hits: Hits, base: str | None = None, compared: Hits | None =
         "against": base,
         "videos": hits.values.shape[1],
         "accuracy, %": float(accuracies.mean()),
-        "± draws": float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None,
+        "± draws": spread(accuracies.tolist()),
         "accuracy of each draw": accuracies.tolist(),
     }
     if compared is not None:

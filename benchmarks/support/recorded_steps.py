@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from slowfast.distributed.device import count_accelerators
 from slowfast.errors import DataError, SlowFastError
 from slowfast.files import write_text
+from slowfast.visualization.run_log import RunLog, read_run_log
 from vtn.quickstart.run import forwarding_signals
 
 
@@ -55,6 +60,31 @@ class StepRecord:
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
     """Returns changes of a configuration as the command line takes them, ``[KEY, VALUE, …]``."""
     return [str(item) for pair in values.items() for item in pair]
+
+
+def recipe_hash(recipe: str) -> str:
+    """Returns a hash of a recipe of the project, on which recorded results depend."""
+    return hashlib.sha256((files("vtn.configs") / f"{recipe}.yaml").read_bytes()).hexdigest()
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Returns the sample standard deviation; None for a single value."""
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def train_recipe(
+    recipe: str, values: Mapping[str, Any], folder: Path, opts: Sequence[str]
+) -> tuple[float | None, RunLog]:
+    """Trains a recipe in a process of its own; returns its seconds (see :func:`run_timed`) and its log.
+
+    Args:
+        values: changes of the recipe, key -> value.
+        folder: ``OUTPUT_DIR``.
+        opts: further changes, ``[KEY, VALUE, …]``.
+    """
+    keys = as_overrides({"NUM_GPUS": min(1, count_accelerators()), **values, "OUTPUT_DIR": folder})
+    seconds = run_timed("slowfast.cli.run", ["--cfg", recipe, *keys, *opts], folder)
+    return seconds, read_run_log(folder)
 
 
 def run_timed(module: str, arguments: Sequence[str], folder: Path) -> float | None:

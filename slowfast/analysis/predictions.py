@@ -138,19 +138,13 @@ def _print_worst(predictions: Predictions, count: int) -> None:
 
 def _print_confusions(predictions: Predictions, count: int) -> None:
     """Prints the pairs of a true class and a wrong prediction with the highest counts."""
-    import numpy as np
+    from slowfast.visualization.sections.mistakes import top_confusions
 
-    errors = predictions.confusion.copy()
-    np.fill_diagonal(errors, 0)
-    order = np.argsort(-errors, axis=None, kind="stable")[:count]
-    pairs = [divmod(int(index), len(errors)) for index in order]
-    names = predictions.class_names
     print("\nmost frequent confusions:")
     _print_rows(
         [
-            (f"{names[true]} predicted as {names[predicted]}", counted(errors[true, predicted], "time"), "")
-            for true, predicted in pairs
-            if errors[true, predicted]
+            (f"{found.true} predicted as {found.predicted}", counted(found.count, "time"), "")
+            for found in top_confusions(predictions, count)
         ]
     )
 

@@ -20,11 +20,9 @@ from slowfast.visualization.sections.label_metrics import (
     videos_by_label_count,
     worst_labels,
 )
-from slowfast.visualization.sections.mistakes import surest_mistakes, top_confusions
+from slowfast.visualization.sections.mistakes import Confusion, surest_mistakes, top_confusions
 
 _STRIPS = 2
-# Each class of a test with several classes per video has two lists of examples.
-_LABEL_STRIPS = 1
 
 
 def write_predictions_report(path: str | Path, tests: Mapping[str, Predictions]) -> None:
@@ -45,8 +43,7 @@ def write_predictions_report(path: str | Path, tests: Mapping[str, Predictions])
         title=f"Test of {counted(len(main.labels), 'video')}",
         summary=f"Predictions for {counted(len(main.class_names), 'class', 'classes')}{several}.",
         results=results,
-        confusions=None if main.multi_label else top_confusions(main, strips=_STRIPS),
-        worst_labels=worst_labels(main, strips=_LABEL_STRIPS) if main.multi_label else None,
+        strips=_STRIPS,
     )
     write_report(path, report)
 
@@ -102,10 +99,7 @@ def _class_values(main: Predictions, others: list[Predictions]) -> dict[str, Any
     return {
         "classes": [asdict(row) for row in class_rows(main, others)],
         "expected_calibration_error": None if calibration is None else calibration.ece,
-        "confusions": [
-            {"true": c.true, "predicted": c.predicted, "count": c.count, "fraction": c.fraction}
-            for c in top_confusions(main)
-        ],
+        "confusions": [_without_strips(confusion) for confusion in top_confusions(main)],
         "surest_mistakes": [asdict(mistake) for mistake in surest_mistakes(main)],
     }
 
@@ -117,19 +111,13 @@ def _label_values(main: Predictions, others: list[Predictions]) -> dict[str, Any
         "worst_classes": [
             {
                 "class": worst.row.name,
-                "has_the_class": [_example_values(example) for example in worst.missed],
-                "lacks_the_class": [_example_values(example) for example in worst.mistaken],
+                "has_the_class": [_without_strips(example) for example in worst.missed],
+                "lacks_the_class": [_without_strips(example) for example in worst.mistaken],
             }
             for worst in worst_labels(main)
         ],
     }
 
 
-def _example_values(example: LabelExample) -> dict[str, Any]:
-    return {
-        "video": example.video,
-        "name": example.name,
-        "score": example.score,
-        "rank": example.rank,
-        "labels": list(example.labels),
-    }
+def _without_strips(found: Confusion | LabelExample) -> dict[str, Any]:
+    return {name: value for name, value in asdict(found).items() if name not in ("strip", "strips")}

@@ -28,13 +28,8 @@ from slowfast.visualization.page import fill_template
 from slowfast.visualization.run_log import Metric, RunLog
 from slowfast.visualization.sections.calibration import MIN_VIDEOS, measure_calibration, reliability_chart
 from slowfast.visualization.sections.class_metrics import MAX_MATRIX_CLASSES, class_rows, confusion_image
-from slowfast.visualization.sections.label_metrics import (
-    WorstLabel,
-    label_rows,
-    videos_by_label_count,
-    worst_labels,
-)
-from slowfast.visualization.sections.mistakes import Confusion, surest_mistakes, top_confusions
+from slowfast.visualization.sections.label_metrics import label_rows, videos_by_label_count, worst_labels
+from slowfast.visualization.sections.mistakes import surest_mistakes, top_confusions
 
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "av", "numpy")
 _CHARTS: tuple[tuple[str, Metric], ...] = (("Accuracy, top-1 in percent", "top1"), ("Loss", "loss"))
@@ -113,9 +108,8 @@ class Report:
         filmstrip_note: explanation of the weights under the frames.
         order: tests of the same videos in other orders of their frames; None: there were none.
         tables: further sections, of a table each.
-        confusions: most frequent confusions of the first result; None: computed, without filmstrips.
-        worst_labels: for several classes per video, those of the lowest average precision in the first
-            result; None: computed, without filmstrips.
+        strips: filmstrips per confusion of the first result; for several classes per video, any number stands
+            for one of the missed and one of the mistaken videos of each class of low average precision.
         notes: paragraphs under the table.
         config: configuration of the main run, as YAML.
         timings: (step, seconds).
@@ -130,8 +124,7 @@ class Report:
     filmstrip_note: str = ""
     order: OrderReport | None = None
     tables: Sequence[Table] = ()
-    confusions: Sequence[Confusion] | None = None
-    worst_labels: Sequence[WorstLabel] | None = None
+    strips: int = 0
     notes: Sequence[str] = ()
     config: str = ""
     timings: Sequence[tuple[str, float]] = ()
@@ -149,10 +142,7 @@ def render_report(report: Report) -> str:
     # Unnamed classes have numbers as names, which alone could be counts or scores.
     texts = dict(zip(main.predictions.class_names, class_texts(main.predictions.class_names), strict=True))
     multi_label = main.predictions.multi_label
-    if multi_label:
-        sections = label_values(report.results, report.worst_labels)
-    else:
-        sections = section_values(report.results, report.confusions)
+    sections = _label_values(report) if multi_label else _class_values(report)
     return fill_template(
         "slowfast.visualization",
         "report.html",
@@ -209,45 +199,35 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def label_values(results: Sequence[Result], worst: Sequence[WorstLabel] | None) -> dict[str, Any]:
-    """Returns the variables of the template of tests with several classes per video.
-
-    Args:
-        results: of the tests; the sections are about the first one.
-        worst: its classes of the lowest average precision; None: without filmstrips.
-    """
-    main = results[0].predictions
-    shown = worst_labels(main) if worst is None else worst
+def _label_values(report: Report) -> dict[str, Any]:
+    """Returns the variables of the template of tests with several classes per video."""
+    main, *others = (result.predictions for result in report.results)
+    shown = worst_labels(main, strips=min(report.strips, 1))
     return {
-        "label_rows": label_rows(main, [result.predictions for result in results[1:]]),
+        "label_rows": label_rows(main, others),
         "label_counts": videos_by_label_count(main),
         "worst_labels": shown,
         "strips_shown": any(e.strip for label in shown for e in (*label.missed, *label.mistaken)),
     }
 
 
-def section_values(results: Sequence[Result], confusions: Sequence[Confusion] | None) -> dict[str, Any]:
-    """Returns the variables of the templates of tests with one class per video.
-
-    Args:
-        results: of tests with one class per video; the sections are about the first one.
-        confusions: its most frequent confusions; None: without filmstrips.
-    """
-    main = results[0]
-    measured = [(result, measure_calibration(result.predictions)) for result in results]
+def _class_values(report: Report) -> dict[str, Any]:
+    """Returns the variables of the templates of tests with one class per video."""
+    main, *others = report.results
+    measured = [(result, measure_calibration(result.predictions)) for result in report.results]
     calibrations = [(result, found) for result, found in measured if found is not None]
     chart = ""
     if calibrations and calibrations[0][0] is main:
         chart = reliability_chart(calibrations[0][1], main.name)
     many = len(main.predictions.class_names) > MAX_MATRIX_CLASSES
     return {
-        "class_rows": class_rows(main.predictions, [result.predictions for result in results[1:]]),
+        "class_rows": class_rows(main.predictions, [result.predictions for result in others]),
         "max_matrix_classes": MAX_MATRIX_CLASSES,
         "matrix_image": confusion_image(main.predictions) if many else "",
         "calibrations": calibrations if chart else [],
         "min_bin_videos": MIN_VIDEOS,
         "reliability": Markup(chart),
-        "confusions": top_confusions(main.predictions) if confusions is None else confusions,
+        "confusions": top_confusions(main.predictions, strips=report.strips),
         "mistakes": surest_mistakes(main.predictions),
         "num_wrong": int((main.predictions.predicted != main.predictions.labels).sum()),
     }

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 import torch
 
 from benchmarks import temporal
 from benchmarks.support.attentive_probe import PROBE_NAME, VTN_NAME, build_models, count_gmacs
+from tests.support.code.command_line import parse
 from vtn.encoder.encoder_layer import CHUNK
 
 
@@ -32,10 +31,8 @@ def test_a_row_per_number_of_frames_and_tokens_and_the_limit_of_the_probe(
 ) -> None:
     monkeypatch.setattr("benchmarks.support.attentive_probe.TRAINING_BATCH", 2)
     monkeypatch.setattr("benchmarks.support.attentive_probe.MAX_TOKENS", 16)
-    parser = argparse.ArgumentParser()
-    temporal.add_arguments(parser)
     options = "--against probe --lengths 2 9 --training 2 9 --tokens 2 --rounds 1"
-    report = temporal.run(parser.parse_args(options.split()))
+    report = temporal.run(parse(temporal, *options.split()))
     assert [(row["mode"], row["tokens"], row["frames"]) for row in report.rows] == [
         ("inference", 2, 2),
         ("inference", 2, 9),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.learning import convergence
+from benchmarks.support import recorded_steps
 from slowfast.config import load_config
 from slowfast.config.check import check
 from tests.support.code.command_line import parse
@@ -45,7 +46,8 @@ def test_each_training_runs_once_and_the_rows_are_means_over_seeds(
             (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return 1.0
 
-    monkeypatch.setattr(convergence, "run_timed", write_log)
+    for module_with_it in (convergence, recorded_steps):
+        monkeypatch.setattr(module_with_it, "run_timed", write_log)
     given = ["--data", str(data), "--output", str(tmp_path / "output"), "--seeds", "1", "3"]
     given += ["--cases", "few", "frames", "--optimizers", "adamw", "sgd-1e-3"]
     report = convergence.run(parse(convergence, *given, "--plot", str(tmp_path / "plot.png")))

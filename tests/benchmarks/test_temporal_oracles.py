@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
@@ -15,6 +13,7 @@ from benchmarks.support.flex_attention import (
     flex_band_attention,
 )
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
+from tests.support.code.command_line import parse
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.attention import band_attention
 from vtn.encoder.temporal_encoder import TemporalEncoder
@@ -53,10 +52,8 @@ def test_the_comparison_with_flex_attention_has_times_and_errors(monkeypatch: py
     monkeypatch.setattr(
         "benchmarks.support.flex_attention._compiled_flex_attention", lambda: flex_attention
     )  # compiling takes a minute
-    parser = argparse.ArgumentParser()
-    temporal.add_arguments(parser)
     options = "--against flex --windows 18 --lengths 40 --training 40 --dtypes float32 bfloat16 --rounds 1"
-    rows = temporal.run(parser.parse_args(options.split())).rows
+    rows = temporal.run(parse(temporal, *options.split())).rows
     assert [(row["mode"], row["dtype"]) for row in rows] == [
         ("inference", "float32"),
         ("inference", "bfloat16"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import tokens
+from benchmarks.support import recorded_steps
 from benchmarks.support.recorded_steps import CommandFailedError, StepRecord, run_timed
 from slowfast.errors import DataError
 from slowfast.features.cache import Manifest
@@ -91,7 +92,8 @@ def test_a_complete_run_extracts_once_per_choice_of_tokens(
         modules.append(module)
         return timed(module, *rest)
 
-    monkeypatch.setattr(tokens, "run_timed", counted)
+    for module_with_it in (tokens, recorded_steps):
+        monkeypatch.setattr(module_with_it, "run_timed", counted)
     report = tokens.run(args)
     assert modules.count("slowfast.cli.extract") == 1
     assert modules.count("slowfast.cli.run") == 4

@@ -9,7 +9,6 @@ import numpy as np
 
 from slowfast.engine.prediction_file import Predictions
 from slowfast.visualization.report import Report, Result, render_report
-from slowfast.visualization.sections.mistakes import top_confusions
 from tests.support.pages.browser import dump_page, needs_browser
 
 # Names that reach out of what contains them.
@@ -36,7 +35,7 @@ def test_long_names_stay_in_their_places(tmp_path: Path) -> None:
         broken=(),
         meta={},
     )
-    report = Report("r_" * 80, "", [Result("test", predictions)], confusions=top_confusions(predictions))
+    report = Report("r_" * 80, "", [Result("test", predictions)])
     assert re.findall(r'data-wide="([^"]*)"', measure(report, MEASURE, tmp_path)) == ["false"]
 
 
@@ -68,7 +67,7 @@ def test_names_from_right_to_left_end_on_the_left(tmp_path: Path) -> None:
         broken=(),
         meta={},
     )
-    report = Report("report", "", [Result("test", predictions)], confusions=top_confusions(predictions))
+    report = Report("report", "", [Result("test", predictions)])
     (found,) = re.findall(r'data-ends="([^"]*)"', measure(report, MEASURE_ENDS, tmp_path))
     assert set(found.split(",")) == {"left"}
     assert len(found.split(",")) > 6

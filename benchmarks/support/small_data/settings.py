@@ -26,7 +26,7 @@ class Part:
     """
 
     with_it: tuple[Change, ...]
-    without_it: tuple[Change, ...]
+    without_it: tuple[Change, ...] = ()
     needs: str = ""
 
 
@@ -67,16 +67,15 @@ FURTHER: Mapping[str, Part] = MappingProxyType(
                 ("MIXUP.CUTMIX_ALPHA", 0.0),
                 ("MIXUP.LABEL_SMOOTH_VALUE", 0.0),
                 ("MODEL.LOSS_FUNC", "soft_cross_entropy"),
-            ),
-            (),
+            )
         ),
-        "LOSS.LABEL_SMOOTHING": Part((("LOSS.LABEL_SMOOTHING", 0.1),), ()),
-        "DATA.TRAIN_JITTER_NUM_FRAMES": Part((("DATA.TRAIN_JITTER_NUM_FRAMES", [10, 16]),), ()),
+        "LOSS.LABEL_SMOOTHING": Part((("LOSS.LABEL_SMOOTHING", 0.1),)),
+        "DATA.TRAIN_JITTER_NUM_FRAMES": Part((("DATA.TRAIN_JITTER_NUM_FRAMES", [10, 16]),)),
         "DATA.TRAIN_JITTER_DURATION": Part(
-            (("DATA.TRAIN_JITTER_DURATION", [0.7, 1.0]),), (), needs="TRAIN.FULL_VIDEO"
+            (("DATA.TRAIN_JITTER_DURATION", [0.7, 1.0]),), needs="TRAIN.FULL_VIDEO"
         ),
-        "AUG.NUM_SAMPLE": Part((("AUG.NUM_SAMPLE", 2),), ()),
-        "MODEL_EMA.ENABLE": Part((("MODEL_EMA.ENABLE", True), ("MODEL_EMA.DECAY", 0.99)), ()),
+        "AUG.NUM_SAMPLE": Part((("AUG.NUM_SAMPLE", 2),)),
+        "MODEL_EMA.ENABLE": Part((("MODEL_EMA.ENABLE", True), ("MODEL_EMA.DECAY", 0.99))),
     }
 )
 """Parts that are not in the recipe."""

@@ -150,11 +150,15 @@ def _choose_exact_layers(model: Any, setup: EncodingSetup, sample: Tensor) -> tu
     for fraction in EXACT_LAYERS:
         candidate = replace(setup, exact_layers=fraction)
         model.prepare_encoding(candidate, sample)
-        error = float((_encode(model, sample) - exact).norm() / exact.norm().clamp(min=1e-12))
-        results.append((candidate, error))
-        if error <= MAX_ERROR:
+        results.append((candidate, _difference(_encode(model, sample), exact)))
+        if results[-1][1] <= MAX_ERROR:
             return results[-1]
     return results[0]
+
+
+def _difference(features: Tensor, exact: Tensor) -> float:
+    """Returns the distance of features from exact ones, relative to the norm of these."""
+    return float((features - exact).norm() / exact.norm().clamp(min=1e-12))
 
 
 def _sample(model: Any, size: tuple[int, int], device: torch.device) -> Tensor:
@@ -199,7 +203,7 @@ def _try_compile(
     difference = fast = 0.0
     try:
         model.prepare_encoding(compiled, sample)
-        difference = float((_encode(model, sample) - plain).norm() / plain.norm().clamp(min=1e-12))
+        difference = _difference(_encode(model, sample), plain)
         fast = _frames_per_second(model, sample)
     except Exception as error:  # torch.compile raises errors of many libraries
         detail = f"{type(error).__name__}: {first_line(error)}"

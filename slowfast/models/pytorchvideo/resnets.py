@@ -94,8 +94,7 @@ class PTVResNet(ClipNetwork):
             head_pool_kernel_size=(num_frames // (2 if halves_frames else 1), cells, cells),
         )
         stages = [block for block in network.blocks if hasattr(block, "res_blocks")]
-        for stage, after, pool in zip(stages, nonlocal_after, nonlocal_pool, strict=True):
-            add_nonlocal_blocks(stage.res_blocks, after, pool, nonlocal_kind)
+        add_nonlocal_blocks(stages, nonlocal_after, nonlocal_pool, nonlocal_kind)
         super().__init__(network, num_frames, num_classes)
 
     @classmethod
@@ -103,13 +102,8 @@ class PTVResNet(ClipNetwork):
         """Builds the network that the sections ``MODEL``, ``RESNET`` and ``NONLOCAL`` describe."""
         return cls(
             cfg.MODEL.ARCH,
-            **clip_options(cfg),
-            depth=cfg.RESNET.DEPTH,
-            width=cfg.RESNET.WIDTH_PER_GROUP,
+            **_resnet_options(cfg),
             temporal_blocks=_of_pathway(cfg.RESNET.NUM_BLOCK_TEMP_KERNEL, 0),
-            nonlocal_after=_of_pathway(cfg.NONLOCAL.LOCATION, 0),
-            nonlocal_pool=_of_pathway(cfg.NONLOCAL.POOL, 0),
-            nonlocal_kind=cfg.NONLOCAL.INSTANTIATION,
         )
 
 
@@ -168,8 +162,7 @@ class PTVSlowFast(ClipNetwork):
             head_pool_kernel_sizes=((num_frames // alpha, cells, cells), (num_frames, cells, cells)),
         )
         stages = [block.multipathway_blocks[0] for block in list(network.blocks)[1:5]]
-        for stage, after, pool in zip(stages, nonlocal_after, nonlocal_pool, strict=True):
-            add_nonlocal_blocks(stage.res_blocks, after, pool, nonlocal_kind)
+        add_nonlocal_blocks(stages, nonlocal_after, nonlocal_pool, nonlocal_kind)
         super().__init__(network, num_frames, num_classes, split=lambda frames: pathways(frames, alpha))
 
     @classmethod
@@ -177,17 +170,12 @@ class PTVSlowFast(ClipNetwork):
         """Builds the network that ``MODEL``, ``RESNET``, ``SLOWFAST`` and ``NONLOCAL`` describe."""
         temporal = cfg.RESNET.NUM_BLOCK_TEMP_KERNEL
         return cls(
-            **clip_options(cfg),
-            depth=cfg.RESNET.DEPTH,
-            width=cfg.RESNET.WIDTH_PER_GROUP,
+            **_resnet_options(cfg),
             alpha=cfg.SLOWFAST.ALPHA,
             beta_inv=cfg.SLOWFAST.BETA_INV,
             fusion_ratio=cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO,
             fusion_kernel=cfg.SLOWFAST.FUSION_KERNEL_SZ,
             temporal_blocks=(_of_pathway(temporal, 0), _of_pathway(temporal, 1)),
-            nonlocal_after=_of_pathway(cfg.NONLOCAL.LOCATION, 0),
-            nonlocal_pool=_of_pathway(cfg.NONLOCAL.POOL, 0),
-            nonlocal_kind=cfg.NONLOCAL.INSTANTIATION,
         )
 
 
@@ -207,24 +195,38 @@ def pathways(frames: Tensor, alpha: int) -> list[Tensor]:
     return [frames.index_select(2, index), frames]
 
 
-def add_nonlocal_blocks(blocks: nn.ModuleList, after: Sequence[int], pool: Sequence[int], kind: str) -> None:
-    """Inserts non-local blocks (Wang et al. 2018) into a stage; they are identities before training.
+def add_nonlocal_blocks(
+    stages: Sequence[Any], after: Sequence[Sequence[int]], pool: Sequence[Sequence[int]], kind: str
+) -> None:
+    """Inserts non-local blocks (Wang et al. 2018) into stages, in place; they are identities before training.
 
     Args:
-        blocks: blocks of the stage; changed in place.
-        after: indices of the blocks that a non-local block follows.
-        pool: kernel (frames, height, width) of the pooling before keys and values.
+        after: per stage, indices of the blocks that a non-local block follows.
+        pool: per stage, kernel (frames, height, width) of the pooling before keys and values.
         kind: ``softmax`` or ``dot_product``.
     """
-    if not after:
-        return
     with importing_pytorchvideo():
         from pytorchvideo.layers.nonlocal_net import create_nonlocal
-    for index in sorted(after, reverse=True):
-        width = blocks[index].branch2.conv_c.out_channels
-        added = create_nonlocal(dim_in=width, dim_inner=width // 2, pool_size=tuple(pool), instantiation=kind)
-        nn.init.zeros_(added.norm.weight)
-        blocks.insert(index + 1, added)
+    for stage, indices, size in zip(stages, after, pool, strict=True):
+        for index in sorted(indices, reverse=True):
+            width = stage.res_blocks[index].branch2.conv_c.out_channels
+            added = create_nonlocal(
+                dim_in=width, dim_inner=width // 2, pool_size=tuple(size), instantiation=kind
+            )
+            nn.init.zeros_(added.norm.weight)
+            stage.res_blocks.insert(index + 1, added)
+
+
+def _resnet_options(cfg: CfgNode) -> dict[str, Any]:
+    """Returns the keyword arguments that all residual networks have."""
+    return {
+        **clip_options(cfg),
+        "depth": cfg.RESNET.DEPTH,
+        "width": cfg.RESNET.WIDTH_PER_GROUP,
+        "nonlocal_after": _of_pathway(cfg.NONLOCAL.LOCATION, 0),
+        "nonlocal_pool": _of_pathway(cfg.NONLOCAL.POOL, 0),
+        "nonlocal_kind": cfg.NONLOCAL.INSTANTIATION,
+    }
 
 
 def _all_kernels(

@@ -61,8 +61,10 @@ def surest_mistakes(predictions: Predictions, count: int = MAX_MISTAKES) -> list
     return [_mistake(predictions, row) for row in _wrong_rows(predictions)[:count]]
 
 
-def top_confusions(predictions: Predictions, *, strips: int = 0) -> list[Confusion]:
-    """Returns the ``MAX_CONFUSIONS`` most frequent confusions, the most frequent first.
+def top_confusions(
+    predictions: Predictions, count: int = MAX_CONFUSIONS, *, strips: int = 0
+) -> list[Confusion]:
+    """Returns the most frequent confusions, at most ``count``, the most frequent first.
 
     Args:
         strips: filmstrips per confusion; videos that cannot be decoded have none, and the log names them.
@@ -70,7 +72,7 @@ def top_confusions(predictions: Predictions, *, strips: int = 0) -> list[Confusi
     confusion = predictions.confusion
     videos = confusion.sum(axis=1)
     errors = confusion - np.diag(np.diag(confusion))
-    order = np.argsort(-errors, axis=None, kind="stable")[:MAX_CONFUSIONS]
+    order = np.argsort(-errors, axis=None, kind="stable")[:count]
     wrong = _wrong_rows(predictions)
     found = []
     for true, predicted in (divmod(int(cell), len(errors)) for cell in order):

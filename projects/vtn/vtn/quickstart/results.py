@@ -25,7 +25,6 @@ from slowfast.models.frame_format import frame_normalization
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 from slowfast.visualization.report import Report, Result, format_seconds, write_report
 from slowfast.visualization.run_log import read_run_log
-from slowfast.visualization.sections.mistakes import top_confusions
 from vtn.factory import create_model
 from vtn.quickstart.explained import faithfulness_table, read_faithfulness
 from vtn.quickstart.runs import EXPLANATION, PREDICTIONS
@@ -95,7 +94,7 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
         filmstrip_note=FILMSTRIP_NOTE,
         order=order,
         tables=[faithfulness_table(faithfulness)],
-        confusions=top_confusions(results[0].predictions, strips=STRIPS_PER_CONFUSION),
+        strips=STRIPS_PER_CONFUSION,
         notes=NOTES,
         config=(output / "vtn" / "config.yaml").read_text(encoding="utf-8"),
         timings=list(seconds.items()),
