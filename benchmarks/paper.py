@@ -147,7 +147,7 @@ def training_call(model: nn.Module, cfg: CfgNode, device: str) -> Callable[[], o
 def time_decoding(cfgs: Mapping[str, CfgNode]) -> dict[str, float]:
     """Returns for each model the seconds to read and crop all test views of one video; the best of two."""
     with tempfile.TemporaryDirectory() as folder:
-        video = make_clip(Path(folder), (340, 256), num_frames=300, gop=12)
+        video = make_clip(Path(folder), (256, 340), num_frames=300, gop=12)
         Path(folder, "test.csv").write_text(f"{video} 0\n")
         return {name: min(_read_views(cfg, folder) for _ in range(2)) for name, cfg in cfgs.items()}
 

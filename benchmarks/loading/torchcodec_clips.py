@@ -7,6 +7,7 @@ Torchcodec decodes in its exact mode, as the frames are given by their numbers. 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -28,8 +29,8 @@ class TorchcodecClips(Dataset[Tensor]):
         plan = self._plans[index]
         place = plan.place
         images = self._scaled(plan)  # (T, 3, H, W), channels last in memory
-        rows, columns = _span(place.top, place.crop_height), _span(place.left, place.crop_width)
-        images = images[:, :, rows, columns]
+        bottom, right = place.top + place.crop_height, place.left + place.crop_width
+        images = images[:, :, place.top : bottom, place.left : right]
         if place.flip:
             images = images.flip(3)
         return images.transpose(0, 1)
@@ -52,10 +53,12 @@ class TorchcodecLoader:
 
     def __init__(self, epochs: Sequence[Sequence[BatchPlan]], workers: int) -> None:
         plans = [plan for batches in epochs for batch in batches for plan in batch]
-        self._sampler = _EpochSampler(epochs)
+        numbers = iter(range(len(plans)))
+        self._epochs = [[list(islice(numbers, len(batch))) for batch in batches] for batches in epochs]
+        self._batches: list[list[int]] = []  # the item numbers of each batch of the epoch
         self._loader = DataLoader(
             TorchcodecClips(plans),
-            batch_sampler=self._sampler,
+            batch_sampler=self._batches,
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=_stack,
@@ -63,28 +66,8 @@ class TorchcodecLoader:
 
     def batches(self, epoch: int) -> Iterator[Tensor]:
         """Yields the batches of an epoch, (B, 3, T, S, S) uint8, channels last in memory."""
-        self._sampler.epoch = epoch
+        self._batches[:] = self._epochs[epoch]
         yield from self._loader
-
-
-class _EpochSampler:
-    """The item numbers of each batch of epoch ``epoch``."""
-
-    def __init__(self, epochs: Sequence[Sequence[BatchPlan]]) -> None:
-        self.epoch = 0
-        self._numbers: list[list[list[int]]] = []
-        first = 0
-        for batches in epochs:
-            self._numbers.append([])
-            for batch in batches:
-                self._numbers[-1].append(list(range(first, first + len(batch))))
-                first += len(batch)
-
-    def __len__(self) -> int:
-        return len(self._numbers[self.epoch])
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._numbers[self.epoch])
 
 
 def _stack(clips: list[Tensor]) -> Tensor:
@@ -96,7 +79,3 @@ def _stack(clips: list[Tensor]) -> Tensor:
         count = sum(row.numel() for row in rows)
         out = rows[0].new(rows[0].untyped_storage()._new_shared(count)).resize_(len(rows), *rows[0].shape)
     return torch.stack(rows, out=out).permute(0, 4, 1, 2, 3)
-
-
-def _span(start: int, length: int) -> slice:
-    return slice(start, start + length)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
 from slowfast.visualization.text_table import align_columns
@@ -75,12 +76,15 @@ def print_run(log: RunLog, *, show_all: bool = False) -> None:
     if log.best is not None:
         print(f"  best: epoch {log.best.epoch}, {log.best.val_top1:.2f} % of the validation videos")
     if log.test:
-        result = (
-            f"top-1 {float(log.test['top1_acc']):.2f} %"
-            if "top1_acc" in log.test
-            else f"mAP {float(log.test['map']):.4f}"
-        )
-        print(f"  test: {result}")
+        print(f"  test: {_test_result(log.test)}")
+
+
+def _test_result(test: Mapping[str, Any]) -> str:
+    """Returns the top-1 accuracy or mean average precision of a test; either may have no value."""
+    name, key, form = ("top-1", "top1_acc", ".2f") if "top1_acc" in test else ("mAP", "map", ".4f")
+    value = math.nan if test[key] is None else float(test[key])
+    unit = " %" if key == "top1_acc" else ""
+    return f"{name} –" if math.isnan(value) else f"{name} {value:{form}}{unit}"
 
 
 def _cell(value: float | None) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from benchmarks import paper
 from benchmarks.measure import Timing
+from benchmarks.support.encoded_clips import make_clip
 from benchmarks.support.paper_models import CANDIDATES, OURS, THEIRS, Candidate, Published
 from slowfast.analysis.flops import views_of_test
 from slowfast.models import build_model
@@ -52,7 +55,15 @@ def test_views_of_the_test_are_the_published_ones(name: str) -> None:
 
 def test_a_complete_run_reports_all_columns_and_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper, "CANDIDATES", SMALL)
+    sizes: list[tuple[int, int]] = []
+
+    def make(folder: Path, size: tuple[int, int], num_frames: int, gop: int) -> Path:
+        sizes.append(size)
+        return make_clip(folder, size, num_frames, gop)
+
+    monkeypatch.setattr(paper, "make_clip", make)
     report = paper.run(parse(paper, "--threads", "1", "--models", *SMALL, "--rounds", "1", "--steps", "1"))
+    assert sizes == [(256, 340)]  # height and width
     ours, theirs = report.rows
     assert (ours["views"], theirs["views"]) == (1, 4)
     assert theirs["total GMACs"] == pytest.approx(4 * theirs["with attention"])

@@ -100,6 +100,20 @@ def test_the_command_prints_a_table_and_writes_curves(
     assert [row["val_top1"] for row in rows] == ["40.0", "70.0", "60.0"]
 
 
+@pytest.mark.parametrize(("name", "shown"), [("top1_acc", "top-1 –"), ("map", "mAP –")])
+def test_a_test_whose_metric_has_no_value_is_shown(
+    name: str, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the mean average precision of videos of which none has a class."""
+    setup_logging(tmp_path)
+    log_json_stats({"_type": "test_final", name: float("nan")})
+    close_logging()
+    capsys.readouterr()
+    for log in (tmp_path, tmp_path / "stdout.log"):
+        assert main(["log", str(log)]) == 0
+        assert f"test: {shown}\n" in capsys.readouterr().out
+
+
 def test_long_runs_are_shown_in_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     setup_logging(tmp_path)
     for epoch in range(1, 198):
