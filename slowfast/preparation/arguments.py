@@ -51,6 +51,17 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_seed_argument(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Adds the seed of something random, a number that generators of NumPy accept."""
+    parser.add_argument("--seed", type=_seed, default=0, help=f"seed of {meaning}; default: 0")
+
+
+def _seed(text: str) -> int:
+    if (seed := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
+    return seed
+
+
 def add_work_arguments(parser: argparse.ArgumentParser, *, time_limit: float) -> None:
     """Adds the options of work on many files; ``time_limit`` is the default in seconds per file."""
     cores = usable_cores()

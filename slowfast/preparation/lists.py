@@ -11,7 +11,7 @@ from pathlib import Path
 from slowfast.datasets import video_list
 from slowfast.datasets.text_files import CLASSES_FILE
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES, find_videos
-from slowfast.errors import AnnotationError
+from slowfast.errors import AnnotationError, DataError
 from slowfast.files import atomic_write, write_text
 
 
@@ -46,6 +46,11 @@ class VideoList:
     def paths(self) -> list[str]:
         """The path of each file once, in the order of the list."""
         return list(dict.fromkeys(entry.path for entry in self.entries))
+
+    def require_other(self, path: str, remedy: str) -> None:
+        """Raises ``DataError`` for the path of the list itself, which must not be overwritten."""
+        if os.path.exists(path) and os.path.samefile(path, self.source):
+            raise DataError(f"{path}: is the list itself and would be overwritten; {remedy}")
 
     def write(self, path: str, entries: Iterable[Entry]) -> None:
         """Writes a list of some of the entries, with their lines unchanged."""

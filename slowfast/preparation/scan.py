@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> CommandReport:
     from slowfast.preparation.file_work.work import survey
 
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
+    if args.clean:
+        videos.require_other(args.clean, "name another file as --clean")
     facts = survey(
         videos.paths,
         work_options(args, "scan"),

@@ -20,7 +20,13 @@ from slowfast.datasets.shards.manifest import MANIFEST, ShardManifest
 from slowfast.datasets.text_files import CLASSES_FILE
 from slowfast.errors import AnnotationError, DataError, counted
 from slowfast.files import delete_unfinished, hold_lock
-from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, byte_count, work_options
+from slowfast.preparation.arguments import (
+    add_list_arguments,
+    add_seed_argument,
+    add_work_arguments,
+    byte_count,
+    work_options,
+)
 from slowfast.preparation.lists import VideoList, read_video_list
 from slowfast.preparation.report import BadFile, CommandReport, describe_bad, list_bad
 
@@ -53,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="largest size of a shard, such as 500MB or 2GiB; default: 1GB",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the order of the videos; default: 0")
+    add_seed_argument(parser, "the order of the videos")
     parser.add_argument(
         "--keep-order",
         action="store_true",

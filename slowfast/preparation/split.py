@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.errors import AnnotationError, DataError, UsageError, counted
+from slowfast.preparation.arguments import add_seed_argument
 from slowfast.preparation.folds import VAL_FRACTION, describe_fold, divide, make_folds
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--separator", default=" ", metavar="C", help="character between path and label; default: a space"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random division; default: 0")
+    add_seed_argument(parser, "the random division")
 
 
 def run(args: argparse.Namespace) -> CommandReport:
@@ -88,11 +89,7 @@ def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Seque
     fractions = _parse_fractions(args.shares)
     paths = {name: os.path.join(args.target, f"{name}.csv") for name in fractions}
     for name, path in paths.items():
-        if os.path.exists(path) and os.path.samefile(path, args.list):
-            raise DataError(
-                f"{path}: is the list itself and would be overwritten; choose another folder, or another "
-                f"name than {name!r}"
-            )
+        videos.require_other(path, f"choose another folder, or another name than {name!r}")
     _refuse_stale_lists(args, videos, paths.values())
     labels = [entry.label for entry in videos.entries]
     parts = divide(labels, groups, list(fractions.values()), seed=args.seed)

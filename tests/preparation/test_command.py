@@ -44,6 +44,10 @@ def test_help_does_not_import_torch() -> None:
             "good.csv: is the list itself and would be overwritten; choose another folder",
         ),
         (
+            ["scan", "good.csv", "--clean", "./good.csv"],
+            "./good.csv: is the list itself and would be overwritten; name another file as --clean",
+        ),
+        (
             ["split", "good.csv", "out", "--shares", "a=1", "--group-by", "("],
             "must be a regular expression",
         ),
@@ -106,3 +110,10 @@ def test_an_unknown_preset_is_not_taken_for_damage_of_the_videos(
     with pytest.raises(SystemExit, match="2"):
         main(["resize", str(tmp_path), str(tmp_path / "out"), "--preset", "quick"])
     assert "--preset: invalid choice: 'quick'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["split", "shard"])
+def test_a_seed_below_0_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([command, "good.csv", "out", "--seed", "-1"])
+    assert "--seed: -1: must be 0 or more" in capsys.readouterr().err
