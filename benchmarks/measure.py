@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 
 from slowfast.distributed.device import choose_device, describe_device, is_cpu, synchronize
-from slowfast.distributed.host import keep_freed_memory, trim_freed_memory
+from slowfast.distributed.host import keep_freed_memory, set_malloc
 from slowfast.errors import ConfigError
 from slowfast.models.inference.processor import has_bfloat16
 from slowfast.visualization.text_table import align_columns
@@ -120,8 +120,11 @@ def keeping(call: Callable[[], Result]) -> Callable[[], Result]:
 
 
 def trimming(call: Callable[[], Result]) -> Callable[[], Result]:
-    """Returns the call with freed memory given back to the system, as in a program that changes nothing."""
-    return lambda: (trim_freed_memory(), call())[1]
+    """Returns the call with freed memory given back to the system, as in a program that changes nothing.
+
+    The limits are those at which malloc arrives by itself after large tensors.
+    """
+    return lambda: (set_malloc(32 << 20, 64 << 20), call())[1]
 
 
 def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:

@@ -1,9 +1,8 @@
 """Configurations: keys with defaults, loading with inheritance and overrides, and the check.
 
-Importing this package does not import torch.
+No module of this package imports torch. The names of ``__init__.pyi`` are imported when they are first used.
 """
 
-from slowfast.config.defaults import get_cfg, get_default_config
-from slowfast.config.load import load_config
+import lazy_loader
 
-__all__ = ["get_cfg", "get_default_config", "load_config"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

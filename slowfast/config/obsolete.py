@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fvcore.common.config import CfgNode
+if TYPE_CHECKING:  # keeps `--help` fast
+    from fvcore.common.config import CfgNode
 
 SECTIONS = frozenset(
     {
