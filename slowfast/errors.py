@@ -155,7 +155,11 @@ def first_line(error: object) -> str:
 
 
 def check_positive(**values: float | None) -> None:
-    """Raises ``InputError`` with the names of values unless each is a finite number above 0, or None."""
+    """Checks that each value is a finite number above 0, or None.
+
+    Raises:
+        InputError: otherwise; names the values.
+    """
     try:
         if all(value is None or 0 < value < float("inf") for value in values.values()):
             return

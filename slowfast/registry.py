@@ -102,7 +102,11 @@ class Registry(Generic[T]):
         return add
 
     def require_call(self, entry: Any, name: str) -> None:
-        """Raises ``ConfigError`` unless an entry can be called with the arguments of this registry."""
+        """Checks that an entry can be called with the arguments of this registry.
+
+        Raises:
+            ConfigError: otherwise; names the arguments.
+        """
         by_name = [argument[:-1] for argument in self.arguments if argument.endswith("=")]
         given = [argument for argument in self.arguments if not argument.startswith("**")]
         try:
