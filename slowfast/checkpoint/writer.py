@@ -61,8 +61,8 @@ class CheckpointWriter:
         They and their metrics are renamed to ``….pyth.superseded`` and ``….json.superseded`` when the run has
         written its next checkpoint. Until then, a restarted run would resume from one of them.
         """
-        paths = [found.path for found in list_checkpoints(self.output_dir) if found.progress > progress]
-        self._superseded = [*paths, *map(record_path, paths)]
+        found = list_checkpoints(self.output_dir)
+        self._superseded = [checkpoint.path for checkpoint in found if checkpoint.progress > progress]
 
     def is_due(self, steps_done: int) -> bool:
         """Returns whether a checkpoint within an epoch is due after ``steps_done`` steps of the run.
@@ -137,9 +137,11 @@ class CheckpointWriter:
             started = time.monotonic()
             path = save_checkpoint(self.output_dir, state)
             logger.info("saved %s (%.2f s in the background)", path, time.monotonic() - started)
-            for superseded in self._superseded:
-                if superseded != path and superseded.exists():
-                    superseded.rename(f"{superseded}.superseded")
+            # One that was replaced is now of this run, and its metrics may have been written already.
+            replaced = [superseded for superseded in self._superseded if superseded != path]
+            for old in (*replaced, *map(record_path, replaced)):
+                if old.exists():
+                    old.rename(f"{old}.superseded")
             self._superseded = []
             # Checkpoints within an epoch are needed only until its end.
             for old in superfluous(self.output_dir, keep=0):

@@ -82,12 +82,16 @@ class StatusBoard:
 
     def locations(self) -> dict[int, str]:
         """Returns rank -> code location, for the ranks that have stored one or left in order."""
-        keys = {rank: f"location/{rank}" for rank in range(self.size)}
-        return {rank: self.store.get(key).decode() for rank, key in keys.items() if self.store.check([key])}
+        found = {}
+        for rank in range(self.size):
+            if self.store.check([f"left/{rank}"]):
+                found[rank] = "finished"
+            elif self.store.check([f"location/{rank}"]):
+                found[rank] = self.store.get(f"location/{rank}").decode()
+        return found
 
     def leave(self) -> None:
         """Marks this process as finished."""
-        self.set_location("finished")
         self.store.set(f"left/{self.rank}", "")
 
     def count(self, what: str, more: int = 0) -> int:

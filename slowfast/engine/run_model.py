@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
@@ -29,21 +30,29 @@ def build_seeded_model(cfg: CfgNode, world: World, *, fetch_weights: bool) -> nn
     return build_model(cfg, fetch_weights=fetch_weights).to(world.device)
 
 
-def build_tested_model(
-    cfg: CfgNode, world: World, weights: Path | str
-) -> tuple[CfgNode, nn.Module, Sequence[str]]:
-    """Builds the model of a test or demonstration and loads its weights.
+@dataclass(frozen=True)
+class TestedModel:
+    """A model with the weights to be tested.
 
-    Returns:
-        The configuration with the format of frames that the model needs, the model, and the class names that
-        are stored with the weights; may be empty.
+    Attributes:
+        cfg: the configuration, with the format of frames that the model needs.
+        class_names: stored with the weights; may be empty.
+    """
+
+    cfg: CfgNode
+    model: nn.Module
+    class_names: Sequence[str]
+
+
+def build_tested_model(cfg: CfgNode, world: World, weights: Path | str) -> TestedModel:
+    """Builds the model of a test or demonstration and loads its weights.
 
     Raises:
         CheckpointError: if they do not fit the model.
     """
     model = build_seeded_model(cfg, world, fetch_weights=False)
     names = load_model_weights(model, weights, averaged=evaluates_average(cfg))
-    return adopt_frame_format(cfg, model), model, names
+    return TestedModel(adopt_frame_format(cfg, model), model, names)
 
 
 def find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:

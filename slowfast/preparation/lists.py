@@ -104,8 +104,10 @@ def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> V
         AnnotationError: for a video; names the file and the line that cannot be read.
     """
     if os.path.isdir(source):
-        names = enumerate(find_videos(source), 1)
-        entries = [Entry(number, name, os.path.join(source, name), "") for number, name in names]
+        entries = [
+            Entry(line=number, text=name, path=os.path.join(source, name), label="")
+            for number, name in enumerate(find_videos(source), 1)
+        ]
         if not entries:
             raise AnnotationError(f"{source}: contains no video file")
         return VideoList(source, source, "", tuple(entries))
@@ -115,7 +117,7 @@ def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> V
             f"{source}: is a video; give a list of videos, or the folder {folder} for all videos in it"
         )
     form, rows = video_list.read_list(source, separator, key="--separator")
-    entries = [Entry(row.line, row.text, os.path.join(prefix, row.path), *row[3:]) for row in rows]
+    entries = [Entry(*row._replace(path=os.path.join(prefix, row.path))) for row in rows]
     if not entries:
         raise AnnotationError(f"{source}: contains no video")
     return VideoList(source, prefix or os.curdir, form.header, tuple(entries))

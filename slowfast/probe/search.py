@@ -167,8 +167,9 @@ def search(
         kept = _with_families(order, max(_FINALISTS, round(fraction * len(candidates))))
         done = folds
     finalists = _with_families(order, _FINALISTS)
-    description = f"{len(finalists)} candidates, {num_seeds} seeds"
-    run(finalists, range(num_folds), range(1, num_seeds), description)
+    if num_seeds > 1:
+        description = f"{len(finalists)} candidates, {num_seeds} seeds"
+        run(finalists, range(num_folds), range(1, num_seeds), description)
     final = ranked(finalists, num_folds * num_seeds)
     rest = [m for m in order if m not in final]
     return SearchResult(

@@ -31,8 +31,13 @@ _MOST_HELD = 16
 class _WrongOrderError(Exception):
     """The decoder outputs frames in another order than that of the frame table.
 
-    Its arguments are the numbers of the first and the last packet that were decoded.
+    Args:
+        first, last: numbers of the first and the last packet that were decoded.
     """
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+        super().__init__(first, last)
 
 
 class FrameSearch:
@@ -123,7 +128,7 @@ class FrameSearch:
 
     def _correct_table(self, error: _WrongOrderError) -> None:
         """Corrects the table after its order was refuted, or raises a DecodeError."""
-        if not self._source.correct_table(*error.args):
+        if not self._source.correct_table(error.first, error.last):
             raise self._wrong_times() from None
 
     def _wrong_times(self) -> DecodeError:

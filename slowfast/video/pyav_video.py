@@ -86,10 +86,17 @@ class PyAVVideo:
         return self._packets.stream.time_base or Fraction(1, 1000)
 
     @property
-    def claimed_frames(self) -> tuple[int, float] | None:
-        """Number of frames, and ticks per frame, by the container's header; None where it lacks them."""
+    def claimed_frames(self) -> int:
+        """Number of frames from the container's header; 0 where the header has no number."""
+        return self._packets.stream.frames
+
+    @property
+    def claimed_ticks_per_frame(self) -> float | None:
+        """The header's duration divided by its number of frames; None where the header lacks one of them."""
         stream = self._packets.stream
-        return (stream.frames, stream.duration / stream.frames) if stream.duration and stream.frames else None
+        if not stream.duration or not stream.frames:
+            return None
+        return stream.duration / stream.frames
 
     @property
     def size(self) -> tuple[int, int]:

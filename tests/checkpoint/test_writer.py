@@ -10,7 +10,12 @@ import torch
 
 from slowfast.checkpoint import writer as checkpoint_writer
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
-from slowfast.checkpoint.storage import checkpoint_path, record_validation, save_checkpoint
+from slowfast.checkpoint.storage import (
+    checkpoint_path,
+    record_validation,
+    recorded_validation,
+    save_checkpoint,
+)
 from slowfast.checkpoint.writer import CheckpointWriter, superfluous
 from slowfast.distributed.dtensor import full_state_on_cpu
 from slowfast.errors import CheckpointError
@@ -123,6 +128,28 @@ def test_later_checkpoints_of_a_restarted_epoch_are_renamed_after_the_next_one(
         "00003_step_000500.pyth",
     ]
     assert names([path for path in files if path.suffix == ".superseded"]) == superseded
+
+
+def test_metrics_that_are_recorded_while_a_superseded_checkpoint_is_replaced_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The validation of a small model may end before its checkpoint is on the disk."""
+    writer = CheckpointWriter(tmp_path)
+    writer.write(state_of(Tiny(), TrainingProgress(1)))
+    writer.wait()
+    writer.restart_from(TrainingProgress(0))
+    recorded = threading.Event()
+
+    def save_late(output_dir: Path, state: TrainingState) -> Path:
+        assert recorded.wait(timeout=60)
+        return save_checkpoint(output_dir, state)
+
+    monkeypatch.setattr("slowfast.checkpoint.writer.save_checkpoint", save_late)
+    path = writer.write(state_of(Tiny(), TrainingProgress(1)))
+    record_validation(path, {"top1_err": 2.0})
+    recorded.set()
+    writer.wait()
+    assert recorded_validation(path) == {"top1_err": 2.0}
 
 
 def test_a_validated_checkpoint_within_an_epoch_is_kept_like_one_at_its_end(tmp_path: Path) -> None:

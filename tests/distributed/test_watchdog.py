@@ -246,6 +246,13 @@ def test_the_first_failure_is_the_failure_of_the_run(board: StatusBoard) -> None
     assert failure.rank == 1
 
 
+def test_a_process_that_has_finished_is_shown_as_such_whatever_it_does_then(board: StatusBoard) -> None:
+    """Rank 0 still waits for the others; a failure of one of these makes it store where it is."""
+    board.leave()
+    board.set_location("somewhere")
+    assert board.locations() == {0: "finished"}
+
+
 def test_an_error_that_only_names_the_network_is_an_error_when_all_answer(board: StatusBoard) -> None:
     text = describe_failure(Failure("error", 0, "gloo: Connection closed", 1), board, {1: "there"})
     assert text.startswith("rank 0 failed:\ngloo: Connection closed")

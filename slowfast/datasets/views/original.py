@@ -63,8 +63,9 @@ class OriginalViewReader:
             return all_frames, _evenly_spaced(0, min(total, length - 1), scheme.num_frames, total)
 
         length = scheme.sampling_rate * scheme.num_frames / scheme.target_fps * fps
+        ticks_per_frame = video.claimed_ticks_per_frame
         # Without a duration in the header the original decodes all frames and selects the clip from them.
-        count, ticks_per_frame = video.claimed_frames or (total, None)
+        count = total if ticks_per_frame is None else video.claimed_frames
         start = max(count - length, 0) * view / scheme.num_temporal
         end = start + length - 1
         if ticks_per_frame is None or video.pts is None:

@@ -63,8 +63,9 @@ def run_demo(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
     if not world.is_main:
         return None
     weights = find_weights(cfg, trained)
-    cfg, model, stored_names = build_tested_model(cfg, world, weights)
-    names = _class_names(cfg, stored_names)
+    tested = build_tested_model(cfg, world, weights)
+    cfg, model = tested.cfg, tested.model
+    names = _class_names(cfg, tested.class_names)
     seconds, stride = _window_lengths(cfg)
     scorer = _build_scorer(cfg, model, world)
     path, output = cfg.DEMO.INPUT_VIDEO, demo_output(cfg)

@@ -77,14 +77,15 @@ def run_test(
         DataError: if no video could be scored.
     """
     weights = world.all_gather_objects(find_weights(cfg, trained) if world.is_main else None)[0]
-    cfg, model, stored_names = build_tested_model(cfg, world, weights)
+    tested = build_tested_model(cfg, world, weights)
+    cfg, model = tested.cfg, tested.model
     logger.info("testing %s", weights)
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
     evaluation = evaluator.run()
     if evaluation is not None and (groups := find_groups(cfg, evaluator.dataset)) is not None:
         of_videos = tuple(groups[video] for video in evaluation.video_ids)
         evaluation = dataclasses.replace(evaluation, groups=of_videos)
-    names = build_class_names(cfg, stored_names)
+    names = build_class_names(cfg, tested.class_names)
     if evaluation is not None:
         metrics = _report(cfg, evaluation, evaluator, names, checkpoint=str(weights))
         trackers.summarize({f"Test/{name}": value for name, value in metrics.items()})
