@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 # Numbers of ``mallopt`` in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD = 32 << 20
-# Freed memory that a process keeps at most at the end of its heap, and what malloc keeps by default.
-_KEPT_BYTES, _TRIMMED_BYTES = 1 << 30, 64 << 20
+# Freed memory that a process keeps at most at the end of its heap.
+_KEPT_BYTES = 1 << 30
 
 _CONTROL_GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
@@ -83,11 +83,6 @@ def keep_freed_memory() -> bool:
     if any(os.environ.get(name) for name in chosen):
         return False
     return set_malloc(_LARGEST_MMAP_THRESHOLD, _KEPT_BYTES)
-
-
-def trim_freed_memory() -> bool:
-    """Undoes :func:`keep_freed_memory`: sets what malloc arrives at by itself after large tensors."""
-    return set_malloc(_LARGEST_MMAP_THRESHOLD, _TRIMMED_BYTES)
 
 
 def set_malloc(mmap_threshold: int, trim_threshold: int) -> bool:
