@@ -61,6 +61,13 @@ def test_what_is_not_a_number_is_named(predictor: Predictor, published: Path, vi
             call()
 
 
+def test_no_batch_size_is_refused(published: Path) -> None:
+    """It was taken for batches without a limit."""
+    wrong: Any = None
+    with pytest.raises(InputError, match="batch_size = None: must be 1 or more"):
+        Predictor(published, device="cpu", batch_size=wrong)
+
+
 def test_what_is_not_a_request_is_named(predictor: Predictor, videos: Path) -> None:
     wrong: Any = "c1"
     with pytest.raises(InputError, match="request = 'c1': must be an ExplanationRequest"):

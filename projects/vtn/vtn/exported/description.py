@@ -94,9 +94,7 @@ class Description:
     position_unit: str = _checked(_is_text)
     frames_per_second: float = _checked(lambda rate: _is_number(rate) and rate > 0)
     score_activation: str = _checked(_is_text)
-    evaluation: Mapping[str, Any] = _checked(
-        lambda keys: isinstance(keys, dict)
-    )  # checked further where used
+    evaluation: Mapping[str, Any] = _checked(lambda keys: isinstance(keys, dict))  # and where it is used
 
     def to_texts(self) -> dict[str, str]:
         """Returns entry -> value in JSON."""

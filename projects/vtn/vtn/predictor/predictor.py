@@ -100,8 +100,8 @@ class Predictor(ExplainsVideos):
     ) -> None:
         if precision not in DTYPES:
             raise InputError(f"precision = {precision!r}: must be one of {', '.join(DTYPES)}")
-        for option, number in (("batch_size", batch_size), ("workers", workers)):
-            if number is not None and not (isinstance(number, Integral) and number > 0):
+        for option, number in (("batch_size", batch_size), ("workers", 1 if workers is None else workers)):
+            if not (isinstance(number, Integral) and number > 0):
                 raise InputError(f"{option} = {number!r}: must be 1 or more, as a whole number")
         model: Any = source
         if not isinstance(source, FrameModel | ExportedModel):

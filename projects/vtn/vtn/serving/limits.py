@@ -33,7 +33,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            check_positive(**{name: value})
+            check_positive(**{name: value})  # one by one, so that the message names the wrong one
 
 
 class Refusal(Exception):  # noqa: N818 (an answer to a client)
