@@ -41,7 +41,7 @@ class LearnedPositions(nn.Embedding):
 class NoPositions(nn.Module):
     """No position embeddings: only the attention windows depend on the order of frames."""
 
-    def frames(self, positions: Tensor) -> Tensor | float:
+    def frames(self, positions: Tensor) -> float:
         """Returns 0 for all frames."""
         return 0.0
 
@@ -50,7 +50,7 @@ class NoPositions(nn.Module):
         return 0.0
 
 
-class SinusoidalPositions(NoPositions):
+class SinusoidalPositions(nn.Module):
     """The fixed sines and cosines of Vaswani et al. (2017), section 3.5, for videos of any length.
 
     ``PE(p, 2i) = sin(p / 10000^(2i / D))``, ``PE(p, 2i + 1) = cos(p / 10000^(2i / D))``. [CLS] has no
@@ -75,8 +75,14 @@ class SinusoidalPositions(NoPositions):
         angles = positions[..., None] * 10_000.0**-exponents
         return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
+    def cls(self) -> float:
+        """Returns 0 for [CLS]."""
+        return 0.0
 
-def build_positions(kind: str, num_rows: int, width: int) -> LearnedPositions | NoPositions:
+
+def build_positions(
+    kind: str, num_rows: int, width: int
+) -> LearnedPositions | NoPositions | SinusoidalPositions:
     """Returns position embeddings: ``learned`` (a table of ``num_rows``), ``sinusoidal`` or ``none``.
 
     Raises:

@@ -208,7 +208,9 @@ def extract_crops(
             )
             files[view.variant] = stack.enter_context(file)
         with evaluating(model):
-            _append_missing(encoder, video, rows, files, name, show_progress, interrupt)
+            _append_missing(
+                encoder, video, rows, files, name=name, show_progress=show_progress, interrupt=interrupt
+            )
         row_times = RowTimes.of_frames(video.times, rows.indices, rows.clip_grid)
         features = next(iter(files.values())).features()
         mask = _decoded_rows(features, row_times.numbers, name, _unit_of(rows))
@@ -221,6 +223,7 @@ def _append_missing(
     video: OpenVideo,
     rows: VideoRows,
     files: Mapping[Variant, FeatureFile],
+    *,
     name: str,
     show_progress: bool,
     interrupt: Interrupt | None,
