@@ -6,6 +6,7 @@ The command line prints these errors without a traceback; any other error is a d
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import shlex
 import sys
@@ -158,18 +159,16 @@ def check_positive(**values: float | None) -> None:
     """Checks that each value is a finite number above 0, or None.
 
     Raises:
-        InputError: otherwise; names the values.
+        InputError: otherwise; names the first wrong value.
     """
-    try:
-        if all(value is None or 0 < value < float("inf") for value in values.values()):
-            return
-    except TypeError:  # a text, or another object
-        pass
-    given = ", ".join(
-        f"{name} = {value!r}" if isinstance(value, str) else f"{name} = {value}"
-        for name, value in values.items()
-    )
-    raise InputError(f"{given}: must be above 0 and finite")
+    for name, value in values.items():
+        try:
+            is_valid = value is None or 0 < value < math.inf
+        except TypeError:  # a text, or another object
+            is_valid = False
+        if not is_valid:
+            shown = repr(value) if isinstance(value, str) else value
+            raise InputError(f"{name} = {shown}: must be above 0 and finite")
 
 
 def describe_error(error: BaseException) -> str:

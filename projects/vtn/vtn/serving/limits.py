@@ -32,8 +32,7 @@ class Limits:
     idle_seconds: float = 15.0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            check_positive(**{name: value})  # one by one, so that the message names the wrong one
+        check_positive(**vars(self))
 
 
 class Refusal(Exception):  # noqa: N818 (an answer to a client)
