@@ -20,10 +20,10 @@ document.body.dataset.wide = [reaches(document.documentElement), ...found.map(e 
 </script></body>"""
 
 
-@needs_browser
-def test_long_names_stay_in_their_places(tmp_path: Path) -> None:
+def make_test(name: str) -> Result:
+    """Returns the test of 40 videos of classes that are called NAME and their number."""
     num_classes, num_videos = 20, 40
-    names = [f"Pulling_two_ends_of_something_so_that_it_gets_stretched_{k}" for k in range(num_classes)]
+    names = [f"{name}{k}" for k in range(num_classes)]
     labels = np.arange(num_videos) % num_classes
     predictions = Predictions(
         video_ids=np.arange(num_videos),
@@ -35,8 +35,32 @@ def test_long_names_stay_in_their_places(tmp_path: Path) -> None:
         broken=(),
         meta={},
     )
-    report = Report("r_" * 80, "", [Result("test", predictions)])
+    return Result("test", predictions)
+
+
+@needs_browser
+def test_long_names_stay_in_their_places(tmp_path: Path) -> None:
+    report = Report("r_" * 80, "", [make_test("Pulling_two_ends_of_something_so_that_it_gets_stretched_")])
     assert re.findall(r'data-wide="([^"]*)"', measure(report, MEASURE, tmp_path)) == ["false"]
+
+
+# Words of the columns of the confusion matrix that are broken into several lines.
+MEASURE_WORDS = """<script>
+const broken = [...document.querySelectorAll(".matrix thead span")].flatMap(span =>
+  [...span.firstChild.data.matchAll(/\\S+/g)].filter(word => {
+    const range = document.createRange();
+    range.setStart(span.firstChild, word.index);
+    range.setEnd(span.firstChild, word.index + word[0].length);
+    return range.getClientRects().length > 1;
+  }).map(word => word[0]));
+document.body.dataset.broken = broken;
+</script></body>"""
+
+
+@needs_browser
+def test_names_of_the_columns_of_a_matrix_are_not_broken_within_words(tmp_path: Path) -> None:
+    report = Report("report", "", [make_test("Approaching something ")])
+    assert re.findall(r'data-broken="([^"]*)"', measure(report, MEASURE_WORDS, tmp_path)) == [""]
 
 
 # The side of the last character of each name: a Hebrew name ends on the left.

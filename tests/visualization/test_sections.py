@@ -214,4 +214,5 @@ def test_the_command_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "Surest wrong predictions" in (tmp_path / "page.html").read_text(encoding="utf-8")
     both = ["predictions", str(file), str(file), "--report", str(tmp_path / "both.html")]
     assert main(both) == 0
+    assert "description<" not in (tmp_path / "both.html").read_text(encoding="utf-8")
     assert "fused" in (tmp_path / "both.html").read_text(encoding="utf-8")
