@@ -215,12 +215,14 @@ def test_a_browser_draws_the_page(explanation: Explanation, tmp_path: Path) -> N
     assert f"Frame {explanation.numbers[explanation.top[0]]} at" in drawn
 
 
+# The event waits for the images; a promise of theirs may be fulfilled after the browser has printed the page.
 MEASURE = """<script>
-const loaded = [...document.images].filter(one => one.src).map(one => (one.loading = "eager", one.decode()));
-Promise.all(loaded).then(() => {
+for (const image of document.images) image.loading = "eager";
+addEventListener("load", () => {
   const part = document.querySelector('[aria-current="true"]').getBoundingClientRect();
   const whole = document.getElementById("strip").getBoundingClientRect();
   document.body.dataset.current = part.left >= whole.left - 1 && part.right <= whole.right + 1;
+  document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
 });
 </script></body>"""
 
@@ -232,6 +234,39 @@ def test_the_strip_shows_the_current_frame(explanation: Explanation, tmp_path: P
     path.write_text(render_page(last).replace("</body>", MEASURE), encoding="utf-8")
     dump = dump_page(path.as_uri(), tmp_path / "profile", "--window-size=500,900")
     assert re.findall(r'data-current="(\w+)"', dump) == ["true"]
+
+
+@needs_browser
+def test_long_names_of_classes_stay_on_a_narrow_page(explanation: Explanation, tmp_path: Path) -> None:
+    prediction = replace(explanation.prediction, class_names=[f"{'pulling_' * 12}{k}" for k in range(3)])
+    path = tmp_path / "page.html"
+    page = render_page(replace(explanation, video="", prediction=prediction))
+    path.write_text(page.replace("</body>", MEASURE), encoding="utf-8")
+    dump = dump_page(path.as_uri(), tmp_path / "profile", "--window-size=500,900")
+    assert re.findall(r'data-wide="(\w+)"', dump) == ["false"]
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("duration", "first", "times", "ticks"),
+    [
+        (600.0, "0:00.0", r"\d:\d\d\.\d", ["0:00", "2:00", "4:00", "6:00", "8:00", "10:00"]),
+        (10800.0, "0:00:00.0", r"\d:\d\d:\d\d\.\d", ["0:00:00", "0:30:00", "1:00:00", "1:30:00"]),
+    ],
+)
+def test_times_of_a_long_video_are_hours_minutes_and_seconds(
+    explanation: Explanation, tmp_path: Path, duration: float, first: str, times: str, ticks: list[str]
+) -> None:
+    seconds = explanation.seconds / explanation.prediction.seconds * duration
+    longer = replace(explanation.prediction, seconds=duration)
+    path = tmp_path / "page.html"
+    page = render_page(replace(explanation, video="", prediction=longer, seconds=seconds))
+    path.write_text(page, encoding="utf-8")
+    dump = dump_page(path.as_uri(), tmp_path / "profile", "--window-size=1200,900")
+    found = re.findall(r'aria-label="Frame \d+ at ([^"]*)"', dump)
+    assert found[0] == first
+    assert all(re.fullmatch(times, text) for text in found)
+    assert re.findall(r"<text[^>]*>(\d+:[\d:]+)</text>", dump)[: len(ticks)] == ticks
 
 
 def test_the_page_says_without_its_script_where_the_values_are(explanation: Explanation) -> None:
