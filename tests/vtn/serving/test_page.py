@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from slowfast.visualization.page import fill_template
 from tests.support.pages.browser import dump_page, needs_browser
 from tests.support.serving.running import Running
 from vtn.serving.protection import LOOPBACK_NAMES, Protection
@@ -24,7 +24,7 @@ def test_the_page_names_no_other_address(server: Running) -> None:
         answer = client.get("/")
     # The name space of SVG is not an address that is loaded.
     assert set(re.findall(r"https?://[^\"'` ]+", answer.text)) == {"http://www.w3.org/2000/svg"}
-    assert not re.search(r"<(link|img|script|iframe)[^>]+(src|href)=", answer.text)
+    assert not re.search(r"<(link|img|script|iframe)[^>]+(src|href)=(?!\"data:)", answer.text)
     assert " style=" not in answer.text  # would be refused by the policy
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -119,7 +119,7 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
         "shown_frames": [],
         "windows": [{"start": k, "end": k + 1, "top": [], "scores": s} for k, s in enumerate(over_time)],
     }  # fmt: skip
-    page = resources.files("vtn.serving").joinpath("page.html").read_text()
+    page = fill_template("vtn.serving", "page.html")
     file = tmp_path / "page.html"
     file.write_text(
         page.replace("start().catch(explain);\n</script>", f'show({json.dumps(answer)}, "a.mp4");\n</script>')
@@ -151,7 +151,7 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
 def test_the_page_tells_the_state_of_the_server(
     answers: list[dict[str, object]], shown: str, tmp_path: Path
 ) -> None:
-    page = resources.files("vtn.serving").joinpath("page.html").read_text()
+    page = fill_template("vtn.serving", "page.html")
     fetch = f"""const answers = {json.dumps(answers)};
 fetch = async path => {{
   if (!answers.length) throw new TypeError("no connection");
@@ -171,7 +171,7 @@ fetch = async path => {{
 
 @needs_browser
 def test_the_page_sends_the_last_choice_and_no_file_above_the_limit(tmp_path: Path) -> None:
-    page = resources.files("vtn.serving").joinpath("page.html").read_text()
+    page = fill_template("vtn.serving", "page.html")
     script = """const sent = [], answers = {
   health: { classes: 2, model: "M", max_upload_bytes: 1e6, max_video_seconds: 60 },
   examples: ["slow.mp4", "lost.mp4", "fast.mp4"].map((name, number) => ({ number, name })),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import slowfast
+from slowfast.visualization.page import fill_template
 from vtn.predictor.texts import safe_text
 from vtn.serving.answers import Answer, Example, Health, Probe, Problem
 from vtn.serving.form import FIELD
@@ -98,7 +98,7 @@ def create_app(service: Service, *, hosts: Collection[str] = (), origins: Collec
 
 
 def _add_page(app: FastAPI) -> None:
-    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    page = fill_template("vtn.serving", "page.html")
     headers = {"Content-Security-Policy": page_policy(page)}
 
     @app.get("/", include_in_schema=False)
