@@ -96,7 +96,7 @@ def summarize_videos(facts: Sequence[VideoFacts], labels: Sequence[str]) -> Comm
         quartiles = np.percentile(column, [0, 25, 50, 75, 100]).tolist()
         names = ("least", "quarter", "median", "three_quarters", "most")
         values[measure] = dict(zip(names, quartiles, strict=True))
-        lines.append(f"{title:<18}" + "".join(f"{value:>9.4g}" for value in quartiles))
+        lines.append(f"{title:<18}" + "".join(f"{_plain(value):>9}" for value in quartiles))
     values["variable_rate"] = [fact.path for fact in read if fact.variable_rate]
     lines += list_variable_rates(read)
     if labels:
@@ -109,6 +109,11 @@ def summarize_videos(facts: Sequence[VideoFacts], labels: Sequence[str]) -> Comm
             else f"{classes} with {min(counts)} to {videos}"
         )
     return CommandReport(lines, values)
+
+
+def _plain(value: float) -> str:
+    """Returns a value with at least four digits, and without a power of ten."""
+    return f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
 
 
 def _with_unit(value: float, units: Sequence[tuple[str, float]]) -> str:
@@ -125,10 +130,13 @@ def _draw(facts: Sequence[VideoFacts], classes: dict[str, int]) -> Figure:
     axes = figure.subplots(2, 3).ravel()
     for axis, (measure, title) in zip(axes, _MEASURES.items(), strict=False):
         # Rounded, because bins cannot separate values that differ in the last bit only.
-        axis.hist([round(getattr(fact, measure), 3) for fact in facts], bins=40)
+        found = [round(getattr(fact, measure), 3) for fact in facts]
+        axis.hist(found, bins=40)
+        axis.xaxis.get_major_locator().set_params(integer=all(isinstance(value, int) for value in found))
         axis.set_xlabel(title)
         axis.set_ylabel("videos")
-    axes[-1].bar(range(len(classes)), list(classes.values()), width=1.0)
+    axes[-1].bar(range(1, len(classes) + 1), list(classes.values()), width=0.9 if len(classes) < 100 else 1)
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
     axes[-1].set_xlabel("classes, most frequent first")
     axes[-1].set_ylabel("videos")
     return figure

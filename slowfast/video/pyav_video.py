@@ -105,8 +105,8 @@ class PyAVVideo:
 
     @property
     def codec(self) -> str:
-        """FFmpeg's name of the decoder."""
-        return self._packets.stream.codec_context.name
+        """FFmpeg's name of the codec, whichever decoder reads it."""
+        return self._packets.stream.codec_context.codec.canonical_name
 
     def describe_missing(self) -> str:
         """Returns what the header announces and the file lacks; empty if nothing is missing."""

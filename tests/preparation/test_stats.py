@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from slowfast.cli.prepare import main
+from slowfast.preparation.file_work.video_facts import VideoFacts
+from slowfast.preparation.stats import summarize_videos
 from tests.support.preparation.command import prepare
 from tests.support.videos import write_video
 
@@ -40,3 +42,13 @@ def test_stats_and_plots(mixed_videos: Path, tmp_path: Path, capsys: pytest.Capt
     assert re.search(r"^9 videos, 7\.56 seconds, \d\d\.\d+ kB$", printed, re.MULTILINE)  # encoders differ
     assert re.search(r"^ +min +25 % +median +75 % +max\nduration, s ", printed, re.MULTILINE)
     assert os.path.exists(videos / "all.csv.stats.jsonl")
+
+
+def test_large_values_are_written_without_powers_of_ten() -> None:
+    report = summarize_videos([VideoFacts("a.mp4", 1, frames=21_600, seconds=10_800.0, fps=2.0)], [])
+    assert re.search(r"^frames +(21600 *){5}$", "\n".join(report.lines), re.MULTILINE)
+
+
+def test_a_codec_has_its_own_name_not_that_of_its_decoder(tmp_path: Path) -> None:
+    write_video(tmp_path / "v.mp4", 5, codec="libsvtav1", preset="13")
+    assert prepare("stats", tmp_path)["codecs"] == {"av1": 1}

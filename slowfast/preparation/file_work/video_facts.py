@@ -17,7 +17,7 @@ class VideoFacts:
         content_hash: SHA-256 of the file; empty where it was not asked for.
         frames, seconds, fps: of the video stream.
         width, height: pixels as stored.
-        codec: name of the decoder.
+        codec: FFmpeg's name of the codec, such as ``av1``.
         variable_rate: whether frames are shown for different times, by more than the rounding of containers.
         problem: short class of the failure: ``missing``, ``not a video``, ``truncated``, ``corrupt``,
             ``not convertible``, ``timeout`` …; empty for a valid file.

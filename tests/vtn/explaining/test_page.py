@@ -17,6 +17,7 @@ from slowfast.errors import InputError
 from slowfast.tracking.figure_text import as_figure_text
 from tests.support.pages.browser import dump_page, needs_browser
 from tests.support.pages.html_page import HtmlPage
+from tests.support.videos import write_video
 from vtn import Predictor
 from vtn.explaining.explanation import Explanation, MergedCrops
 from vtn.explaining.page.content import page_content
@@ -195,6 +196,8 @@ def test_videos_for_browsers_are_part_of_the_page(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert playable_video(videos / "13.mp4").startswith("data:video/mp4;base64,")
+    av1 = write_video(tmp_path / "av1.mp4", 5, codec="libsvtav1", preset="13")
+    assert playable_video(av1).startswith("data:video/mp4;base64,")
     assert playable_video(videos / "broken.mp4") == playable_video(tmp_path / "missing.mp4") == ""
     monkeypatch.setattr("vtn.explaining.pictures.MAX_VIDEO_BYTES", 100)
     assert playable_video(videos / "13.mp4") == ""

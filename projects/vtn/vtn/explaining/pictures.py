@@ -114,7 +114,7 @@ def playable_video(path: str | Path) -> str:
         if Path(path).stat().st_size > MAX_VIDEO_BYTES:
             return ""
         with open_container(path) as container:
-            codec = container.streams.video[0].codec_context.name.removeprefix("lib").split("-")[0]
+            codec = container.streams.video[0].codec_context.codec.canonical_name
             format_name, media_type = _PLAYABLE.get(codec, ("", ""))
             if not format_name or format_name not in container.format.name:
                 return ""
