@@ -102,7 +102,8 @@ def write_curves(path: str | Path, logs: Sequence[RunLog]) -> None:
             table.writerow(["run", *COLUMNS])
             table.writerows([log.name, *asdict(epoch).values()] for log in logs for epoch in log.epochs)
     else:
+        from slowfast.tracking.figure_text import figure_fonts
         from slowfast.visualization.charts import draw_curves
 
-        with atomic_write(path) as temporary:
+        with atomic_write(path) as temporary, figure_fonts():
             draw_curves(logs).savefig(temporary)

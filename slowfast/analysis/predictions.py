@@ -171,7 +171,8 @@ def write_confusion(path: str | Path, predictions: Predictions) -> None:
                 [["true", *names], *([names[k], *row] for k, row in enumerate(confusion.tolist()))]
             )
     else:
+        from slowfast.tracking.figure_text import figure_fonts
         from slowfast.tracking.tensorboard import draw_confusion
 
-        with atomic_write(path) as temporary:
+        with atomic_write(path) as temporary, figure_fonts():
             draw_confusion(confusion, names).savefig(temporary)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slowfast.tracking.figure_text import as_figure_text
+from slowfast.tracking.figure_text import as_figure_text, figure_fonts
 from slowfast.tracking.tracker import CurveTracker, Outcome
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ class TensorBoard(CurveTracker):
     def log_confusion(self, confusion: np.ndarray, step: int) -> None:
         """Adds the image of a confusion matrix (K, K) if that is enabled."""
         if self._confusion:
-            figure = draw_confusion(confusion, self._class_names)
-            self._writer.add_figure("Confusion Matrix", figure, step)
+            with figure_fonts():
+                figure = draw_confusion(confusion, self._class_names)
+                self._writer.add_figure("Confusion Matrix", figure, step)
 
     def finish(self, summary: Mapping[str, float], outcome: Outcome) -> None:
         """Adds the final metrics, writes all pending events and closes the files."""

@@ -23,7 +23,7 @@ from slowfast.log import get_logger
 from slowfast.models.capabilities import AttendsFrames, clip_grid_of
 from slowfast.models.frame_format import frame_normalization
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
-from slowfast.tracking.figure_text import as_figure_text
+from slowfast.tracking.figure_text import as_figure_text, figure_fonts
 from slowfast.tracking.tensorboard import event_folder
 
 if TYPE_CHECKING:
@@ -75,8 +75,9 @@ def build_model_view(
             frames = clip.frames.permute(1, 2, 3, 0).byte().numpy() if options.INPUT_VIDEO else None
             if frames is not None and cfg.DATA.REVERSE_INPUT_CHANNEL:
                 frames = frames[..., ::-1]
-            figure = draw_model_view(f"{Path(path).name}: {best}", frames, attention)
-            writer.add_figure("Model Visualization", figure, video)
+            with figure_fonts():
+                figure = draw_model_view(f"{Path(path).name}: {best}", frames, attention)
+                writer.add_figure("Model Visualization", figure, video)
             count += 1
     logger.info("test: figures of %d videos are in %s", count, folder)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from slowfast.tracking.figure_text import as_figure_text
+from slowfast.tracking.figure_text import as_figure_text, figure_fonts
 from slowfast.tracking.tensorboard import draw_confusion
 
 LATIN_1 = b"caf\xe9.mp4".decode(errors="surrogateescape")
@@ -33,3 +34,29 @@ def test_a_confusion_matrix_has_the_names_of_the_classes() -> None:
     figure.savefig(io.BytesIO())
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert labels == [as_figure_text(name) for name in NAMES]
+
+
+def test_characters_without_a_font_are_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    names = ["\ue000\ue001", "\ue001b"]  # of private use: no font has them
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            with figure_fonts():
+                draw_confusion(np.eye(2), names).savefig(io.BytesIO())
+    assert [record.getMessage()[:35] for record in caplog.records] == [
+        "the figure has boxes in place of \ue000\ue001"
+    ]
+
+
+def test_other_warnings_of_a_figure_are_shown() -> None:
+    with pytest.warns(UserWarning, match="another"), figure_fonts():
+        warnings.warn("another", stacklevel=1)
+
+
+def test_installed_fonts_have_the_characters_that_the_first_one_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("slowfast.tracking.figure_text._FONTS", ("missing font", "DejaVu Serif"))
+    with figure_fonts():
+        assert Figure().suptitle("a").get_family() == ["sans-serif", "DejaVu Serif"]
+    assert Figure().suptitle("a").get_family() == ["sans-serif"]

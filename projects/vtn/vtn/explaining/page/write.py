@@ -11,6 +11,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from slowfast.errors import InputError
 from slowfast.files import atomic_write, write_text
 from slowfast.progress import format_duration
+from slowfast.tracking.figure_text import figure_fonts
 from slowfast.visualization.page import fill_template
 from vtn.explaining.faithfulness import RANDOM
 from vtn.explaining.page.content import page_content
@@ -30,7 +31,7 @@ def write_explanation(path: str | Path, explanation: Explanation) -> list[Path]:
     values, figure = page.with_suffix(".json"), page.with_suffix(".png")
     write_text(page, render_page(explanation))
     write_text(values, json.dumps(explanation.to_dict(), indent=1, ensure_ascii=False) + "\n")
-    with atomic_write(figure) as temporary:
+    with atomic_write(figure) as temporary, figure_fonts():
         draw_explanation(explanation).savefig(temporary, format="png", dpi=110)
     return [page, values, figure]
 
