@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Rows of a table, besides those of the last and the best epoch.
 _MAX_ROWS = 20
-COLUMNS = ("epoch", "loss", "top1", "val_loss", "val_top1", "lr", "step_seconds")
+COLUMNS = ("epoch", "loss", "top1", "val_loss", "val_top1", "lr", "step_seconds", "val_map")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,13 +68,16 @@ def print_run(log: RunLog, *, show_all: bool = False) -> None:
         for i, epoch in enumerate(log.epochs)
         if i % stride == 0 or epoch == log.epochs[-1] or epoch == log.best
     ]
-    rows = [COLUMNS, *(tuple(_cell(value) for value in asdict(epoch).values()) for epoch in shown)]
+    # Without the metrics that the run lacks: either accuracies, or a mean average precision.
+    names = [name for name in COLUMNS if any(getattr(epoch, name) is not None for epoch in log.epochs)]
+    rows = [names, *([_cell(getattr(epoch, name)) for name in names] for epoch in shown)]
     for line in align_columns(rows):
         print(f"  {line}")
     if len(shown) < len(log.epochs):
         print(f"  {len(shown)} of {len(log.epochs)} epochs; --all prints all")
-    if log.best is not None:
-        print(f"  best: epoch {log.best.epoch}, {log.best.val_top1:.2f} % of the validation videos")
+    if (best := log.best) is not None:
+        reached = f"mAP {best.val_map:.4f} on" if best.val_top1 is None else f"{best.val_top1:.2f} % of"
+        print(f"  best: epoch {best.epoch}, {reached} the validation videos")
     if log.test:
         print(f"  test: {_test_result(log.test)}")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LABELS: dict[Metric, str] = {"top1": "top-1, %", "loss": "loss"}
+LABELS: dict[Metric, str] = {"top1": "top-1, %", "map": "mAP", "loss": "loss"}
 _CURVES: tuple[tuple[Split, str, str], ...] = (("train", "training", "--"), ("val", "validation", "o-"))
 """(split, name in legends, line style of matplotlib)"""
 NUM_COLORS = 4
@@ -52,16 +52,23 @@ _PAGE_WIDTH = 560
 
 
 def draw_curves(runs: Sequence[RunLog]) -> Figure:
-    """Draws accuracies and losses of runs side by side, with a legend."""
+    """Draws the metrics that the runs have side by side, with a legend."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    shown = [metric for metric in LABELS if has_curve(runs, metric)] or ["loss"]
     with rc_context({"grid.alpha": 0.3}):
-        figure = Figure(figsize=(11, 4), layout="constrained")
-        for axes, metric in zip(figure.subplots(1, 2), LABELS, strict=True):
+        figure = Figure(figsize=(5.5 * len(shown), 4), layout="constrained")
+        for axes, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             plot_runs(axes, runs, metric, colors=[f"C{number}" for number in range(len(runs))])
-        figure.axes[0].legend(fontsize="small")
+        # Some runs have no accuracy, so that their names are missing there.
+        max(figure.axes, key=lambda axes: len(axes.lines)).legend(fontsize="small")
     return figure
+
+
+def has_curve(runs: Sequence[RunLog], metric: Metric) -> bool:
+    """Returns whether a run has values of a metric."""
+    return any(run.curve(metric, split) for run in runs for split, _, _ in _CURVES)
 
 
 def curve_chart(runs: Sequence[RunLog], metric: Metric) -> str:
@@ -69,8 +76,8 @@ def curve_chart(runs: Sequence[RunLog], metric: Metric) -> str:
     with page_figure() as figure:
         axes = figure.subplots()
         plot_runs(axes, runs, metric, colors=[_line_color(number) for number in range(len(runs))])
-        if metric == "top1":
-            axes.set_ylim(0, 100)
+        if metric != "loss":
+            axes.set_ylim(0, 100 if metric == "top1" else 1)
         return inline_svg(figure, f"{LABELS[metric]}, by epoch. {_description(runs, metric)}")
 
 
@@ -120,6 +127,8 @@ def plot_runs(axes: Axes, runs: Sequence[RunLog], metric: Metric, *, colors: Seq
                 )
     axes.set_xlabel("epoch")
     axes.set_ylabel(LABELS[metric])
+    axes.update_datalim([(0, 0)])  # so that the space above a curve fits axes that begin at 0
+    axes.autoscale_view()
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.grid()

@@ -22,7 +22,7 @@ from slowfast.errors import counted
 from slowfast.files import write_text
 from slowfast.metrics.intervals import Interval
 from slowfast.tracking.environment import installed_versions
-from slowfast.visualization.charts import NUM_COLORS, curve_chart
+from slowfast.visualization.charts import NUM_COLORS, curve_chart, has_curve
 from slowfast.visualization.filmstrip import Filmstrip
 from slowfast.visualization.page import fill_template
 from slowfast.visualization.run_log import Metric, RunLog
@@ -32,7 +32,11 @@ from slowfast.visualization.sections.label_metrics import label_rows, videos_by_
 from slowfast.visualization.sections.mistakes import surest_mistakes, top_confusions
 
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "av", "numpy")
-_CHARTS: tuple[tuple[str, Metric], ...] = (("Accuracy, top-1 in percent", "top1"), ("Loss", "loss"))
+_CHARTS: tuple[tuple[str, Metric], ...] = (
+    ("Accuracy, top-1 in percent", "top1"),
+    ("Mean average precision", "map"),
+    ("Loss", "loss"),
+)
 """(title in the page, metric)"""
 _CLASS_METRICS = {"balanced_acc": "balanced accuracy", "macro_f1": "macro-F1", "auroc": "AUROC"}
 
@@ -153,7 +157,7 @@ def render_report(report: Report) -> str:
         charts=[
             (title, Markup(curve_chart(report.runs, metric)))
             for title, metric in _CHARTS
-            if any(run.curve(metric, split) for run in report.runs for split in ("train", "val"))
+            if has_curve(report.runs, metric)
         ],
         num_colors=NUM_COLORS,
         **sections,

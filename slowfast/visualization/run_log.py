@@ -13,7 +13,7 @@ from slowfast.errors import DataError
 from slowfast.log import METRICS_FILE
 
 MARK = "json_stats: "
-Metric = Literal["top1", "loss"]
+Metric = Literal["top1", "map", "loss"]
 Split = Literal["train", "val"]
 
 
@@ -27,6 +27,7 @@ class EpochMetrics:
         val_loss, val_top1: of the validation after the epoch.
         lr: learning rate at the end of the epoch.
         step_seconds: seconds per training step, including the wait for data.
+        val_map: mean average precision of the validation, 0 … 1, where videos have several classes.
     """
 
     epoch: int
@@ -36,6 +37,12 @@ class EpochMetrics:
     val_top1: float | None = None
     lr: float | None = None
     step_seconds: float | None = None
+    val_map: float | None = None
+
+    @property
+    def val_accuracy(self) -> float | None:
+        """``val_top1``, or ``val_map`` where videos have several classes."""
+        return self.val_map if self.val_top1 is None else self.val_top1
 
 
 @dataclass
@@ -58,8 +65,8 @@ class RunLog:
     @property
     def best(self) -> EpochMetrics | None:
         """The epoch with the highest validation accuracy; the first of several; None without validation."""
-        validated = [epoch for epoch in self.epochs if epoch.val_top1 is not None]
-        return max(validated, key=lambda epoch: epoch.val_top1 or 0.0, default=None)
+        validated = [epoch for epoch in self.epochs if epoch.val_accuracy is not None]
+        return max(validated, key=lambda epoch: epoch.val_accuracy or 0.0, default=None)
 
     def curve(self, metric: Metric, split: Split) -> list[tuple[float, float]]:
         """Returns the points (epochs done, value) of one metric, in ascending order.
@@ -71,9 +78,9 @@ class RunLog:
         if split == "val":
             values = ((float(epoch.epoch), getattr(epoch, f"val_{metric}")) for epoch in self.epochs)
         elif self.steps:
-            values = ((progress, metrics[metric]) for progress, metrics in self.steps.items())
+            values = ((progress, metrics.get(metric)) for progress, metrics in self.steps.items())
         else:
-            values = ((float(epoch.epoch), getattr(epoch, metric)) for epoch in self.epochs)
+            values = ((float(epoch.epoch), getattr(epoch, metric, None)) for epoch in self.epochs)
         return [(progress, value) for progress, value in values if value is not None]
 
 
@@ -138,6 +145,7 @@ def _add(epoch: EpochMetrics, kind: str, stats: dict[str, Any]) -> None:
     """Copies the metrics of a line of the log into an epoch."""
     if kind == "val_epoch":
         epoch.val_loss, epoch.val_top1 = _number(stats.get("loss")), _top1(stats)
+        epoch.val_map = _number(stats.get("map"))
         return
     epoch.loss, epoch.top1 = _number(stats.get("loss")), _top1(stats)
     epoch.lr, epoch.step_seconds = _number(stats.get("lr")), _number(stats.get("dt"))

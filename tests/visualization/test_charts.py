@@ -68,6 +68,17 @@ def test_the_figure_of_runs_has_training_dashed_and_validation_solid() -> None:
     assert {line.get_linestyle() for line in accuracy.lines} == {"-"}
 
 
+def test_the_figure_of_runs_has_the_metrics_of_each_and_the_names_of_all() -> None:
+    several = RunLog("several", [EpochMetrics(n, loss=0.5, val_loss=0.4, val_map=0.3) for n in (1, 2)])
+    (precision, loss) = draw_curves([several]).axes
+    assert (precision.get_ylabel(), loss.get_ylabel()) == ("mAP", "loss")
+    figure = draw_curves([log([10.0, 20.0], "one"), several])
+    assert [axes.get_ylabel() for axes in figure.axes] == ["top-1, %", "mAP", "loss"]
+    (legend,) = (axes.get_legend() for axes in figure.axes if axes.get_legend() is not None)
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["one, training", "several, training", "several, validation"]
+
+
 @pytest.mark.parametrize("name", ["r$\\x$", "_runs/a", b"caf\xe9".decode(errors="surrogateescape")])
 def test_names_of_runs_are_text(name: str) -> None:
     runs = [log([10.0, 20.0], name), log([10.0, 20.0], "other")]

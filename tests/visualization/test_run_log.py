@@ -63,6 +63,25 @@ def test_logs_of_pyslowfast_are_read(tmp_path: Path) -> None:
     assert (epoch.loss, epoch.top1, epoch.val_top1, epoch.val_loss) == (5.01, 2.5, 5.0, None)
 
 
+def test_the_analysis_has_the_average_precision_of_videos_with_several_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        {"_type": kind, "epoch": epoch, "loss": 0.5} | ({"map": value} if kind == "val_epoch" else {})
+        for epoch, value in ((1, 0.25), (2, 0.75), (3, 0.5))
+        for kind in ("train_epoch", "val_epoch")
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert main(["log", str(tmp_path)]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["epoch", "loss", "val_loss", "val_map"],
+        ["1", "0.5", "0.5", "0.25"],
+        ["2", "0.5", "0.5", "0.75"],
+        ["3", "0.5", "0.5", "0.5"],
+        ["best:", "epoch", "2,", "mAP", "0.7500", "on", "the", "validation", "videos"],
+    ]
+
+
 def test_curves_have_steps_of_training_and_epochs_of_validation(tmp_path: Path) -> None:
     lines = [
         {"_type": "train_iter", "epochs_done": 0.5, "loss": 3.0, "top1_err": 95.0},
