@@ -158,7 +158,8 @@ def search(
     run(list(baselines), range(num_folds), range(1), "linear baselines")
     kept, done = list(candidates), 0
     for folds, fraction in (*(rung for rung in _RUNGS if rung[0] < num_folds), (num_folds, 1.0)):
-        run(kept, range(done, folds), range(1), f"{len(kept)} candidates, folds {done + 1} to {folds}")
+        tested = f"fold {folds}" if folds == done + 1 else f"folds {done + 1} to {folds}"
+        run(kept, range(done, folds), range(1), f"{len(kept)} candidates, {tested}")
         order = ranked(kept, folds)
         if not order:
             raise ModelError(

@@ -170,6 +170,21 @@ fetch = async path => {{
 
 
 @needs_browser
+def test_times_have_hours_as_those_of_the_player(tmp_path: Path) -> None:
+    health = {"classes": 2, "model": "M", "max_upload_bytes": 1e9, "max_video_seconds": 20_000}
+    script = f"""fetch = async path => ({{ json: () => path === "health" ? {json.dumps(health)} : [] }});
+document.body.dataset.times = [9, 75, 3599.5, 3600, 10799].map(clock);
+start();
+"""
+    file = tmp_path / "page.html"
+    page = fill_template("vtn.serving", "page.html")
+    file.write_text(page.replace("start().catch(explain);\n</script>", f"{script}</script>"))
+    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    assert re.findall(r'data-times="([^"]*)"', dump) == ["9.00 s,1:15,59:59,1:00:00,2:59:59"]
+    assert "up to 1000&nbsp;MB and 5.5&nbsp;hours" in dump
+
+
+@needs_browser
 def test_the_page_sends_the_last_choice_and_no_file_above_the_limit(tmp_path: Path) -> None:
     page = fill_template("vtn.serving", "page.html")
     script = """const sent = [], answers = {
