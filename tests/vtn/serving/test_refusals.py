@@ -92,9 +92,21 @@ def test_a_large_upload_is_refused_while_it_arrives(limit: Running, videos: Path
     assert limit.send((videos / "13.mp4").read_bytes()).status_code == 200
 
 
+def test_an_upload_that_is_declared_too_large_is_refused_before_it_arrives(
+    limit: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vtn.serving.form._DRAIN_SECONDS", 0.1)
+    with socket.create_connection(("127.0.0.1", limit.port)) as client:
+        client.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000000000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+        )
+        assert client.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
 def test_other_fields_are_bounded(limit: Running) -> None:
     with limit.client() as client:
-        answer = client.post("/predict", files={"other": ("x", bytes(300_000))})
+        answer = client.post("/predict", files={"other": ("x", bytes(120_000))})
     check_refusal(answer, 413, "more than 65 kB beside the video", limit)
 
 

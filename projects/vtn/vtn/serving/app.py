@@ -122,10 +122,9 @@ def _add_endpoints(app: FastAPI, service: Service) -> None:
             while (await request.receive())["type"] != "http.disconnect":
                 pass
 
-        content_type = request.headers.get("content-type", "")
         return await service.classify(
             aiter(request.stream()),
-            content_type,
+            request.headers,
             wait_for_departure,
             pictures=pictures,
             record=record_of(request.scope),

@@ -1,6 +1,6 @@
 """The video of a multipart form, written to a file while it arrives.
 
-Sizes are counted on the bytes that arrive; headers of the request are not trusted.
+Sizes are counted on the bytes that arrive; a header that declares fewer is not trusted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from vtn.predictor.texts import safe_text
 from vtn.serving.limits import Limits, Refusal, too_large
 
 FIELD = "video"
-_FORM_BYTES = 65_536  # beside the video: boundaries, headers, other fields
+FORM_BYTES = 65_536
+"""Most bytes beside the video: boundaries, headers, other fields."""
 _NAME_CHARACTERS = 120
 _DRAIN_SECONDS = 10.0
 # The parser warns of each damaged form, without saying whose; the line of the request has its status.
@@ -129,13 +130,13 @@ class VideoForm:
             MultipartParseError: for a damaged form.
         """
         self._received += len(chunk)
-        if self._received > self._limits.upload_bytes + _FORM_BYTES:
+        if self._received > self._limits.upload_bytes + FORM_BYTES:
             raise too_large(self._limits)
         self._parser.write(chunk)
-        if self._received - self._written > _FORM_BYTES:
+        if self._received - self._written > FORM_BYTES:
             raise Refusal(
                 413,
-                f"the form has more than {_FORM_BYTES // 1000} kB beside the video",
+                f"the form has more than {FORM_BYTES // 1000} kB beside the video",
                 f"send the video in the field {FIELD!r} alone",
             )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vtn.serving.form import drain, receive_video
-from vtn.serving.limits import Limits, Refusal, stopping, too_busy
+from vtn.serving.form import FORM_BYTES, drain, receive_video
+from vtn.serving.limits import Limits, Refusal, stopping, too_busy, too_large
 from vtn.serving.messages import UPLOAD_NAME, Failed, Job
 from vtn.serving.request_log import RequestRecord
 from vtn.serving.uploads import UploadFolder
@@ -48,7 +48,7 @@ class Service:
     async def classify(
         self,
         chunks: AsyncIterator[bytes],
-        content_type: str,
+        headers: Mapping[str, str],
         wait_for_departure: Callable[[], Awaitable[object]],
         *,
         pictures: bool = True,
@@ -58,7 +58,7 @@ class Service:
 
         Args:
             chunks: of the form.
-            content_type: of the form.
+            headers: of the request.
             wait_for_departure: returns as soon as the client has closed the connection, after the upload.
             pictures: whether the answer has pictures of frames.
             record: gets the durations.
@@ -69,7 +69,10 @@ class Service:
         try:
             with self.folder.request() as folder:
                 with self._count_upload(), record.measure("upload"):
-                    name = await receive_video(chunks, content_type, folder / UPLOAD_NAME, self.limits)
+                    if int(headers.get("content-length", 0)) > self.limits.upload_bytes + FORM_BYTES:
+                        raise too_large(self.limits)
+                    kind = headers.get("content-type", "")
+                    name = await receive_video(chunks, kind, folder / UPLOAD_NAME, self.limits)
                 with self._count_job():
                     job = Job(folder, name, self.limits.video_seconds, pictures)
                     return await self._compute(job, wait_for_departure, record)
