@@ -43,8 +43,10 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replaces the marks of tables that are made of the sources."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Replaces the marks of tables that are made of the sources; widens a page that is alone in its tab."""
+    if page.parent is None:
+        page.meta["hide"] = ["navigation"]
     for mark, make in TABLES.items():
         if mark in markdown:
             markdown = markdown.replace(mark, make())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,12 @@ def test_an_unknown_analysis_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         main(["backbone"])
     assert "did you mean `slowfast analyze backbones`?" in capsys.readouterr().err
+
+
+def test_a_backbone_whose_constructor_reads_tensors_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the meta device have no values."""
+    assert main(["backbones", "torchvision:regnet_y_400mf"]) == 0
+    assert re.search(r"^torchvision:regnet_y_400mf +440 +3\.90 ", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_backbones_are_listed_by_pattern(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,6 +135,24 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
 
 
 @needs_browser
+def test_the_moment_that_is_shown_stays_when_the_window_changes_its_size(tmp_path: Path) -> None:
+    answer = {
+        "score_activation": "softmax", "video": "a.mp4", "seconds": 2.0, "frames": 8, "undecodable_frames": 0,
+        "classes": ["a", "b"], "top": [{"class": "a", "score": 0.6}], "scores": [0.6, 0.4],
+        "attention": None, "shown_frames": [],
+        "windows": [{"start": 0, "end": 2, "top": [], "scores": [0.6, 0.4]}],
+    }  # fmt: skip
+    page = resources.files("vtn.serving").joinpath("page.html").read_text()
+    script = f'show({json.dumps(answer)}, "a.mp4"); moveTo(2); dispatchEvent(new Event("resize"));'
+    file = tmp_path / "page.html"
+    file.write_text(page.replace("start().catch(explain);\n</script>", f"{script}\n</script>"))
+    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    assert 'aria-valuenow="2.00"' in dump
+    (cursor,) = re.findall(r'class="cursor" x1="([\d.]+)"', dump)
+    assert float(cursor) > 100
+
+
+@needs_browser
 @pytest.mark.parametrize(
     ("answers", "shown"),
     [

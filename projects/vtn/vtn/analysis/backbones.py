@@ -143,7 +143,7 @@ def find_names(pattern: str) -> list[str]:
 
 
 def measure(name: str, options: dict[str, Any]) -> BackboneMetrics:
-    """Builds a backbone on the meta device and counts its parameters and multiply-adds.
+    """Builds a backbone, on the meta device if possible, and counts its parameters and multiply-adds.
 
     Args:
         options: keyword arguments of the backbone.
@@ -157,9 +157,13 @@ def measure(name: str, options: dict[str, Any]) -> BackboneMetrics:
     from slowfast.models.complexity import count_parameters, measure_complexity
     from vtn.backbones.build import build_backbone
 
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"):
+            built = build_backbone(name, pretrained=False, options=options)
+    except RuntimeError:  # the constructor reads values of tensors, as those of torchvision's RegNets do
         built = build_backbone(name, pretrained=False, options=options)
-        network = built.network.eval().requires_grad_(False)
+    with torch.device("meta"):
+        network = built.network.to("meta").eval().requires_grad_(False)
         size = built.image_size or 224
         clip_frames = built.clip.frames if built.clip else None
         shape = (size, size) if clip_frames is None else (clip_frames, size, size)

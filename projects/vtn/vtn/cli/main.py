@@ -4,7 +4,7 @@ Training, testing and the preparation of data are commands of slowfast; see slow
 
 examples:
   vtn quickstart
-  vtn predict --cfg VIT_B_VTN --checkpoint weights.pyth video.mp4
+  vtn predict published/MINE video.mp4
 """
 
 from __future__ import annotations
