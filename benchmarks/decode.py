@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,9 @@ def resizing(report: BenchmarkReport, folder: Path, args: argparse.Namespace) ->
         path = make_clip(folder, (height, width), 100, 250)
         truth = _resized_by_torchvision(path)
         candidates: Candidates = {
-            "ours": lambda path=path: _resized_by_us(path),
-            "torchvision, uint8 antialias": lambda path=path: _resized_by_torchvision(path),
-            "float interpolate": lambda path=path: _resized_by_interpolate(path),
+            "ours": partial(_resized_by_us, path),
+            "torchvision, uint8 antialias": partial(_resized_by_torchvision, path),
+            "float interpolate": partial(_resized_by_interpolate, path),
         }
         error = _resized_by_us(path).astype(np.float32) - truth
         quality = {"dB": float(10 * np.log10(255**2 / np.square(error).mean())), "shift": float(error.mean())}
@@ -252,7 +253,8 @@ def _resized_by_torchvision(path: Path) -> np.ndarray:
 def _resized_by_interpolate(path: Path) -> torch.Tensor:
     """Returns frames (T, 3, 224, 224) float32, resized without antialiasing by torch."""
     frames = torch.from_numpy(decode(path)).permute(0, 3, 1, 2).float()
-    size = spatial.scaled_size(*frames.shape[2:], 256)
-    crop = _crop(*frames.shape[2:])
+    height, width = frames.shape[2:]
+    size = spatial.scaled_size(height, width, 256)
+    crop = _crop(height, width)
     resized = F.interpolate(frames, size, mode="bilinear", align_corners=False)
     return resized[..., crop.top : crop.top + 224, crop.left : crop.left + 224]

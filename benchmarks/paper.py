@@ -31,7 +31,7 @@ from benchmarks.support.paper_models import CANDIDATES, OURS, THEIRS
 from slowfast.analysis.flops import views_of_test
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
-from slowfast.models.capabilities import FrameByFrameModel
+from slowfast.models.capabilities import FeatureModel, FrameByFrameModel
 from slowfast.models.complexity import clip_complexity, count_parameters
 
 KINETICS_VIDEOS = 240_000
@@ -117,11 +117,11 @@ def test_call(model: nn.Module, cfg: CfgNode, args: argparse.Namespace) -> Calla
 
 def video_seconds(timing: Timing, model: nn.Module, cfg: CfgNode, args: argparse.Namespace) -> Timing:
     """Returns the seconds for all views of a video, computed from the timed view or frames."""
-    frames, views = views_of_test(cfg)
-    if not isinstance(model, FrameByFrameModel) or args.all_frames or frames <= TIMED_FRAMES:
-        return Timing(tuple(views * seconds for seconds in timing.seconds))
     model.eval()
-    features = torch.randn(1, frames, model.feature_dim, device=args.device)  # type: ignore[arg-type]
+    frames, views = views_of_test(cfg)
+    if not isinstance(model, FeatureModel) or args.all_frames or frames <= TIMED_FRAMES:
+        return Timing(tuple(views * seconds for seconds in timing.seconds))
+    features = torch.randn(1, frames, model.feature_dim, device=args.device)
     with torch.inference_mode():
         encoder = time_interleaved({"": lambda: model.classify(features)})[""].median
     scale = frames / TIMED_FRAMES

@@ -30,7 +30,8 @@ class GpuReport:
     @property
     def has_failed(self) -> bool:
         """Returns whether a test or benchmark has failed."""
-        return any(result.outcome == "failed" for result in (*self.tests, *self.benchmarks))
+        results: list[TestResult | Measurement] = [*self.tests, *self.benchmarks]
+        return any(result.outcome == "failed" for result in results)
 
     def write(self, output: Path) -> None:
         """Writes ``gpu.json`` and ``gpu.md`` into the folder."""

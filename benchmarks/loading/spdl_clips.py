@@ -33,9 +33,9 @@ class SpdlLoader:
         """Yields the batches of an epoch, (B, 3, T, S, S) uint8, channels last in memory."""
         from spdl.pipeline import PipelineBuilder
 
-        pipeline: Any = (
-            PipelineBuilder()
-            .add_source(self._epochs[epoch])
+        builder: Any = PipelineBuilder()
+        pipeline = (
+            builder.add_source(self._epochs[epoch])
             .pipe(_read_clip, concurrency=self._threads, output_order="input")
             .aggregate(self._batch_size)
             .pipe(_stack)
