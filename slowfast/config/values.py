@@ -1,9 +1,10 @@
-"""Conversion of values from YAML files and command lines to the type of a key."""
+"""Values from YAML and JSON texts and command lines, and their conversion to the type of a key."""
 
 from __future__ import annotations
 
 import ast
 import functools
+import json
 import math
 import operator
 from collections.abc import Mapping
@@ -11,6 +12,9 @@ from typing import Any
 
 import yaml
 from fvcore.common.config import CfgNode
+
+# Levels of brackets in a JSON text. Programs follow them by recursion, which Python ends at 1,000 calls.
+_MOST_LEVELS = 100
 
 
 def parse_literal(text: str) -> Any:
@@ -29,6 +33,26 @@ def parse_literal(text: str) -> Any:
         return yaml.safe_load(text)
     except Exception:  # of many types, such as ValueError for the date 2024-02-30
         return text
+
+
+def parse_json(text: str) -> Any:
+    """Returns the value of a JSON text that somebody else may have written.
+
+    Raises:
+        ValueError: where it is not JSON, or nested so deeply that following it could exhaust the stack.
+    """
+    too_deep = ValueError(f"it is nested more than {_MOST_LEVELS} levels deep")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise too_deep from None
+    level = [value]
+    for _ in range(_MOST_LEVELS + 1):
+        level = [part for part in level if isinstance(part, dict | list)]
+        if not level:
+            return value
+        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
+    raise too_deep
 
 
 def flatten(section: Mapping[str, Any]) -> dict[str, Any]:

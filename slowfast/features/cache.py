@@ -16,10 +16,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from slowfast.config.values import parse_json
 from slowfast.datasets.views.spatial import evaluated_frame
 from slowfast.errors import DataError
 from slowfast.features.storage import STORED
@@ -36,6 +37,14 @@ FORMAT = 1
 _PART = ".part"
 # Bytes of the longest name of a video that files have, which add ``.part.npy.lock`` to it.
 _MAX_NAME = 241
+# Types of the fields below, as they are written there.
+_KINDS: Mapping[str, Any] = {
+    "int": int,
+    "float": int | float,
+    "str": str,
+    "Mapping[str, Any]": Mapping,
+    "Mapping[str, str]": Mapping,
+}
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ class Manifest:
         """
         path = Path(folder, MANIFEST)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
             version = content.pop("format")
             if version != FORMAT:
                 raise DataError(f"{path}: format = {version}: must be {FORMAT}; extract the features again")
@@ -151,6 +160,7 @@ class Manifest:
                 content[name] = tuple(content[name])
             content["variants"] = tuple(Variant(**variant) for variant in content["variants"])
             manifest = cls(**content)
+            _check_types(manifest, *manifest.variants)
             if manifest.dtype not in STORED:
                 raise DataError(f"{path}: dtype = {manifest.dtype!r}: must be one of {', '.join(STORED)}")
             return manifest
@@ -163,7 +173,7 @@ class Manifest:
             raise DataError(
                 f"{path}: cannot be read ({error.strerror}); change its permissions, or choose another folder"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path} cannot be read ({type(error).__name__}: {error}); extract the features again"
             ) from error
@@ -188,6 +198,15 @@ class Manifest:
         return [*describe_differences(self.source, other.source), *describe_differences(own, wanted)]
 
 
+def _check_types(*described: Manifest | Variant) -> None:
+    """Raises ``TypeError`` for a value of another type than its class states."""
+    for item in described:
+        for field in fields(item):
+            value = getattr(item, field.name)
+            if not isinstance(value, _KINDS.get(str(field.type), object)):
+                raise TypeError(f"{field.name} = {value!r} is not {field.type}")
+
+
 def describe_differences(cached: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Returns one phrase per value that differs between two mappings of plain values."""
     return [
@@ -200,7 +219,7 @@ def describe_differences(cached: Mapping[str, Any], wanted: Mapping[str, Any]) -
 def _comparable(value: Any) -> Any:
     """Returns the mapping for the text of a mapping: its entries may be in another order."""
     if isinstance(value, str) and value.startswith("{"):
-        with contextlib.suppress(ValueError, SyntaxError):
+        with contextlib.suppress(Exception):  # of many types, such as TypeError for {[]: 1}
             return ast.literal_eval(value)
     return value
 

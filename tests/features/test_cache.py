@@ -57,6 +57,11 @@ def test_features_of_other_crops_or_versions_stay_valid() -> None:
     assert CACHED.settings_hash == other.settings_hash
 
 
+def test_texts_that_are_not_mappings_are_compared_as_texts() -> None:
+    needed = replace(CACHED, source={"name": "{[]: 1}"})
+    assert CACHED.differences(needed) == ["name: the cache has vit, needed is {[]: 1}"]
+
+
 def test_arguments_may_be_in_another_order() -> None:
     first, second = {"args": "{'a': 1, 'b': 2}"}, {"args": "{'b': 2, 'a': 1}"}
     assert describe_differences(first, second) == []
@@ -143,7 +148,11 @@ def test_a_manifest_without_newer_keys_is_that_of_an_earlier_version(tmp_path: P
         (lambda text: text.replace('"float16"', '["float16"]'), "cannot be read .TypeError"),
         (lambda text: text.replace('"format": 1,', ""), "cannot be read .KeyError"),
         (lambda text: text.replace('"fps"', '"rate"'), "cannot be read .TypeError"),
-        (lambda text: "[" * 100_000, "cannot be read .RecursionError"),
+        (lambda text: "[" * 100_000, "nested more than 100 levels"),
+        (lambda text: text.replace('"RGB"', "[" * 600 + "]" * 600), "nested more than 100 levels"),
+        (lambda text: text.replace("5.0", '"5.0"'), "fps = '5.0' is not float"),
+        (lambda text: text.replace(": 32", ": null"), "short_side = None is not int"),
+        (lambda text: text.replace('{\n    "name": "vit"\n  }', "[]"), r"source = \[\] is not Mapping"),
         (lambda text: '"text"', "cannot be read .AttributeError"),
         (lambda text: text[:-9], "cannot be read .JSONDecodeError"),
     ],

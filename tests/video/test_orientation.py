@@ -19,6 +19,7 @@ from slowfast.video.decoding import decode, open_video
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.orientation import Orientation
 from slowfast.video.placement import full_frame
+from slowfast.video.still_images import heif
 from slowfast.video.torchcodec_video import torchcodec_version
 from tests.support.heif import write_heic
 from tests.support.videos import stamp, write_video
@@ -200,6 +201,17 @@ def test_a_heic_image_without_all_of_its_tiles_is_an_error(tmp_path: Path) -> No
     (tmp_path / "a.heic").write_bytes(content[:at] + b"\0\3" + content[at + 2 :])
     with pytest.raises(DecodeError, match="3 of 4 tiles"):
         decode(tmp_path / "a.heic")
+
+
+@needs_x265
+def test_tiles_that_would_fill_the_memory_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layout may repeat one tile, so that 8 KB stand for gigabytes, of which the image is a small part."""
+    path = write_heic(tmp_path / "a.heic", IMAGE, tile=(32, 32))
+    monkeypatch.setattr(heif, "_MOST_PIXELS", 4 * 32 * 32 - 1)
+    with pytest.raises(DecodeError, match="4 tiles of 32 x 32 pixels; 4,095 pixels are the most"):
+        decode(path)
 
 
 @pytest.mark.skipif(torchcodec_version() is None, reason="torchcodec or FFmpeg's libraries cannot be loaded")

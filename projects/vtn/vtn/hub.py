@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_weights
+from slowfast.config.values import parse_json
 from slowfast.errors import CheckpointError, ConfigError, ModelError, first_line
 from slowfast.files import write_text
 from slowfast.models.build import MODEL_REGISTRY
@@ -213,8 +213,8 @@ def read_config(name: str | Path, path: Path) -> Mapping[str, Any]:
         CheckpointError: for a file that does not exist or cannot be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
             "`vtn publish` wrote, or a checkpoint file"

@@ -102,14 +102,20 @@ def join_tiles(frame: Any, image: HeifImage, source: Source) -> Any:
     """Returns the upright image as a frame, in place of the one of its first tile.
 
     Raises:
-        HeifError: if a tile cannot be decoded.
+        HeifError: if a tile cannot be decoded, and if all tiles together are too large.
     """
     if not isinstance(source, str | os.PathLike):
         source.seek(0)
     tiles: dict[int, np.ndarray] = {}
     with open_container(source) as container:
         for packet in container.demux(*container.streams.video):
+            if packet.stream.id not in image.tiles:
+                continue
             for tile in packet.decode() if packet.size else ():
+                # A layout may repeat a tile, so that a small file would fill the memory.
+                if tile.width * tile.height * len(image.tiles) > _MOST_PIXELS:
+                    size = f"{len(image.tiles)} tiles of {tile.width} x {tile.height} pixels"
+                    raise HeifError(f"{size}; {_MOST_PIXELS:,} pixels are the most")
                 tiles[packet.stream.id] = tile.to_ndarray(format="rgb24")
     joined = av.VideoFrame.from_ndarray(image.join(tiles), format="rgb24")
     joined.pts = frame.pts

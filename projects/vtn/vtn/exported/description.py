@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from slowfast.config.values import parse_json
 from slowfast.errors import CheckpointError, first_line
 
 FORMAT = "vtn-export-1"
@@ -120,8 +121,8 @@ class Description:
         values: dict[str, Any] = {}
         for name in names:
             try:
-                value = json.loads(texts[name])
-            except (ValueError, RecursionError) as error:
+                value = parse_json(texts[name])
+            except ValueError as error:
                 raise CheckpointError(f"{source}: {name}: must be JSON ({first_line(error)})") from error
             values[name] = tuple(value) if isinstance(value, list) else value
         wrong = [item.name for item in fields(cls) if not item.metadata["is_valid"](values[item.name])]
