@@ -142,7 +142,7 @@ def test_the_moment_that_is_shown_stays_when_the_window_changes_its_size(tmp_pat
         "attention": None, "shown_frames": [],
         "windows": [{"start": 0, "end": 2, "top": [], "scores": [0.6, 0.4]}],
     }  # fmt: skip
-    page = resources.files("vtn.serving").joinpath("page.html").read_text()
+    page = fill_template("vtn.serving", "page.html")
     script = f'show({json.dumps(answer)}, "a.mp4"); moveTo(2); dispatchEvent(new Event("resize"));'
     file = tmp_path / "page.html"
     file.write_text(page.replace("start().catch(explain);\n</script>", f"{script}\n</script>"))
