@@ -234,8 +234,8 @@ class ViewScorer:
     def _add(self, logits: Tensor, labels: Tensor, keys: list[tuple[int, int]], into: _Scores) -> None:
         """Adds the logits (B, K) of B views; ``keys`` are their (video, view)."""
         logits = logits.cpu()  # once: each later question would make the host wait for the device again
-        finite = logits.isfinite().all(dim=1).tolist()
-        usable = [row for row, is_finite in enumerate(finite) if is_finite]
+        finite = logits.isfinite().all(dim=1)
+        usable = finite.nonzero().flatten().tolist()
         if self.loss is not None and usable:
             loss = require_mean(self.loss(logits[usable], labels[usable]))
             into.loss_sum += float(loss) * len(usable)
@@ -250,8 +250,9 @@ class ViewScorer:
                 f"has returned {describe_result(activated)}"
             )
         rows = activated.numpy()
-        for (video, view), label, row, is_finite in zip(keys, labels.numpy(), rows, finite, strict=True):
-            if is_finite:
+        scored = (finite & ~activated.isnan().any(dim=1)).tolist()
+        for (video, view), label, row, is_scored in zip(keys, labels.numpy(), rows, scored, strict=True):
+            if is_scored:
                 into.add(video, view, label, row)
             else:
                 into.broken[video] = _not_finite(video, view)

@@ -55,6 +55,21 @@ def with_warmup(epoch: float, *, policy: LRPolicy, warmup_epochs: float, start_l
     return start_lr + (policy(warmup_epochs) - start_lr) * epoch / warmup_epochs
 
 
+def usable_lr(epoch: float, *, policy: LRPolicy, name: str) -> float:
+    """Returns ``policy(epoch)`` for a registered policy, which may be a user's.
+
+    Raises:
+        ConfigError: where it is not a finite number of 0 or more; a step with it would spoil the weights.
+    """
+    lr = policy(epoch)
+    if lr is None or not 0 <= lr < math.inf:
+        raise ConfigError(
+            f"SOLVER.LR_POLICY = {name!r}: must return a finite learning rate of 0 or more for each epoch, "
+            f"and has returned {lr!r} for epoch {epoch:g}"
+        )
+    return lr
+
+
 @LR_POLICY_REGISTRY.register("cosine")
 def build_cosine(cfg: CfgNode) -> LRPolicy:
     """Builds :func:`cosine` as ``cfg.SOLVER`` describes it."""
@@ -112,6 +127,7 @@ def build_lr_policy(cfg: CfgNode, scale: float = 1.0) -> LRPolicy:
             f"SOLVER.LR_POLICY = {cfg.SOLVER.LR_POLICY!r}: must return a function from epoch to learning "
             f"rate, and has returned {policy!r}"
         )
+    policy = functools.partial(usable_lr, policy=policy, name=cfg.SOLVER.LR_POLICY)
     if scaled.SOLVER.WARMUP_EPOCHS <= 0:
         return policy
     return functools.partial(

@@ -100,9 +100,10 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
             ``slowfast.models.capabilities``.
 
     Raises:
-        ConfigError: where ``SOLVER.OPTIMIZING_METHOD`` is not registered, ``SOLVER.LAYER_DECAY`` is not 1 for
-            a model without ``layer_id``, ``SOLVER.LR_FACTORS`` names no part of the model, or the registered
-            function returns another object than an optimiser over its groups.
+        ConfigError: where ``SOLVER.OPTIMIZING_METHOD`` is not registered, no parameter is trained,
+            ``SOLVER.LAYER_DECAY`` is not 1 for a model without ``layer_id``, ``SOLVER.LR_FACTORS`` names no
+            part of the model, or the registered function returns another object than an optimiser over its
+            groups.
     """
     import_user_modules(cfg.IMPORTS)
     solver = cfg.SOLVER
@@ -127,11 +128,16 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         layer_id=layer_id,
         lr_factors=flatten(solver.LR_FACTORS),
     )
+    if not groups:
+        raise ConfigError(
+            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must have a parameter with requires_grad to be "
+            "trained; unfreeze a part of the model, or test it with TRAIN.ENABLE False"
+        )
     optimizer = OPTIMIZER_REGISTRY.get(solver.OPTIMIZING_METHOD)(cfg, groups)
     if not all("lr_scale" in group for group in getattr(optimizer, "param_groups", [{}])):
         raise ConfigError(
             f"SOLVER.OPTIMIZING_METHOD = {solver.OPTIMIZING_METHOD!r}: must return a torch.optim.Optimizer "
-            f"over the groups that it is given, and has returned {optimizer!r}"
+            f"over the groups that it is given, and has returned {type(optimizer).__name__}"
         )
     return optimizer
 

@@ -194,6 +194,13 @@ def test_scores_of_another_shape_than_the_logits_are_refused(
         run([batch((0, 0, 0, [5, 0, 1]))], head_act="own")
 
 
+def test_a_video_whose_score_activation_gives_nan_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORE_ACTIVATION_REGISTRY._entries, "own", lambda logits: (logits - 3).sqrt())
+    found = run([batch((0, 0, 0, [5, 3, 4]), (1, 0, 0, [5, 1, 1]))], head_act="own")
+    assert found.video_ids.tolist() == [0]
+    assert [(video.video_id, video.reason) for video in found.broken] == [(1, "not finite")]
+
+
 def test_a_signal_ends_an_evaluation_between_two_batches() -> None:
     interrupt = Interrupt()
     interrupt.signum = 2

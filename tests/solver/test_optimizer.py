@@ -204,3 +204,9 @@ def test_the_factors_are_read_from_the_configuration() -> None:
     optimizer = build_optimizer(cfg, net := Net())
     scales = {name: group["lr_scale"] for name, group in by_name(net, optimizer.param_groups).items()}
     assert (scales["conv.weight"], scales["conv.bias"]) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("net", [nn.Flatten(), Net().requires_grad_(False)])
+def test_a_model_without_trained_parameters_is_an_error(net: nn.Module) -> None:
+    with pytest.raises(ConfigError, match="must have a parameter with requires_grad"):
+        build_optimizer(get_default_config(), net)
