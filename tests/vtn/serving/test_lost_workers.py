@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
+from multiprocessing.popen_spawn_posix import Popen
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,19 @@ def test_a_process_that_ends_at_a_video(client: TestClient, content: bytes, stat
     answer = client.post("/predict", files={"video": content})
     assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert ("retry-after" in answer.headers) is (status == 503)
+
+
+def test_an_exit_code_that_another_thread_sets_a_moment_later(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll, unknown = Popen.poll, iter(range(3))
+
+    def poll_late(self: Popen, flag: int = os.WNOHANG) -> int | None:
+        code = poll(self, flag)
+        return code if code is None or next(unknown, None) is None else None
+
+    monkeypatch.setattr(Popen, "poll", poll_late)
+    assert client.post("/predict", files={"video": b"SIGSEGV"}).status_code == 422
 
 
 def test_a_process_that_ends_before_it_takes_a_video(client: TestClient, tmp_path: Path) -> None:

@@ -188,7 +188,11 @@ class WorkerProcess:
         """Returns the exit code of a process that has closed its pipe."""
         if (process := self._process) is None:
             return None
+        end = time.monotonic() + _STOP_SECONDS
         process.join(_STOP_SECONDS)
+        # Another thread that starts a process reads the exit codes of all processes, and sets this one later.
+        while process.exitcode is None and time.monotonic() < end:
+            time.sleep(0.01)
         return process.exitcode
 
     def _discard(self) -> None:
