@@ -162,6 +162,8 @@ def test_the_name_of_a_backbone_leaves_the_rest_of_its_group() -> None:
         ({"chunk_frames": -1}, "backbone.chunk_frames = -1: must be 0 (all at once) or more"),
         ({"frozen_dtype": "int8"}, "backbone.frozen_dtype = 'int8': must be one of bfloat16, float16, ''"),
         ({"lora": {"rnk": 4}}, "its fields are rank, alpha, dropout, targets"),
+        ({"lora": 5}, "lora = 5: must be a mapping"),
+        ({"backbone_args": 5}, "args = 5: must be a mapping"),
         ({"lora": {}}, "its fields are rank, alpha, dropout, targets"),
     ],
 )  # fmt: skip

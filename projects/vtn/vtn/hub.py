@@ -165,7 +165,11 @@ class HubModel(
         model: Any = cls(**arguments.without_weights().as_keywords())
         weights = read_checkpoint(path)
         adapted = load_weights(
-            model, weights, source=str(path), reset_head=reset_head, reset_option="reset_head=True"
+            model,
+            weights,
+            source=str(path),
+            reset_head=reset_head,
+            reset_option="reset_head=True (by transformers: ignore_mismatched_sizes=True)",
         )
         model.frame_mean, model.frame_std = normalization
         model.evaluation = dict(config.get("evaluation", {}))

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LongformerConfig, LongformerModel
 
 from slowfast.errors import ModelError
+from vtn import VTN
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder import encoder_layer
 from vtn.encoder.temporal_encoder import TemporalEncoder
@@ -231,6 +232,8 @@ def test_the_smallest_window_is_a_frame_on_each_side() -> None:
     [
         ({"windows": 5}, "must be even and at least 2"),
         ({"windows": 0}, "must be even and at least 2"),
+        ({"windows": "x"}, "must be even and at least 2"),
+        ({"windows": 4.5}, "must be even and at least 2"),
         ({"windows": [4, 4]}, "one per layer"),
         ({"num_heads": 5}, "must divide hidden_dim"),
         ({"position": "rotary"}, "must be one of learned, sinusoidal, none"),
@@ -241,6 +244,16 @@ def test_the_smallest_window_is_a_frame_on_each_side() -> None:
 def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         make_encoder(**changes)
+
+
+def test_torch_func_gives_the_gradients_of_the_backward_pass() -> None:
+    model = VTN("shallow_conv", num_classes=3, pretrained=False, hidden_dim=16, num_heads=2, num_layers=1)
+    model.eval()
+    frames, weights = torch.randn(1, 3, 2, 64, 64), dict(model.named_parameters())
+    model(frames)[0, 0].backward()
+    found = torch.func.grad(lambda given: torch.func.functional_call(model, given, (frames,))[0, 0])(weights)
+    for name, weight in weights.items():
+        torch.testing.assert_close(found[name], weight.grad)
 
 
 @torch.no_grad()

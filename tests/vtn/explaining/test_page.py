@@ -79,6 +79,8 @@ def test_another_class_and_other_windows(published: Path, videos: Path) -> None:
     assert found.regions.maps == {}
     with pytest.raises(InputError, match=r"class 'jump': must be a name of a class \(left, right, still\)"):
         predictor.explain(videos / "missing.mp4", request=ExplanationRequest(label="jump"))  # not opened
+    with pytest.raises(InputError, match="top_frames = -1: must be 0 or more"):
+        predictor.explain(videos / "13.mp4", request=ExplanationRequest(top_frames=-1))
 
 
 def test_classes_without_names_are_called_classes_in_texts_alone(explanation: Explanation) -> None:

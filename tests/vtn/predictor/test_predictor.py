@@ -168,9 +168,10 @@ def test_unsuitable_videos_are_refused(published: Path, video: Any, message: str
     assert message in result.error
 
 
-def test_many_videos_are_not_one_path(published: Path) -> None:
+@pytest.mark.parametrize("given", ["video.mp4", 5, None])
+def test_many_videos_are_not_one_path(published: Path, given: Any) -> None:
     with pytest.raises(InputError, match=r"not one path; give \[path\]"):
-        next(Predictor(published, device="cpu").stream("video.mp4"))
+        next(Predictor(published, device="cpu").stream(given))
 
 
 def test_a_broken_video_is_an_exception_of_a_call_and_a_result_of_a_stream(
@@ -268,6 +269,9 @@ def test_a_model_in_memory(published: Path, videos: Path, cfg: CfgNode, tmp_path
     expected = Predictor(published, device="cpu")(videos / "12.mp4").scores
     model = vtn.create_model(published)
     assert np.array_equal(Predictor(model, device="cpu")(videos / "12.mp4").scores, expected)
+    for unused in ({"imports": ["parts.py"]}, {"backbone": "shallow_conv"}):
+        with pytest.raises(InputError, match="imports, backbone: must be left out for a model"):
+            Predictor(model, **unused)
     model.evaluation = {}
     with pytest.raises(InputError, match="does not come with the sampling of its frames"):
         Predictor(model)

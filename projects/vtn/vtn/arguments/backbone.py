@@ -89,6 +89,9 @@ class BackboneConfig(Settings):
         if isinstance(self.tokens, Sequence):
             object.__setattr__(self, "tokens", list(self.tokens))  # as in config.json
         super().__post_init__()
+        for name, value in (("args", self.args), ("lora", {} if self.lora is None else self.lora)):
+            if not isinstance(value, Mapping):
+                raise ModelError(f"backbone.{name} = {value!r}: must be a mapping of names to values")
         if self.pooling and (self.tokens != [1, 1] or self.class_token or self.stage):
             raise ModelError(
                 f"backbone.pooling = {self.pooling!r}: must be '' where tokens, class_token or stage choose "

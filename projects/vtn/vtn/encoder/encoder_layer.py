@@ -250,10 +250,15 @@ def _dense_and_norm(width_in: int, width: int) -> nn.ModuleDict:
 class _JoinGraph(torch.autograd.Function):
     """The identity of the first argument, with zero gradients for the other arguments."""
 
+    generate_vmap_rule = True  # for torch.func
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.save_for_backward(*parameters)
+    def forward(x: Tensor, *parameters: Tensor) -> Tensor:  # type: ignore[override]
         return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]

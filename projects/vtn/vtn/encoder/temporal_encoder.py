@@ -20,7 +20,8 @@ of the sequence without [CLS], or S = T · M if all tokens are in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -234,7 +235,7 @@ def layer_windows(attention_window: int | Sequence[int], num_layers: int) -> lis
     Raises:
         ModelError: if a window is odd or below 2, or if their number is neither 1 nor the number of layers.
     """
-    windows = [attention_window] if isinstance(attention_window, int) else list(attention_window)
+    windows = list(attention_window) if isinstance(attention_window, Iterable) else [attention_window]
     if len(windows) == 1:
         windows = windows * num_layers
     if len(windows) != num_layers:
@@ -242,7 +243,7 @@ def layer_windows(attention_window: int | Sequence[int], num_layers: int) -> lis
             f"attention_window = {attention_window}: does not fit num_layers = {num_layers}; must be one "
             "window for all layers, or one per layer"
         )
-    if any(window < 2 or window % 2 for window in windows):
+    if not all(isinstance(window, Integral) and window >= 2 and window % 2 == 0 for window in windows):
         raise ModelError(
             f"attention_window = {attention_window}: must be even and at least 2; half of it is on each side"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +76,8 @@ class ExplainsVideos(PreparedModel):
         # Before any work:
         find_label(self.class_names, request.label)
         check_positive(window_seconds=request.window_seconds, stride_seconds=request.stride_seconds)
+        if not (isinstance(request.top_frames, Integral) and request.top_frames >= 0):
+            raise InputError(f"top_frames = {request.top_frames!r}: must be 0 or more, as a whole number")
         if request.regions:
             check_regions(self.model)
         passes = self._features
@@ -183,6 +186,9 @@ class ExplainsVideos(PreparedModel):
 
 
 def check_many(videos: object) -> None:
-    """Raises ``InputError`` for a single path in place of many videos."""
-    if isinstance(videos, str | bytes | os.PathLike):
-        raise InputError("videos: must be a list or another iterable, not one path; give [path]")
+    """Raises ``InputError`` for a single path, or another object, in place of many videos."""
+    if isinstance(videos, str | bytes | os.PathLike) or not isinstance(videos, Iterable):
+        raise InputError(
+            f"videos is a {type(videos).__name__}: must be a list or another iterable, not one path; give "
+            "[path]"
+        )

@@ -108,6 +108,10 @@ class Predictor(ExplainsVideos):
             model = load_source(
                 source, config=config, imports=imports, backbone=backbone, trust_code=trust_code
             )
+        elif imports or backbone:
+            raise InputError(
+                "imports, backbone: must be left out for a model, which is built already; they are for a path"
+            )
         elif config:
             adopt_config(model, config)
         name = str(source) if isinstance(source, str | Path) else type(model).__name__
