@@ -54,7 +54,7 @@ def test_the_summary_has_all_folds_and_all_videos(folds: Path, capsys: pytest.Ca
     assert summary["metrics"]["top1_acc"]["mean"] == pytest.approx(np.mean(values))
     videos = len((folds / "all.csv").read_text().splitlines()) - 1
     assert summary["pooled"]["videos"] == sum(fold["videos"] for fold in summary["folds"]) == videos
-    assert summary["pooled"]["groups"] == len({line.split()[2] for line in (folds / "all.csv").open()}) - 1
+    assert summary["pooled"]["groups"] == len({line.split()[-1] for line in (folds / "all.csv").open()}) - 1
     assert summary["folds"][0]["groups"] < summary["folds"][0]["videos"]
     assert f"all {videos} videos: top-1" in printed
     assert f"over {summary['pooled']['groups']} groups of videos" in printed
@@ -117,7 +117,8 @@ def test_predictions_in_other_orders_of_the_frames_do_not_count(
 
 def test_the_groups_of_the_list_are_saved_with_the_predictions(folds: Path) -> None:
     predictions = load_predictions(folds / "out" / "fold_0" / "predictions.npz")
-    of_path = {line.split()[0]: line.split()[2] for line in (folds / "all.csv").read_text().splitlines()[1:]}
+    rows = [line.rsplit(maxsplit=2) for line in (folds / "all.csv").read_text().splitlines()[1:]]
+    of_path = {path: group for path, _, group in rows}
     assert list(predictions.groups) == [of_path[path] for path in predictions.paths]
 
 
