@@ -90,17 +90,20 @@ _NO_COMPILER = ("Failed to find C compiler", "InvalidCxxCompiler", "Python.h: No
 def run_benchmarks(output: Path, device: str, *, until: float) -> Iterator[Measurement]:
     """Yields the results of the benchmarks of ``PLANS``; those for which no time is left are skipped.
 
+    Each has at most twice its equal share of the time that is left, so that a slow one leaves some to others.
+
     Args:
         output: folder, gets one JSON file and one log per benchmark.
         device: for ``--device``, such as ``cuda`` or ``cpu``.
         until: ``time.monotonic()`` at which the last one ends.
     """
-    for plan in PLANS:
+    for index, plan in enumerate(PLANS):
         if (left := until - time.monotonic()) < 5:
             yield Measurement(plan.name, "skipped", detail="no time left")
         else:
+            most = min(left, 2 * left / (len(PLANS) - index))
             arguments = plan.on_cpu if device == "cpu" else plan.on_gpu
-            yield _run(plan.name, (plan.benchmark, *arguments.split(), "--device", device), output, left)
+            yield _run(plan.name, (plan.benchmark, *arguments.split(), "--device", device), output, most)
 
 
 def _run(name: str, arguments: tuple[str, ...], output: Path, seconds: float) -> Measurement:

@@ -18,7 +18,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "HF_HUB_OFFLINE": "1"}
 
 
-# Seconds for a command that is interrupted to write what it has.
+# Seconds for a command that is interrupted to write what it has, at most a quarter of its time.
 _GRACE_SECONDS = 20.0
 
 
@@ -30,6 +30,7 @@ def run_for(command: Sequence[str], log: Path, seconds: float) -> bool:
     Args:
         log: file that gets its output.
     """
+    grace = min(_GRACE_SECONDS, seconds / 4)
     with log.open("w") as file:
         process = subprocess.Popen(
             command,
@@ -40,11 +41,11 @@ def run_for(command: Sequence[str], log: Path, seconds: float) -> bool:
             start_new_session=True,
         )
         try:
-            process.wait(seconds)
+            process.wait(seconds - grace)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE_SECONDS)
+                process.wait(grace)
             return False
         finally:
             with suppress(ProcessLookupError):  # all have ended

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,6 +112,21 @@ def test_benchmarks_that_fail_or_get_no_time_are_listed(
     assert failed.outcome == "failed"
     assert "--no-such-option" in failed.detail
     assert [one.detail for one in run_benchmarks(tmp_path, "cpu", until=0.0)][:1] == ["no time left"]
+
+
+def test_a_slow_benchmark_leaves_time_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, given = 0.0, []
+
+    def take_all(name: str, arguments: tuple[str, ...], output: Path, seconds: float) -> Measurement:
+        nonlocal now
+        now += seconds
+        given.append(seconds)
+        return Measurement(name, "failed", seconds)
+
+    monkeypatch.setattr(measurements, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(measurements, "_run", take_all)
+    list(run_benchmarks(tmp_path, "cpu", until=200.0))
+    assert given == pytest.approx([80, 60, 40, 20])  # the last one finds no time
 
 
 @pytest.mark.parametrize("plan", measurements.PLANS, ids=lambda plan: plan.name)

@@ -31,11 +31,19 @@ def start(data: Path, output: Path, *options: Any, **variables: str) -> subproce
     )
 
 
+def wait_for(processes: list[subprocess.Popen[str]]) -> None:
+    """Waits until all have ended well; ends them where that takes too long, so that the GPU is free again."""
+    try:
+        shown = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert not any(process.returncode for process in processes), "\n".join(shown)
+
+
 def train(data: Path, output: Path, *options: Any) -> Path:
     """Trains in as many processes as NUM_GPUS says."""
-    process = start(data, output, *options)
-    shown, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, shown
+    wait_for([start(data, output, *options)])
     return output
 
 
@@ -53,8 +61,7 @@ def train_as_torchrun(data: Path, output: Path, gpus: list[int], *options: Any) 
         )
         for rank, gpu in enumerate(gpus)
     ]  # fmt: skip
-    shown = [process.communicate(timeout=240)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(gpus), "\n".join(shown)
+    wait_for(processes)
     return output
 
 
