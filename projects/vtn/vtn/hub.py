@@ -237,7 +237,7 @@ def read_arguments(kind: type[ModelArguments], config: Mapping[str, Any], model_
         return kind().changed(values)
     except (ModelError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{model_id}: {CONFIG_NAME}: {error} The folder was written by another version, or was changed"
+            f"{model_id}: {CONFIG_NAME} was written by another version, or was changed: {error}"
         ) from error
 
 

@@ -16,7 +16,7 @@ from torch.nn.modules.module import (
 )
 from torch.overrides import TorchFunctionMode
 
-from slowfast.errors import CheckpointError, SlowFastError, first_line
+from slowfast.errors import CheckpointError, ModelError, SlowFastError, first_line
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.frames.trial import without_training
 from vtn.folder.untrusted import check_numbers
@@ -52,6 +52,10 @@ def check_arguments(
         try:
             with _limited(most_weights, most_values, source), torch.device("meta"), _WithoutValues():
                 model_class(**keywords)
+        except ModelError as error:
+            raise CheckpointError(
+                f"{source}: its configuration describes a model that cannot be built: {error}"
+            ) from error
         except SlowFastError:
             raise
         except Exception:  # some networks need memory while they are built; each weight is counted then, too

@@ -133,8 +133,6 @@ def check_backbone(name: object, args: Mapping[str, Any], *, source: str, allowe
             f"{source}: its backbone {name!r} is described by another file or a hub, which a file of weights "
             f"must not choose; if you trust it, write --backbone {name} (in Python: backbone={name!r})"
         )
-    if not isinstance(args, Mapping):
-        raise CheckpointError(f"{source}: the backbone's arguments must be an object, but are {args!r}")
     for argument, value in _leaves(args):
         if argument.split(".")[0].strip("_") in _LOADING_ARGUMENTS or any(
             isinstance(item, str) and set(item) & set("/\\:") for item in _items(value)

@@ -128,7 +128,7 @@ class VTNConfig(PretrainedConfig):
             config = super().from_dict({**content, **arguments}, **kwargs)
         except (ModelError, TypeError, AttributeError, ValueError) as error:
             raise CheckpointError(
-                f"config.json: {error} The file was written by another version, or was changed"
+                f"config.json was written by another version, or was changed: {error}"
             ) from error
         (config[0] if isinstance(config, tuple) else config).chosen_backbone = ""
         return config
