@@ -18,10 +18,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.measure import BenchmarkReport, time_interleaved
+from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.device import CPU, synchronize, use_device
 from slowfast.distributed.rendezvous.meeting import meet
 from slowfast.distributed.rendezvous.peers import PeerInfo
-from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.world import World, disconnect, free_local_address, join
 from vtn import VTN, BackboneConfig, EncoderConfig, HeadConfig
 

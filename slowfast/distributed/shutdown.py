@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slowfast.distributed.blocking import main_thread_location
+from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.failure import Failure, StatusBoard, describe_failure, names_network
-from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.world import World
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.log import log_to_file, printable

@@ -22,8 +22,8 @@ from pathlib import Path
 import torch.distributed as dist
 
 from slowfast.distributed.blocking import current_blocking_call, error_location
+from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.failure import RESUME_HINT, Failure, StatusBoard, names_network
-from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.shutdown import Shutdown
 from slowfast.distributed.world import World
 from slowfast.errors import SlowFastError, describe_error, first_line

@@ -14,6 +14,7 @@ from slowfast.checkpoint.resume import NODE_KEYS
 from slowfast.checkpoint.state import settings_of
 from slowfast.config.check_training import check_batch_sizes
 from slowfast.distributed.blocking import blocking_on
+from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.device import (
     as_device_error,
     choose_rank_device,
@@ -27,7 +28,6 @@ from slowfast.distributed.host import usable_cores
 from slowfast.distributed.launch import launch
 from slowfast.distributed.rendezvous.meeting import meet
 from slowfast.distributed.rendezvous.peers import PeerInfo, running_code
-from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.watchdog import Watchdog
 from slowfast.distributed.world import (
     Processes,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from slowfast.distributed.rendezvous.store import Deadline
+from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.world import World
 from slowfast.errors import ConfigError, SlowFastError
 from slowfast.files import acquire_lock, delete_unfinished, write_text

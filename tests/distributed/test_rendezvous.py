@@ -12,9 +12,9 @@ import pytest
 import torch.distributed as dist
 
 import slowfast.distributed.rendezvous.store
+from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.rendezvous.meeting import meet
 from slowfast.distributed.rendezvous.peers import PeerInfo, describe_difference, running_code
-from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.world import World, choose_network, free_local_address
 from slowfast.errors import DistributedError
 from slowfast.interrupt import Interrupted

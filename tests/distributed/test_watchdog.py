@@ -15,10 +15,10 @@ import torch.distributed as dist
 
 from slowfast.distributed import shutdown, watchdog
 from slowfast.distributed.blocking import blocking_on, current_blocking_call, main_thread_location
+from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.failure import Failure, StatusBoard, describe_failure
 from slowfast.distributed.rendezvous.meeting import meet
 from slowfast.distributed.rendezvous.peers import PeerInfo
-from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.watchdog import Watchdog
 from slowfast.distributed.world import World, free_local_address
 from slowfast.errors import ConfigError, DataError

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import torch._dynamo  # optimisers import it: imported once here instead of in each process
 
+from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.rendezvous.meeting import meet
 from slowfast.distributed.rendezvous.peers import PeerInfo
-from slowfast.distributed.rendezvous.store import Deadline
 from slowfast.distributed.world import World, disconnect, free_local_address, join
 
 

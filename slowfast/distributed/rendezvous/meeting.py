@@ -13,8 +13,9 @@ from contextlib import suppress
 
 import torch.distributed as dist
 
+from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.rendezvous.peers import PeerInfo, describe_conflict, describe_sizes
-from slowfast.distributed.rendezvous.store import Deadline, open_store
+from slowfast.distributed.rendezvous.store import open_store
 from slowfast.errors import DistributedError, first_line
 from slowfast.interrupt import Interrupted
 from slowfast.log import get_logger

@@ -7,45 +7,16 @@ import datetime
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import torch.distributed as dist
 
+from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.rendezvous.peers import PeerInfo
 from slowfast.errors import DistributedError, first_line
 
-# Seconds between two polls of the store.
-_POLL_SECONDS = 0.1
 # Seconds for which the loader workers of a killed run may still hold its port.
 _PORT_SECONDS = 5.0
-
-
-class Deadline:
-    """End of a period in which something is waited for.
-
-    Args:
-        seconds: length of the period, from now on.
-        on_poll: called at each poll; it may raise an error to stop waiting.
-    """
-
-    def __init__(self, seconds: float, on_poll: Callable[[], None] = lambda: None) -> None:
-        self.seconds = seconds
-        self.on_poll = on_poll
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Returns the seconds that are left, at least 0.1."""
-        return max(self._end - time.monotonic(), 0.1)
-
-    def polls(self) -> Iterator[None]:
-        """Yields repeatedly, with a pause between, until the period is over; at least once."""
-        while True:
-            self.on_poll()
-            yield
-            if time.monotonic() >= self._end:
-                return
-            time.sleep(_POLL_SECONDS)
 
 
 def open_store(peer: PeerInfo, address: str, deadline: Deadline) -> dist.Store:
