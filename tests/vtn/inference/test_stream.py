@@ -197,10 +197,10 @@ def test_wrong_arguments_are_refused_and_change_nothing(frames: np.ndarray) -> N
     for features in (torch.zeros(1, 3), torch.zeros(1, FEATURE_DIM, dtype=torch.int64)):
         with pytest.raises(InputError, match=rf"must be .frames, {FEATURE_DIM}. of a float dtype"):
             stream.push_features(features, 0.4)
-    for wrong in (0.0, float("nan")):
-        with pytest.raises(InputError, match=f"last = {wrong}"):
+    for wrong in (0.0, float("nan"), "a"):
+        with pytest.raises(InputError, match=f"last = {wrong!r}"):
             stream.scores(last=wrong)
-        with pytest.raises(InputError, match=f"keep_seconds = {wrong}"):
+        with pytest.raises(InputError, match=f"keep_seconds = {wrong!r}"):
             VideoStream(tiny(), keep_seconds=wrong)
     assert len(stream) == 2
 

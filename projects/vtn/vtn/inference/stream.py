@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.loading.prefetch import Prefetch
-from slowfast.errors import InputError
+from slowfast.errors import InputError, check_positive
 from slowfast.models.frame_encoder import FrameEncoder, as_tensor
 from slowfast.models.frame_format import own_normalization
 from slowfast.video.frame_times import FrameTimes
@@ -42,7 +42,7 @@ class VideoStream:
         head_act: the score activation: softmax, sigmoid, none.
 
     Raises:
-        InputError: for a ``keep_seconds`` that is not above 0.
+        InputError: for a ``keep_seconds`` that is not above 0 and finite.
 
     >>> import numpy as np
     >>> from vtn import VTN
@@ -60,8 +60,7 @@ class VideoStream:
     def __init__(
         self, model: FrameModel, *, keep_seconds: float | None = None, head_act: str = "softmax"
     ) -> None:
-        if keep_seconds is not None and not keep_seconds > 0:  # NaN is not, either
-            raise InputError(f"keep_seconds = {keep_seconds}: must be above 0, or None to keep all frames")
+        check_positive(keep_seconds=keep_seconds)
         self.model = model
         self.keep_seconds = keep_seconds
         self.head_act = head_act
@@ -155,10 +154,9 @@ class VideoStream:
         """Returns the class scores (K,) float32 of all kept frames, or of the ``last`` seconds of them.
 
         Raises:
-            InputError: before the first push, and for a ``last`` that is not above 0.
+            InputError: before the first push, and for a ``last`` that is not above 0 and finite.
         """
-        if last is not None and not last > 0:
-            raise InputError(f"last = {last}: must be above 0 seconds")
+        check_positive(last=last)
         given = [seconds for seconds in (last, self.keep_seconds) if seconds is not None]
         return score_video(self.model, self._video(min(given, default=None)), head_act=self.head_act)
 
