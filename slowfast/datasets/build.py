@@ -21,7 +21,7 @@ from slowfast.datasets.views.original import OriginalViewReader
 from slowfast.datasets.views.shared_crops import SharedCropsReader
 from slowfast.datasets.views.streamed_view import StreamedViewReader
 from slowfast.datasets.views.view_reader import ClipViews, TrainingViews, ViewReader, WholeVideoViews
-from slowfast.errors import ConfigError
+from slowfast.errors import AnnotationError, ConfigError
 from slowfast.log import get_logger, log_once
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.registry import Registry, import_user_modules
@@ -174,7 +174,12 @@ def _build_registered(cfg: CfgNode, split: str) -> Any:
     # PySlowFast registers classes under their names and looks them up with a capital letter.
     if name not in DATASET_REGISTRY and name.capitalize() in DATASET_REGISTRY:
         name = name.capitalize()
-    return DATASET_REGISTRY.get(name, dataset_key(split))(cfg, split)
+    try:
+        return DATASET_REGISTRY.get(name, dataset_key(split))(cfg, split)
+    except AnnotationError as error:
+        if name in READERS:  # its messages name the file
+            raise
+        raise AnnotationError(f"{dataset_key(split)} = {name!r}, split {split}: {error}") from error
 
 
 def build_dataset(

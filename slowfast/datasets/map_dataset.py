@@ -149,11 +149,16 @@ class MapDataset(ViewDataset):
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
         index = video_id * self.num_views + view_id
         seed = int(rng.integers(2**32))
-        with preserved_generators(), torch.random.fork_rng(devices=[]):
+        # An augmentation may have parameters; tensors that record gradients cannot leave a worker process.
+        with preserved_generators(), torch.random.fork_rng(devices=[]), torch.no_grad():
             random.seed(seed)
             np.random.seed(seed)
             torch.default_generator.manual_seed(seed)
-            item = self._dataset[index]
+            try:
+                item = self._dataset[index]
+            except Exception as error:
+                error.add_note(f"{self._name}[{index}] was read")
+                raise
         if isinstance(item, BrokenVideo):
             return replace(item, video_id=video_id)
         clip = self._as_clip(item, index, video_id, view_id)

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from slowfast.distributed.device import is_cpu
 from slowfast.distributed.world import World
-from slowfast.errors import ConfigError, TrainingError
+from slowfast.errors import ConfigError, TrainingError, counted
 from slowfast.log import get_logger
 from slowfast.models.capabilities import HasShardUnits
 
@@ -105,7 +105,8 @@ def _shard(model: Any, network: nn.Module, world: World) -> nn.Module:
     units = model.shard_units() if isinstance(model, HasShardUnits) else []
     for unit in units:
         fully_shard(unit, mesh=mesh)
-    logger.info("model: sharded over %d processes, in %d units and the rest", world.size, len(units))
+    how = f"{counted(len(units), 'unit')} and the rest" if units else "all at once in each step"
+    logger.info("model: sharded over %d processes; its weights are gathered: %s", world.size, how)
     return fully_shard(network, mesh=mesh)
 
 

@@ -9,6 +9,7 @@ import bisect
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import SupportsFloat
 
 from fvcore.common.config import CfgNode
 
@@ -62,7 +63,7 @@ def usable_lr(epoch: float, *, policy: LRPolicy, name: str) -> float:
         ConfigError: where it is not a finite number of 0 or more; a step with it would spoil the weights.
     """
     lr = policy(epoch)
-    if lr is None or not 0 <= lr < math.inf:
+    if not isinstance(lr, SupportsFloat) or not 0 <= lr < math.inf:
         raise ConfigError(
             f"SOLVER.LR_POLICY = {name!r}: must return a finite learning rate of 0 or more for each epoch, "
             f"and has returned {lr!r} for epoch {epoch:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Set
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -137,8 +138,16 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     if not all("lr_scale" in group for group in getattr(optimizer, "param_groups", [{}])):
         raise ConfigError(
             f"SOLVER.OPTIMIZING_METHOD = {solver.OPTIMIZING_METHOD!r}: must return a torch.optim.Optimizer "
-            f"over the groups that it is given, and has returned {type(optimizer).__name__}"
+            f"over the groups that it is given, with the lr_scale of each, and has returned "
+            f"{type(optimizer).__name__}{' without it' if hasattr(optimizer, 'param_groups') else ''}"
         )
+    try:
+        inspect.signature(optimizer.step).bind()
+    except TypeError as error:
+        raise ConfigError(
+            f"SOLVER.OPTIMIZING_METHOD = {solver.OPTIMIZING_METHOD!r}: must return an optimiser whose step() "
+            f"can be called without a closure, and has returned {type(optimizer).__name__}"
+        ) from error
     return optimizer
 
 

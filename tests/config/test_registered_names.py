@@ -165,16 +165,24 @@ def test_a_schedule_that_returns_a_number_is_refused(user_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "result", ["None", "torch.optim.SGD([one for group in groups for _, one in group['params']])"]
+    ("result", "message"),
+    [
+        ("None", "over the groups that it is given, with the lr_scale of each, and has returned NoneType$"),
+        (
+            "torch.optim.SGD([one for group in groups for _, one in group['params']])",
+            "has returned SGD without it",
+        ),
+        ("torch.optim.LBFGS(groups)", "whose step.. can be called without a closure, and has returned LBFGS"),
+    ],
 )
-def test_an_optimiser_over_other_groups_is_refused(user_file: Path, result: str) -> None:
+def test_an_optimiser_that_cannot_be_stepped_is_refused(user_file: Path, result: str, message: str) -> None:
     name = f"of_{user_file.stem}"
     user_file.write_text(
         "import torch\nfrom slowfast.solver.optimizer import OPTIMIZER_REGISTRY\n"
         f"@OPTIMIZER_REGISTRY.register('{name}')\ndef own(cfg, groups):\n    return {result}\n"
     )
     cfg = load_with(user_file, "SOLVER.OPTIMIZING_METHOD", name)
-    with pytest.raises(ConfigError, match=f"{name}': must return a torch.optim.Optimizer over the groups"):
+    with pytest.raises(ConfigError, match=f"{name}': must return an? .*{message}"):
         build_optimizer(cfg, torch.nn.Linear(2, 2))
 
 

@@ -141,6 +141,21 @@ def test_an_item_is_a_function_of_seed_epoch_and_index() -> None:
     assert torch.equal(torch.get_rng_state(), states[1])
 
 
+def test_frames_of_an_augmentation_with_parameters_record_no_gradients() -> None:
+    """Tensors that do cannot be sent from a worker process."""
+    gain = torch.nn.Parameter(torch.tensor(0.5))
+    assert not clip_of(lambda: (gain * (PIXELS / 255), 0)).frames.requires_grad
+
+
+def test_an_exception_of_a_data_set_names_the_item() -> None:
+    def read() -> None:
+        raise KeyError("no such patient")
+
+    with pytest.raises(KeyError) as raised:
+        clip_of((PIXELS, 0), read, index=1)
+    assert raised.value.__notes__ == ["data set 'mine': Items[1] was read"]
+
+
 def test_broken_videos_are_reported_or_substituted() -> None:
     def fail() -> None:
         raise DecodeError("x.mp4", "corrupt", "no frames")

@@ -14,6 +14,7 @@ from fvcore.common.config import CfgNode
 from slowfast.datasets import build_dataset, construct_loader
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.build import DATASET_REGISTRY, read_annotations
+from slowfast.datasets.loading.loader import build_loader
 from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
 from slowfast.errors import AnnotationError, ConfigError
@@ -73,6 +74,26 @@ class InOrder:
 class TooLong(InOrder):
     def __len__(self):
         return self.steps + 1
+
+@SAMPLER_REGISTRY.register("{name} integers")
+class Integers(InOrder):
+    def __iter__(self):
+        return ([ref.index for ref in refs] for refs in super().__iter__())
+
+@SAMPLER_REGISTRY.register("{name} of another size")
+class OtherSize(InOrder):
+    def __iter__(self):
+        return (refs[:-1] for refs in super().__iter__())
+
+@SAMPLER_REGISTRY.register("{name} without a step")
+class WithoutStep(InOrder):
+    def __iter__(self):
+        return iter(())
+
+@SAMPLER_REGISTRY.register("{name} without positions")
+class WithoutPositions:
+    def __init__(self, dataset, global_batch, **others):
+        pass
 """
 
 
@@ -111,6 +132,26 @@ def test_a_sampler_that_ends_before_its_length_is_an_error(
     assert run_forked(run, cfg) == 1
     log = (tmp_path / "output" / "stdout.log").read_text()
     assert "DATA_LOADER.TRAIN_SAMPLER: must yield 7 steps per epoch, as its len() states, and has" in log
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("integers", r"must yield lists of 4 SampleRef\(epoch, index\), .*; the first is \[0, 1, 2, 3\]"),
+        ("of another size", r"must yield lists of 4 .*; the first is \[SampleRef\(epoch=0, index=0\)"),
+        ("without a step", r"must yield lists of 4 .*; the first is \(\)"),
+        ("without positions", "must have __len__, set_position and __iter__; WithoutPositions has not all"),
+    ],
+)
+def test_a_sampler_of_other_batches_is_refused(
+    configure: Callable[..., CfgNode], name: str, message: str
+) -> None:
+    """Integers would be read as samples of epoch 0: the same crops in each epoch."""
+    chosen = f"{name.split()[-1].capitalize()} {name}"  # the names of each file are registered once
+    cfg = configure(chosen.split()[0], "DATA_LOADER.TRAIN_SAMPLER", chosen)
+    dataset = build_dataset(cfg, "train")
+    with pytest.raises(ConfigError, match=f"TRAIN_SAMPLER = '{chosen}': {message}"):
+        build_loader(cfg, dataset, "train", batch_size=4)
 
 
 def test_a_sampler_of_a_users_file_decides_the_order(configure: Callable[..., CfgNode]) -> None:
@@ -172,6 +213,22 @@ def test_lists_stay_in_host_memory() -> None:
 def test_wrong_lists_are_refused(labels: Any, segments: Any, message: str) -> None:
     with pytest.raises(AnnotationError, match=message):
         Annotations.from_lists(["a", "b"], labels, 3, segments=segments)
+
+
+def test_the_message_about_wrong_lists_names_the_data_set(tmp_path: Path, colour_videos: Path) -> None:
+    file = tmp_path / "lists.py"
+    file.write_text(
+        "from slowfast.datasets import DATASET_REGISTRY\n"
+        "from slowfast.datasets.annotations import Annotations\n"
+        "@DATASET_REGISTRY.register()\n"
+        "def wrong_lists(cfg, split):\n"
+        "    return Annotations.from_lists(['a.mp4'], [99], 3)\n"
+    )
+    cfg = tiny_config(colour_videos, tmp_path, "IMPORTS", [str(file)], "TRAIN.DATASET", "wrong_lists")
+    with pytest.raises(
+        AnnotationError, match=r"^TRAIN.DATASET = 'wrong_lists', split val: label 99: must be 0 to 2"
+    ):
+        build_dataset(cfg, "val")
 
 
 def test_what_needs_annotations_refuses_clips(configure: Callable[..., CfgNode]) -> None:

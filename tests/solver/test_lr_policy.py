@@ -112,12 +112,12 @@ def test_learning_rates_follow_the_definition(
     assert lr(quarters / 4) == pytest.approx(defined_lr(solver, quarters / 4, scale))
 
 
-@pytest.mark.parametrize("lr", [math.nan, math.inf, -0.1, None])
+@pytest.mark.parametrize("lr", [math.nan, math.inf, -0.1, None, "0.1"])
 @pytest.mark.parametrize("warmup_epochs", [0.0, 2.0])
 def test_an_unusable_learning_rate_of_a_users_schedule_is_an_error(
     lr: Any, warmup_epochs: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schedule = lambda cfg: lambda epoch: lr  # noqa: E731
     monkeypatch.setattr(LR_POLICY_REGISTRY, "get", lambda name: schedule)
-    with pytest.raises(ConfigError, match=f"'broken'.*returned {lr} for epoch"):
+    with pytest.raises(ConfigError, match=f"'broken'.*returned {lr!r} for epoch"):
         policy(LR_POLICY="broken", WARMUP_EPOCHS=warmup_epochs)(1.0)

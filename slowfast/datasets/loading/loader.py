@@ -6,6 +6,7 @@ B clips, T frames, H W pixels, K classes.
 from __future__ import annotations
 
 import functools
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -15,10 +16,16 @@ from fvcore.common.config import CfgNode
 from slowfast.config.derived import clips_per_video, split_section
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import Batch, BrokenVideo, Clip, ReadClip, StreamedClip
-from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, EvalSampler, TrainingSampler
+from slowfast.datasets.loading.samplers import (
+    SAMPLER_REGISTRY,
+    EvalSampler,
+    TrainingSampler,
+    TrainSampler,
+)
 from slowfast.datasets.loading.workers import WorkerPool
 from slowfast.datasets.unusable_videos import check_videos_exist
 from slowfast.datasets.video_dataset import Item, VideoDataset, ViewDataset
+from slowfast.errors import ConfigError
 from slowfast.timing.stage_times import COLLATING, StageTimes, measure, take_times
 
 
@@ -167,6 +174,8 @@ def build_loader(
             seed=cfg.RNG_SEED,
             repeats=clips_per_video(cfg),
         )
+        if not isinstance(sampler, TrainSampler):
+            _check_user_sampler(sampler, cfg.DATA_LOADER.TRAIN_SAMPLER, batch_size * clips_per_video(cfg))
     else:
         sampler = EvalSampler(
             dataset.num_videos, dataset.num_views, batch_size, rank=rank, world_size=world_size
@@ -180,6 +189,25 @@ def build_loader(
         several_sizes=split != "train",
         by_length=by_length,
     )
+
+
+def _check_user_sampler(sampler: object, name: str, size: int) -> None:
+    """Raises ConfigError where a sampler lacks a method or its first batch is not as it must be."""
+    problem = ""
+    if not isinstance(sampler, TrainingSampler):
+        problem = (
+            f"must have __len__, set_position and __iter__; {type(sampler).__name__} has not all of them"
+        )
+    else:
+        sampler.set_position(0)
+        first = next(iter(sampler), ())
+        if len(first) != size or not all(isinstance(ref, tuple) for ref in first):
+            problem = (
+                f"must yield lists of {size} SampleRef(epoch, index), the epoch of set_position, so that "
+                f"each epoch has other crops; the first is {reprlib.repr(first)}"
+            )
+    if problem:
+        raise ConfigError(f"DATA_LOADER.TRAIN_SAMPLER = {name!r}: {problem}")
 
 
 def construct_loader(

@@ -9,7 +9,7 @@ This module imports no torch, so that the check of a configuration can read the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class SampleRef(NamedTuple):
     index: int  # type: ignore[assignment]
 
 
+@runtime_checkable
 class TrainingSampler(Protocol):
     """The batches of one process in training; see :data:`SAMPLER_REGISTRY` for how to add one."""
 

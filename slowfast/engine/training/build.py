@@ -212,19 +212,21 @@ def _log_setup(
     if steps < _FEW_STEPS and not schedule.max_steps:
         size = cfg.TRAIN.BATCH_SIZE
         logger.warning(
-            "%s in total are few: most models need some hundred to learn; use a %slarger SOLVER.MAX_EPOCH "
+            "%s in total %s few: most models need some hundred to learn; use a %slarger SOLVER.MAX_EPOCH "
             "(%d)",
             counted(steps, "step"),
+            "is" if steps == 1 else "are",
             f"smaller TRAIN.BATCH_SIZE ({size}) or a " if size > 1 else "",
             schedule.max_epoch,
         )
     videos = count_classes(loader.dataset.labels, cfg.MODEL.NUM_CLASSES, independent=False)  # (K,)
-    if not videos.all():
+    if missing := int((videos == 0).sum()):
         logger.warning(
-            "%d of %d classes have no training video, such as class %d: check the labels, and "
+            "%d of %d classes %s no training video, such as class %d: check the labels, and "
             "MODEL.NUM_CLASSES",
-            (videos == 0).sum(),
+            missing,
             len(videos),
+            "has" if missing == 1 else "have",
             videos.argmin(),
         )
     if identity.lr_scale != 1:

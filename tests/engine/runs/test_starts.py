@@ -34,12 +34,13 @@ def test_a_run_with_a_changed_list_of_videos_is_not_resumed(
 def test_classes_without_a_training_video_are_reported(colour_videos: Path, tmp_path: Path) -> None:
     """The accuracy of a list of one class is 100 %."""
     lines = (colour_videos / "train.csv").read_text().splitlines()
-    for split in ("train", "val"):
-        (tmp_path / f"{split}.csv").write_text("\n".join(line for line in lines if line.endswith(" 1")))
     options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False, "TRAIN.BATCH_SIZE", 1)
-    assert run(tiny_config(tmp_path, tmp_path / "few", *options)) == 0
-    text = "2 of 3 classes have no training video, such as class 0: check the labels, and MODEL.NUM_CLASSES"
-    assert text in log_of(tmp_path / "few")
+    for count, kept in (("2 of 3 classes have", (" 1",)), ("1 of 3 classes has", (" 1", " 2"))):
+        for split in ("train", "val"):
+            (tmp_path / f"{split}.csv").write_text("\n".join(line for line in lines if line.endswith(kept)))
+        assert run(tiny_config(tmp_path, tmp_path / count, *options)) == 0
+        text = f"{count} no training video, such as class 0: check the labels, and MODEL.NUM_CLASSES"
+        assert text in log_of(tmp_path / count)
     assert run(tiny_config(colour_videos, tmp_path / "all", *options)) == 0
     assert "no training video" not in log_of(tmp_path / "all")
 
@@ -49,6 +50,8 @@ def test_a_smaller_batch_than_one_clip_is_not_advised(colour_videos: Path, tmp_p
     for size, advice in ((1, "use a larger"), (2, "use a smaller TRAIN.BATCH_SIZE (2) or a larger")):
         assert run(tiny_config(colour_videos, tmp_path / str(size), *options, size)) == 0
         assert f"some hundred to learn; {advice} SOLVER.MAX_EPOCH (1)" in log_of(tmp_path / str(size))
+    assert run(tiny_config(colour_videos, tmp_path / "one", *options, 24)) == 0
+    assert "1 step in total is few: most" in log_of(tmp_path / "one")
 
 
 def test_a_checkpoint_that_is_later_than_the_end_of_the_run_is_reported(
