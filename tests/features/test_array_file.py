@@ -79,6 +79,14 @@ def test_headers_that_no_array_has_are_refused(tmp_path: Path, shape: str, read:
         read(str(path), "clip.mp4")
 
 
+@pytest.mark.parametrize("read", [read_array, map_array])
+def test_python_objects_are_refused(tmp_path: Path, read: Any) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.array([{}, None], object))
+    with pytest.raises(DecodeError, match=r"clip\.mp4: damaged features .*it holds Python objects"):
+        read(str(path), "clip.mp4")
+
+
 def test_missing_files_and_other_orders_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     with pytest.raises(DecodeError, match="no features"):

@@ -87,8 +87,10 @@ def test_layer_decay_lowers_the_learning_rate_towards_the_input() -> None:
 )
 def test_optimisers_are_built_by_name(method: str, kind: type) -> None:
     cfg = get_default_config()
-    cfg.SOLVER.OPTIMIZING_METHOD = method
-    assert type(build_optimizer(cfg, Net())) is kind
+    cfg.SOLVER.OPTIMIZING_METHOD, cfg.SOLVER.BASE_LR = method, 0.123
+    optimizer = build_optimizer(cfg, Net())
+    assert type(optimizer) is kind
+    assert {group["lr"] for group in optimizer.param_groups} == {0.123}
 
 
 @pytest.mark.parametrize(("momentum", "dampening"), [(0.0, 0.0), (0.9, 0.1)])

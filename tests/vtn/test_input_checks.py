@@ -90,6 +90,14 @@ def test_frames_with_errors(frames: Any, message: str) -> None:
         tiny()(frames)
 
 
+def test_a_masked_frame_is_not_named_as_the_one_that_is_not_finite() -> None:
+    features = with_value(with_value(random_features(), (0, 2), float("nan")), (1, 3), float("nan"))
+    mask = torch.ones(2, 6, dtype=torch.bool)
+    mask[0, 2] = False
+    with pytest.raises(NotFiniteError, match=r"in 1 frames, first in frame 3 of clip 1"):
+        tiny().classify(features, mask=mask)
+
+
 def test_frames_that_are_all_masked() -> None:
     """Backbones that reshape to (N, -1, F) failed on no images."""
     nothing = torch.zeros(2, 4, dtype=torch.bool)

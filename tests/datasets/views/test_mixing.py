@@ -115,6 +115,9 @@ def test_several_labels_are_mixed() -> None:
 def test_one_process_and_two_mix_pairs_alike() -> None:
     batch = make_batch()
     full = mixer()(batch, epoch=4, step=9)
+    cfg = make_config({"MIXUP.ENABLE": True, "MODEL.NUM_CLASSES": K, "MODEL.LOSS_FUNC": "soft_cross_entropy"})
+    ranks = [build_mixer(cfg, rank=rank, batch_size=4) for rank in (0, 1)]
+    assert [built.first_pair for built in ranks if built] == [0, 2]
     halves = [batch.map_tensors(operator.itemgetter(slice(i, i + 4))) for i in (0, 4)]
     parts = [mixer(first_pair=2 * rank)(half, epoch=4, step=9) for rank, half in enumerate(halves)]
     assert torch.equal(torch.cat([part.frames for part in parts]), full.frames)

@@ -186,6 +186,8 @@ def test_initial_weights() -> None:
         assert block.attention.query_key_value.weight.std().item() == pytest.approx(0.02, rel=0.05)
         for layer in (block.attention.output, block.mlp.output):
             assert layer.weight.std().item() == pytest.approx(0.02 / (2 * number) ** 0.5, rel=0.05)
+    deepest = pooler.query_block.mlp.output.weight.std().item()
+    assert deepest == pytest.approx(0.02 / (2 * BLOCKS) ** 0.5, rel=0.05)
     assert not any(weight.any() for name, weight in pooler.named_parameters() if name.endswith("bias"))
 
 

@@ -5,6 +5,7 @@ Shapes: B clips, T frames, D width, L layers.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -171,6 +172,21 @@ def test_gradients_are_finite_under_masks_and_dropout() -> None:
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
     assert (features.grad[~mask] == 0).all()
+
+
+def test_training_drops_each_attention_weight_and_each_update_of_the_residual_stream() -> None:
+    """Dropout of probability 1 leaves no context or no update; in evaluation it does nothing."""
+    torch.manual_seed(0)
+    tokens = torch.randn(2, 9, WIDTH)
+    plain = make_encoder(layers=1, hidden_dropout=0.0, attention_dropout=0.0).layers[0].train()
+    norms = plain.attention["output"]["LayerNorm"], plain.output["LayerNorm"]
+    without_context = plain._feed_forward(tokens, torch.zeros_like(tokens))
+    for name, expected in (("attention_dropout", without_context), ("dropout", norms[1](norms[0](tokens)))):
+        layer = copy.deepcopy(plain)
+        setattr(layer, name, 1.0)
+        torch.testing.assert_close(layer(tokens, None), expected)
+        torch.testing.assert_close(layer.cls_state(tokens, None), expected[:, 0])
+        torch.testing.assert_close(layer.eval()(tokens, None), plain(tokens, None))
 
 
 def test_weights_without_influence_on_the_output_get_zero_gradients() -> None:

@@ -56,6 +56,15 @@ def test_each_window_is_scored_as_a_video_of_its_own(batch_frames: int) -> None:
     assert sum(counted) == 5
 
 
+@pytest.mark.parametrize("batch_frames", [1, 44, 45, 90, 4096])
+def test_batches_are_as_large_as_the_limit_allows(batch_frames: int) -> None:
+    """Windows of 20, 20, 20, 20 and 18 frames are padded to the longest; one alone may exceed the limit."""
+    model, counted = tiny(), []
+    score_windows(model, video_features(98), 4.0, 4.0, batch_frames=batch_frames, on_batch=counted.append)
+    size = max(1, batch_frames // 20)
+    assert counted == [min(size, 5 - first) for first in range(0, 5, size)]
+
+
 def test_a_window_longer_than_the_video_covers_the_video() -> None:
     model, video = tiny(), video_features(9)
     timeline = score_windows(model, video, 60.0, 10.0)
