@@ -168,11 +168,14 @@ def test_a_validation_of_a_disk_that_was_lost_for_a_while_is_not_the_best(
     assert not resumed.is_exhausted
 
 
-def test_the_best_checkpoint_is_not_one_whose_validation_scored_a_few_videos(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("metric", "values"), [("top1_err", (50.0, 0.0, 40.0)), ("map", (0.5, 1.0, 0.6))])
+def test_the_best_checkpoint_is_not_one_whose_validation_scored_a_few_videos(
+    metric: str, values: tuple[float, ...], tmp_path: Path
+) -> None:
     found = []
-    for epoch, (error, broken) in enumerate([(50.0, 0), (0.0, 30), (40.0, 2)], 1):
+    for epoch, (value, broken) in enumerate(zip(values, (0, 30, 2), strict=True), 1):
         progress = TrainingProgress(epoch)
         found.append(SavedCheckpoint(progress, checkpoint_path(tmp_path, progress)))
-        metrics = {"top1_err": error, "videos": 40 - broken, "broken_videos": broken}
+        metrics = {metric: value, "videos": 40 - broken, "broken_videos": broken}
         record_validation(found[-1].path, metrics)
     assert best_of(found) == found[2].path

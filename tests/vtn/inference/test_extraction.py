@@ -20,11 +20,12 @@ from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.frame_table import scan
 from slowfast.video.pyav_video import PyAVVideo
+from tests.support.configs import make_config
 from tests.support.inference.video import FRAMES, VIEW, features_at_once
 from tests.support.processes import run_forked
 from tests.support.tiny_models import FEATURE_DIM, tiny
 from vtn import VTN, score_video, score_windows
-from vtn.inference.extract import extract_video_features
+from vtn.inference.extract import build_frame_view, extract_video_features
 
 
 def interrupt_after(model: VTN, chunks: int) -> Interrupt:
@@ -157,3 +158,25 @@ def test_a_file_that_is_not_a_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("text")
     with pytest.raises(DecodeError, match="not a video"):
         extract_video_features(tiny(), tmp_path / "a.mp4", VIEW, tmp_path / "f.npy")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("full_video", [False, True])
+@pytest.mark.parametrize("crops", [1, 2, 3])
+def test_frames_fill_the_crop_for_several_crops_of_full_videos_and_for_whole_pictures(
+    crops: int, full_video: bool, whole: bool
+) -> None:
+    cfg = make_config(
+        {
+            "TEST.NUM_SPATIAL_CROPS": crops,
+            "TRAIN.EVAL_FULL_VIDEO": full_video,
+            "DATA.TEST_WHOLE_PICTURE": whole,
+            "DATA.TEST_PICTURE_MULTIPLE": 4,
+            "DATA.TRAIN_JITTER_SCALES": [40, 44],
+            "DATA.TEST_CROP_SIZE": 32,
+        },
+        checked=False,
+    )
+    variant = build_frame_view(cfg, tiny()).variant
+    assert variant.short_side == (32 if whole or (full_video and crops > 1) else 40)
+    assert variant.picture_multiple == (4 if whole else 0)
