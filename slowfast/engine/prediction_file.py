@@ -130,14 +130,15 @@ def load_predictions(path: str | Path) -> Predictions:
     """Reads a file that :func:`save_predictions` wrote.
 
     Raises:
-        DataError: if it does not exist, is not a predictions file, or unpacks to far more than its size.
+        DataError: if it does not exist, is not a predictions file, has arrays that do not fit together, or
+            unpacks to far more than its size.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             refuse_padding(arrays.zip)
             columns = ("broken_ids", "broken_paths", "broken_reasons", "broken_details")
             rows = zip(*(arrays[name].tolist() for name in columns), strict=True)
-            return Predictions(
+            predictions = Predictions(
                 video_ids=arrays["video_ids"],
                 paths=arrays["paths"].tolist(),
                 labels=arrays["labels"],
@@ -150,8 +151,32 @@ def load_predictions(path: str | Path) -> Predictions:
                 meta=json.loads(str(arrays["meta"])),
                 segments=arrays["segments"] if "segments" in arrays and len(arrays["segments"]) else None,
             )
+        _check_arrays(predictions)
+        return predictions
     except Exception as error:  # a damaged archive can raise any error
         raise DataError(f"{path} cannot be read as a predictions file: {_reason(path, error)}") from error
+
+
+def _check_arrays(predictions: Predictions) -> None:
+    """Raises ``ValueError`` for arrays that are not as the docstring of this module says."""
+    (num_videos, num_classes), labels = predictions.scores.shape, predictions.labels
+    rows: dict[str, Any] = {name: getattr(predictions, name) for name in ("video_ids", "paths", "num_views")}
+    optional = {name: getattr(predictions, name) for name in ("groups", "originals", "segments")}
+    rows |= {name: values for name, values in optional.items() if values is not None and len(values)}
+    for name, values in {**rows, "labels": labels}.items():
+        if len(values) != num_videos:
+            raise ValueError(f"{name} has {len(values)} rows, but scores has {num_videos}")
+    if not np.isfinite(predictions.scores).all():
+        raise ValueError("scores has values that are not finite")
+    if num_videos and len(predictions.class_names) != num_classes:
+        raise ValueError(f"class_names has {len(predictions.class_names)} names for {num_classes} classes")
+    if labels.ndim == 1:
+        if labels.dtype.kind not in "iu" or not ((labels >= 0) & (labels < num_classes)).all():
+            raise ValueError(f"labels must be whole numbers from 0 to {num_classes - 1}")
+    elif labels.shape != predictions.scores.shape:
+        raise ValueError(f"labels has shape {labels.shape}, but scores has {predictions.scores.shape}")
+    if not isinstance(predictions.meta, dict):
+        raise ValueError("meta must be an object of JSON")
 
 
 def _reason(path: str | Path, error: Exception) -> str:

@@ -172,7 +172,11 @@ def read_npz(path: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
                 detail = f"{path} has {', '.join(file.files) or 'nothing'}, but no array 'features'"
                 raise DecodeError(path, "no features", detail)
             refuse_padding(file.zip)
-            return file["features"], file.get("times")
+            features, times = file["features"], file.get("times")
+            # NumPy returns the bytes of an entry whose header is damaged.
+            if isinstance(features, bytes) or isinstance(times, bytes):
+                raise ValueError("an array has a damaged header")
+            return features, times
     except DecodeError:
         raise
     except Exception as error:  # a damaged archive raises errors of several libraries

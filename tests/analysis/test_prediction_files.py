@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -148,3 +149,28 @@ def test_a_table_of_predictions_is_not_the_file_that_is_read(tmp_path: Path) -> 
     table.with_suffix(".npz").touch()
     with pytest.raises(DataError, match=r"; give .*results\.npz, which lies beside it"):
         load_predictions(table)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"paths": ["0.mp4"]}, "paths has 1 rows, but scores has 3"),
+        ({"groups": ("a", "b")}, "groups has 2 rows, but scores has 3"),
+        ({"labels": np.array([0, 1, 3])}, "labels must be whole numbers from 0 to 2"),
+        ({"labels": np.array([0.0, 1.0, 2.0])}, "labels must be whole numbers"),
+        ({"labels": np.zeros((3, 2))}, r"labels has shape \(3, 2\), but scores has \(3, 3\)"),
+        ({"scores": np.full((3, 3), np.nan)}, "scores has values that are not finite"),
+        ({"class_names": ["archery"]}, "class_names has 1 names for 3 classes"),
+        ({"meta": [1]}, "meta must be an object"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    save_predictions(tmp_path / "p.npz", FIRST)
+    with np.load(tmp_path / "p.npz") as arrays:
+        values = dict(arrays)
+    new = {name: json.dumps(value) if name == "meta" else np.array(value) for name, value in changes.items()}
+    np.savez(tmp_path / "p.npz", **{**values, **new})
+    with pytest.raises(DataError, match=message):
+        load_predictions(tmp_path / "p.npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.datasets.loading.loader import build_loader, collate
 from slowfast.datasets.video_dataset import VideoDataset
-from slowfast.errors import ConfigError, DataError
+from slowfast.errors import ConfigError, DataError, DecodeError
 from slowfast.features import file_reader
 from slowfast.features.batch import FeatureBatch, FeatureClip
 from slowfast.features.cache import FeatureNames
@@ -216,6 +217,14 @@ def test_an_archive_with_the_suffix_of_an_array_counts_as_broken(coin: Path) -> 
     item = build_dataset(config(coin), "test")[1]
     assert isinstance(item, BrokenVideo)
     assert item.detail.endswith("1-xyz.npy: it is an archive of arrays; name it .npz")
+
+
+def test_an_array_with_a_damaged_header_counts_as_broken(coin: Path) -> None:
+    path = coin / "features/1-xyz.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("features.npy", b"no array")
+    with pytest.raises(DecodeError, match="an array has a damaged header"):
+        file_reader.read_npz(str(path))
 
 
 def test_a_file_that_unpacks_to_far_more_than_its_size_is_not_unpacked(

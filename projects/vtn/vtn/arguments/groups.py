@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 from fvcore.common.config import CfgNode
@@ -41,6 +42,8 @@ class Settings:
             if requirement is not None and not is_left_out:
                 for problem in requirement.problems(f"{self.group}.{item.name}", value):
                     raise ModelError(problem)
+            if item.type == "int" and not isinstance(value, Integral):
+                raise ModelError(f"{self.group}.{item.name} = {value!r}: must be a whole number")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:
