@@ -71,7 +71,7 @@ def print_run(log: RunLog, *, show_all: bool = False) -> None:
     # Without the metrics that the run lacks: either accuracies, or a mean average precision.
     names = [name for name in COLUMNS if any(getattr(epoch, name) is not None for epoch in log.epochs)]
     rows = [names, *([_cell(getattr(epoch, name)) for name in names] for epoch in shown)]
-    for line in align_columns(rows):
+    for line in align_columns(rows) if names else ():
         print(f"  {line}")
     if len(shown) < len(log.epochs):
         print(f"  {len(shown)} of {len(log.epochs)} epochs; --all prints all")

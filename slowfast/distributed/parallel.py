@@ -105,8 +105,8 @@ def _shard(model: Any, network: nn.Module, world: World) -> nn.Module:
     units = model.shard_units() if isinstance(model, HasShardUnits) else []
     for unit in units:
         fully_shard(unit, mesh=mesh)
-    how = f"{counted(len(units), 'unit')} and the rest" if units else "all at once in each step"
-    logger.info("model: sharded over %d processes; its weights are gathered: %s", world.size, how)
+    how = f"unit by unit ({counted(len(units), 'unit')} and the rest)" if units else "all at once"
+    logger.info("model: sharded over %d processes; weights are gathered %s", world.size, how)
     return fully_shard(network, mesh=mesh)
 
 

@@ -166,8 +166,8 @@ def _check_arrays(predictions: Predictions) -> None:
     for name, values in {**rows, "labels": labels}.items():
         if len(values) != num_videos:
             raise ValueError(f"{name} has {len(values)} rows, but scores has {num_videos}")
-    if not np.isfinite(predictions.scores).all():
-        raise ValueError("scores has values that are not finite")
+    if np.isnan(predictions.scores).any():
+        raise ValueError("scores has values that are not a number")
     if num_videos and len(predictions.class_names) != num_classes:
         raise ValueError(f"class_names has {len(predictions.class_names)} names for {num_classes} classes")
     if labels.ndim == 1:

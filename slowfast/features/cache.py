@@ -39,6 +39,7 @@ _PART = ".part"
 _MAX_NAME = 241
 # Types of the fields below, as they are written there.
 _KINDS: Mapping[str, Any] = {
+    "bool": bool,
     "int": int,
     "float": int | float,
     "str": str,
@@ -158,6 +159,8 @@ class Manifest:
                 raise DataError(f"{path}: format = {version}: must be {FORMAT}; extract the features again")
             for name in ("mean", "std"):
                 content[name] = tuple(content[name])
+                if not all(isinstance(value, int | float) for value in content[name]):
+                    raise TypeError(f"{name} = {content[name]} must have numbers")
             content["variants"] = tuple(Variant(**variant) for variant in content["variants"])
             manifest = cls(**content)
             _check_types(manifest, *manifest.variants)

@@ -112,8 +112,8 @@ def summarize_videos(facts: Sequence[VideoFacts], labels: Sequence[str]) -> Comm
 
 
 def _plain(value: float) -> str:
-    """Returns a value with at least four digits, and without a power of ten."""
-    return f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
+    """Returns a value with up to four digits, or with all digits before the point."""
+    return f"{value:.4g}" if value < 9999.5 else f"{value:.0f}"
 
 
 def _with_unit(value: float, units: Sequence[tuple[str, float]]) -> str:

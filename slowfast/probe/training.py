@@ -234,7 +234,7 @@ class Batches:
 
     def epoch(self, epoch: int) -> Iterator[tuple[ClipInputs, Tensor]]:
         """Yields the inputs of the model and the labels of each step."""
-        self._sampler.set_position(epoch)
+        self._sampler.set_position(epoch, 0)
         for step, refs in enumerate(self._sampler):
             videos = torch.from_numpy(self._train[[ref.index for ref in refs]])
             draws = torch.tensor([ref.epoch % DRAWS for ref in refs])

@@ -9,7 +9,7 @@ import bisect
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import SupportsFloat
+from typing import Any
 
 from fvcore.common.config import CfgNode
 
@@ -62,11 +62,16 @@ def usable_lr(epoch: float, *, policy: LRPolicy, name: str) -> float:
     Raises:
         ConfigError: where it is not a finite number of 0 or more; a step with it would spoil the weights.
     """
-    lr = policy(epoch)
-    if not isinstance(lr, SupportsFloat) or not 0 <= lr < math.inf:
+    found: Any = policy(epoch)
+    try:
+        # A number of NumPy would become part of the checkpoint, which is read without unpickling such.
+        lr = math.nan if isinstance(found, str) else float(found)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of several values
+        lr = math.nan
+    if not 0 <= lr < math.inf:
         raise ConfigError(
             f"SOLVER.LR_POLICY = {name!r}: must return a finite learning rate of 0 or more for each epoch, "
-            f"and has returned {lr!r} for epoch {epoch:g}"
+            f"and has returned {found!r} for epoch {epoch:g}"
         )
     return lr
 

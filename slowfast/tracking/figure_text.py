@@ -44,7 +44,9 @@ def figure_fonts() -> Iterator[None]:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if missing:
         boxes = "".join(dict.fromkeys(missing))
-        text = f"the figure has boxes in place of {boxes}: no font has them; install one, as Noto Sans CJK"
+        text = (
+            f"the figure has boxes in place of {boxes}: install a font that has them, such as Noto Sans CJK"
+        )
         log_once(logger, text, logging.WARNING)
 
 

@@ -159,7 +159,7 @@ def test_a_table_of_predictions_is_not_the_file_that_is_read(tmp_path: Path) -> 
         ({"labels": np.array([0, 1, 3])}, "labels must be whole numbers from 0 to 2"),
         ({"labels": np.array([0.0, 1.0, 2.0])}, "labels must be whole numbers"),
         ({"labels": np.zeros((3, 2))}, r"labels has shape \(3, 2\), but scores has \(3, 3\)"),
-        ({"scores": np.full((3, 3), np.nan)}, "scores has values that are not finite"),
+        ({"scores": np.full((3, 3), np.nan)}, "scores has values that are not a number"),
         ({"class_names": ["archery"]}, "class_names has 1 names for 3 classes"),
         ({"meta": [1]}, "meta must be an object"),
     ],

@@ -63,7 +63,7 @@ class InOrder:
     def __len__(self):
         return self.steps
 
-    def set_position(self, epoch, step=0):
+    def set_position(self, epoch, step):
         self.epoch, self.step = epoch, step
 
     def __iter__(self):
@@ -84,6 +84,11 @@ class Integers(InOrder):
 class OtherSize(InOrder):
     def __iter__(self):
         return (refs[:-1] for refs in super().__iter__())
+
+@SAMPLER_REGISTRY.register("{name} without lists")
+class WithoutLists(InOrder):
+    def __iter__(self):
+        return (ref.index for refs in super().__iter__() for ref in refs)
 
 @SAMPLER_REGISTRY.register("{name} without a step")
 class WithoutStep(InOrder):
@@ -139,8 +144,9 @@ def test_a_sampler_that_ends_before_its_length_is_an_error(
     [
         ("integers", r"must yield lists of 4 SampleRef\(epoch, index\), .*; the first is \[0, 1, 2, 3\]"),
         ("of another size", r"must yield lists of 4 .*; the first is \[SampleRef\(epoch=0, index=0\)"),
+        ("without lists", r"must yield lists of 4 .*; the first is 0"),
         ("without a step", r"must yield lists of 4 .*; the first is \(\)"),
-        ("without positions", "must have __len__, set_position and __iter__; WithoutPositions has not all"),
+        ("without positions", "must have __len__, set_position and __iter__; WithoutPositions lacks one"),
     ],
 )
 def test_a_sampler_of_other_batches_is_refused(

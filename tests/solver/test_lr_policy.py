@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,12 +114,22 @@ def test_learning_rates_follow_the_definition(
     assert lr(quarters / 4) == pytest.approx(defined_lr(solver, quarters / 4, scale))
 
 
-@pytest.mark.parametrize("lr", [math.nan, math.inf, -0.1, None, "0.1"])
+@pytest.mark.parametrize("lr", [math.nan, math.inf, -0.1, None, "0.1", [0.1]])
 @pytest.mark.parametrize("warmup_epochs", [0.0, 2.0])
 def test_an_unusable_learning_rate_of_a_users_schedule_is_an_error(
     lr: Any, warmup_epochs: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schedule = lambda cfg: lambda epoch: lr  # noqa: E731
     monkeypatch.setattr(LR_POLICY_REGISTRY, "get", lambda name: schedule)
-    with pytest.raises(ConfigError, match=f"'broken'.*returned {lr!r} for epoch"):
+    with pytest.raises(ConfigError, match=f"'broken'.*returned {re.escape(repr(lr))} for epoch"):
         policy(LR_POLICY="broken", WARMUP_EPOCHS=warmup_epochs)(1.0)
+
+
+def test_a_learning_rate_of_numpy_becomes_a_number_that_checkpoints_can_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reading a checkpoint unpickles no other objects."""
+    schedule = lambda cfg: lambda epoch: np.interp(epoch, [0, 2], [0.1, 0.3])  # noqa: E731
+    monkeypatch.setattr(LR_POLICY_REGISTRY, "get", lambda name: schedule)
+    lr = policy(LR_POLICY="own")(1.0)
+    assert (type(lr), lr) == (float, pytest.approx(0.2))

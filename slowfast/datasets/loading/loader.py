@@ -195,13 +195,12 @@ def _check_user_sampler(sampler: object, name: str, size: int) -> None:
     """Raises ConfigError where a sampler lacks a method or its first batch is not as it must be."""
     problem = ""
     if not isinstance(sampler, TrainingSampler):
-        problem = (
-            f"must have __len__, set_position and __iter__; {type(sampler).__name__} has not all of them"
-        )
+        problem = f"must have __len__, set_position and __iter__; {type(sampler).__name__} lacks one of them"
     else:
-        sampler.set_position(0)
-        first = next(iter(sampler), ())
-        if len(first) != size or not all(isinstance(ref, tuple) for ref in first):
+        sampler.set_position(0, 0)
+        first: Any = next(iter(sampler), ())
+        is_list = isinstance(first, Sequence) and len(first) == size
+        if not is_list or not all(isinstance(ref, tuple) and len(ref) == 2 for ref in first):
             problem = (
                 f"must yield lists of {size} SampleRef(epoch, index), the epoch of set_position, so that "
                 f"each epoch has other crops; the first is {reprlib.repr(first)}"

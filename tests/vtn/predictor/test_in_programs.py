@@ -77,7 +77,7 @@ def test_what_is_not_a_request_is_named(predictor: Predictor, videos: Path) -> N
         predictor.explain(videos / "20.mp4", request=ExplanationRequest(label=wrong))
     with pytest.raises(InputError, match="stride_seconds = 0: must be above 0 and finite"):
         predictor.explain(videos / "missing.mp4", request=ExplanationRequest(stride_seconds=0))
-    with pytest.raises(InputError, match=r"not one path; give \[path\]"):
+    with pytest.raises(InputError, match=r"for one path give \[path\]"):
         next(predictor.measure_faithfulness(str(videos / "20.mp4")))
 
 

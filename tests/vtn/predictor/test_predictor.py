@@ -170,7 +170,7 @@ def test_unsuitable_videos_are_refused(published: Path, video: Any, message: str
 
 @pytest.mark.parametrize("given", ["video.mp4", 5, None])
 def test_many_videos_are_not_one_path(published: Path, given: Any) -> None:
-    with pytest.raises(InputError, match=r"not one path; give \[path\]"):
+    with pytest.raises(InputError, match=r"for one path give \[path\]"):
         next(Predictor(published, device="cpu").stream(given))
 
 

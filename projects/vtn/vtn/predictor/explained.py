@@ -189,6 +189,6 @@ def check_many(videos: object) -> None:
     """Raises ``InputError`` for a single path, or another object, in place of many videos."""
     if isinstance(videos, str | bytes | os.PathLike) or not isinstance(videos, Iterable):
         raise InputError(
-            f"videos is a {type(videos).__name__}: must be a list or another iterable, not one path; give "
-            "[path]"
+            f"videos is of type {type(videos).__name__}: must be a list or another iterable of videos; for "
+            "one path give [path]"
         )
