@@ -31,7 +31,7 @@ from benchmarks.support.paper_models import CANDIDATES, OURS, THEIRS
 from slowfast.analysis.flops import views_of_test
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
-from slowfast.models.capabilities import FeatureModel, FrameByFrameModel
+from slowfast.models.capabilities import FeatureModel
 from slowfast.models.complexity import clip_complexity, count_parameters
 
 KINETICS_VIDEOS = 240_000
@@ -97,14 +97,12 @@ def test_call(model: nn.Module, cfg: CfgNode, args: argparse.Namespace) -> Calla
     """Returns a function that computes one view, or the timed frames of a long view."""
     model.eval()
     frames, _ = views_of_test(cfg)
-    timed = (
-        min(frames, TIMED_FRAMES) if isinstance(model, FrameByFrameModel) and not args.all_frames else frames
-    )
+    timed = min(frames, TIMED_FRAMES) if isinstance(model, FeatureModel) and not args.all_frames else frames
     view = torch.randn(1, 3, timed, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE, device=args.device)
 
     def call() -> None:
         with torch.inference_mode():
-            if not isinstance(model, FrameByFrameModel):
+            if not isinstance(model, FeatureModel):
                 model(view)
                 return
             # In chunks, as a long video is computed.

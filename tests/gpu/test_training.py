@@ -174,6 +174,8 @@ def test_time_and_memory_of_a_step_of_vit_b(
 
     from vtn import VTN
 
+    if device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory < 32 * 2**30:
+        pytest.skip("needs a GPU with 32 GiB of memory or more")
     model = VTN(pretrained=False).to(device).train()
     optimizer = torch.optim.AdamW([*model.named_parameters()], fused=True)
     batch = random_batch(8, num_frames=16, size=224, num_classes=8).pin_memory()
@@ -182,10 +184,7 @@ def test_time_and_memory_of_a_step_of_vit_b(
     seconds: list[float] = []
     for _ in range(6):
         start = time.perf_counter()
-        try:
-            assert step(batch, 1e-5).updated
-        except DeviceError as error:  # less memory than the step needs, in all or beside other programs
-            pytest.skip(str(error))
+        assert step(batch, 1e-5).updated
         seconds.append(time.perf_counter() - start)
     record_property("clips/s", f"{8 / sorted(seconds[1:])[2]:.3g}")
     if (peak := peak_memory(device)) is not None:

@@ -50,26 +50,26 @@ def check_arguments(
     most_weights, most_values = (_MOST_TIMES * count for count in stored)
     with without_training():
         try:
-            with _limited(most_weights, most_values, source), torch.device("meta"), _WithoutValues():
-                model_class(**keywords)
+            try:
+                with _limited(most_weights, most_values, source), torch.device("meta"), _WithoutValues():
+                    model_class(**keywords)
+            except SlowFastError:
+                raise
+            except Exception:  # some networks need memory while they are built; weights are counted then, too
+                with _limited(most_weights, most_values, source):
+                    model_class(**keywords)
         except ModelError as error:
             raise CheckpointError(
                 f"{source}: its configuration describes a model that cannot be built: {error}"
             ) from error
         except SlowFastError:
             raise
-        except Exception:  # some networks need memory while they are built; each weight is counted then, too
-            try:
-                with _limited(most_weights, most_values, source):
-                    model_class(**keywords)
-            except SlowFastError:
-                raise
-            except Exception as error:  # values of another kind raise errors of many types
-                raise CheckpointError(
-                    f"{source}: its configuration describes a model that cannot be built "
-                    f"({type(error).__name__}: {first_line(error)}); it was written by another version, or "
-                    "was changed"
-                ) from error
+        except Exception as error:  # values of another kind raise errors of many types
+            raise CheckpointError(
+                f"{source}: its configuration describes a model that cannot be built "
+                f"({type(error).__name__}: {first_line(error)}); it was written by another version, or "
+                "was changed"
+            ) from error
 
 
 @contextmanager
