@@ -27,8 +27,7 @@ from slowfast.features.cache import Manifest
 from slowfast.files import write_text
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.capabilities import FeatureModel
-from slowfast.models.feature_head import check_origin
+from slowfast.models.feature_head import check_origin, network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.probe.baselines import baseline_names, require_scikit_learn
 from slowfast.probe.candidate import Candidate, CandidateSource, changed, find_source
@@ -181,12 +180,9 @@ def _check_origin(cfg: CfgNode, model: Any, dataset: Any) -> Manifest | None:
     origin = dataset.features
     if origin is None or origin.manifest is None:
         return None
-    if not isinstance(model, FeatureModel) or model.learns_features:
-        raise ConfigError(
-            f"MODEL.MODEL_NAME = {cfg.MODEL.MODEL_NAME!r}: must be a model with a frozen frame encoder, "
-            "whose features do not change; freeze it"
-        )
-    check_origin(origin, model, frame_normalization(cfg, model))
+    normalization = frame_normalization(cfg, model)
+    network_for(model, dataset, normalization)  # an error for a model that cannot classify features
+    check_origin(origin, model, normalization)
     return origin.manifest
 
 

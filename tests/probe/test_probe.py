@@ -235,8 +235,11 @@ def test_a_model_without_candidates_is_refused(videos: Path, tmp_path: Path) -> 
         probe(cfg, OPTIONS, Interrupt())
 
 
-def test_a_cache_of_a_random_backbone_is_recognised(colour_videos: Path, tmp_path: Path) -> None:
-    """Its weights are those of the seed, as in the extraction."""
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_cache_of_a_random_backbone_is_recognised(
+    colour_videos: Path, tmp_path: Path, frozen: bool
+) -> None:
+    """Its weights are those of the seed, as in the extraction; the chosen configuration freezes them."""
     torch.rand(3)  # whatever this process has drawn before
     shallow = ("VTN.BACKBONE.NAME", "shallow_conv", "VTN.BACKBONE.ARGS", {"image_size": 32, "width": 4})
     size = ("DATA.TRAIN_CROP_SIZE", 32, "DATA.TEST_CROP_SIZE", 32, "DATA.TRAIN_JITTER_SCALES", [32, 32])
@@ -244,9 +247,12 @@ def test_a_cache_of_a_random_backbone_is_recognised(colour_videos: Path, tmp_pat
         "DATA.PATH_TO_DATA_DIR", colour_videos, "DATA.FEATURES", tmp_path / "cache", "NUM_GPUS", 0,
         "OUTPUT_DIR", tmp_path / "probe", "MODEL.NUM_CLASSES", 3, "VTN.BACKBONE.TOKENS", [1, 1],
         "VTN.BACKBONE.PRETRAINED", False, "DATA_LOADER.NUM_WORKERS", 0, *shallow, *size,
+        "VTN.BACKBONE.FROZEN", frozen,
     )  # fmt: skip
     cfg = load_config("PRETRAINED_DEMO", [str(value) for value in own])
     extract_features(cfg, World(), Interrupt(), ExtractionRequest())
     with short_trainings():
         report = probe(cfg, replace(OPTIONS, group_by="", test=False, num_candidates=1), Interrupt())
     assert {row.name for row in report.rows} >= {MAJORITY, LINEAR_STATISTICS}
+    short = ("SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0", "TEST.ENABLE", "False")
+    assert run(load_config(tmp_path / "probe" / "chosen.yaml", short), "") == 0

@@ -26,8 +26,9 @@ SHARED: tuple[Change, ...] = (
     ("TRAIN.FULL_VIDEO", True),
     ("TRAIN.EVAL_FULL_VIDEO", True),
     ("MODEL.LOSS_FUNC", "cross_entropy"),
+    ("VTN.BACKBONE.FROZEN", True),
 )
-"""Changes of every candidate: AdamW with a cosine, frames spread over the whole video."""
+"""Changes of every candidate: AdamW with a cosine, frames spread over the whole video, cached features."""
 
 STEPS = 300
 """Steps of a training; the number of epochs follows from it, within ``EPOCHS``."""
@@ -110,7 +111,6 @@ def without_frame_encoder(cfg: CfgNode, *, feature_dim: int) -> Sequence[Change]
         ("VTN.BACKBONE.ARGS", {"feature_dim": feature_dim}),
         ("VTN.BACKBONE.PRETRAINED", False),
         ("VTN.BACKBONE.CHECKPOINT", ""),
-        ("VTN.BACKBONE.FROZEN", True),
     )
 
 
