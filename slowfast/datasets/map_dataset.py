@@ -159,6 +159,11 @@ class MapDataset(ViewDataset):
             except Exception as error:
                 error.add_note(f"{self._name}[{index}] was read")
                 raise
+            except SystemExit as error:  # it would end the process, as if the loader had
+                raise DataError(
+                    f"{self._name}[{index}] calls sys.exit({error.code!r}); raise an exception instead, or "
+                    "slowfast.errors.DecodeError for a broken video"
+                ) from error
         if isinstance(item, BrokenVideo):
             return replace(item, video_id=video_id)
         clip = self._as_clip(item, index, video_id, view_id)

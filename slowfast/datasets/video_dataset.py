@@ -27,7 +27,7 @@ from slowfast.datasets.unusable_videos import describe_base_folder
 from slowfast.datasets.views.frame_order import GIVEN, order_frames
 from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.datasets.views.view_reader import Segment
-from slowfast.errors import DecodeError
+from slowfast.errors import DataError, DecodeError
 from slowfast.timing.stage_times import READING, measure
 from slowfast.video.archive.member import TarMember
 
@@ -147,6 +147,11 @@ class ViewDataset(Dataset[Item]):
         """Reads a view. An integer ``i`` means ``SampleRef(epoch=0, index=i)``."""
         epoch, index = item if isinstance(item, tuple) else (0, item)
         if not 0 <= index < len(self):
+            if isinstance(item, tuple):
+                raise DataError(
+                    f"DATA_LOADER.TRAIN_SAMPLER: must yield indices from 0 to {len(self) - 1}, of the samples "
+                    f"of the data set; one is {index}"
+                )
             raise IndexError(f"item {index} of a data set of {len(self)}")
         video_id, view_id = divmod(index, self.num_views)
         clip = self._read(video_id, view_id, np.random.default_rng((self._seed, epoch, index)))

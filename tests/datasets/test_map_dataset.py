@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -154,6 +155,12 @@ def test_an_exception_of_a_data_set_names_the_item() -> None:
     with pytest.raises(KeyError) as raised:
         clip_of((PIXELS, 0), read, index=1)
     assert raised.value.__notes__ == ["data set 'mine': Items[1] was read"]
+
+
+def test_an_item_that_ends_its_process_is_an_error() -> None:
+    """A worker of the loader that ends is replaced and tries again, without the cause."""
+    with pytest.raises(DataError, match=r"Items\[0\] calls sys.exit\('no licence'\); raise an exception"):
+        clip_of(lambda: sys.exit("no licence"))
 
 
 def test_broken_videos_are_reported_or_substituted() -> None:

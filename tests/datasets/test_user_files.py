@@ -17,7 +17,7 @@ from slowfast.datasets.build import DATASET_REGISTRY, read_annotations
 from slowfast.datasets.loading.loader import build_loader
 from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
-from slowfast.errors import AnnotationError, ConfigError
+from slowfast.errors import AnnotationError, ConfigError, DataError
 from tests.support.processes import run_forked
 from tests.support.run_results import metrics_of
 from tests.support.tiny import tiny_config
@@ -74,6 +74,16 @@ class InOrder:
 class TooLong(InOrder):
     def __len__(self):
         return self.steps + 1
+
+@SAMPLER_REGISTRY.register("{name} too short")
+class TooShort(InOrder):
+    def __len__(self):
+        return self.steps - 1
+
+@SAMPLER_REGISTRY.register("{name} of another list")
+class OtherList(InOrder):
+    def __iter__(self):
+        return ([SampleRef(ref.epoch, ref.index + 1) for ref in refs] for refs in super().__iter__())
 
 @SAMPLER_REGISTRY.register("{name} integers")
 class Integers(InOrder):
@@ -146,6 +156,7 @@ def test_a_sampler_that_ends_before_its_length_is_an_error(
         ("of another size", r"must yield lists of 4 .*; the first is \[SampleRef\(epoch=0, index=0\)"),
         ("without lists", r"must yield lists of 4 .*; the first is 0"),
         ("without a step", r"must yield lists of 4 .*; the first is \(\)"),
+        ("too short", r"must end after 5 steps, as its len\(\) states; it yields more per epoch"),
         ("without positions", "must have __len__, set_position and __iter__; WithoutPositions lacks one"),
     ],
 )
@@ -158,6 +169,13 @@ def test_a_sampler_of_other_batches_is_refused(
     dataset = build_dataset(cfg, "train")
     with pytest.raises(ConfigError, match=f"TRAIN_SAMPLER = '{chosen}': {message}"):
         build_loader(cfg, dataset, "train", batch_size=4)
+
+
+def test_a_sampler_of_indices_beyond_the_data_set_is_an_error(configure: Callable[..., CfgNode]) -> None:
+    cfg = configure("beyond", "DATA_LOADER.TRAIN_SAMPLER", "Beyond of another list")
+    loader = construct_loader(cfg, "train")
+    with pytest.raises(DataError, match="TRAIN_SAMPLER: must yield indices from 0 to 23, .* one is 24"):
+        list(loader)
 
 
 def test_a_sampler_of_a_users_file_decides_the_order(configure: Callable[..., CfgNode]) -> None:

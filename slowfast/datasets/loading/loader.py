@@ -9,6 +9,7 @@ import functools
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Protocol
 
 from fvcore.common.config import CfgNode
@@ -192,7 +193,7 @@ def build_loader(
 
 
 def _check_user_sampler(sampler: object, name: str, size: int) -> None:
-    """Raises ConfigError where a sampler lacks a method or its first batch is not as it must be."""
+    """Raises ConfigError where a sampler lacks a method, or its first or last batch is not as it must be."""
     problem = ""
     if not isinstance(sampler, TrainingSampler):
         problem = f"must have __len__, set_position and __iter__; {type(sampler).__name__} lacks one of them"
@@ -205,6 +206,10 @@ def _check_user_sampler(sampler: object, name: str, size: int) -> None:
                 f"must yield lists of {size} SampleRef(epoch, index), the epoch of set_position, so that "
                 f"each epoch has other crops; the first is {reprlib.repr(first)}"
             )
+        elif steps := len(sampler):
+            sampler.set_position(0, steps - 1)
+            if len(list(islice(sampler, 2))) > 1:
+                problem = f"must end after {steps} steps, as its len() states; it yields more per epoch"
     if problem:
         raise ConfigError(f"DATA_LOADER.TRAIN_SAMPLER = {name!r}: {problem}")
 
