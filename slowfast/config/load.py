@@ -84,6 +84,11 @@ def find_config(path: str | Path) -> Path:
     Raises:
         ConfigError: where neither exists, with the nearest names of shipped configurations, or all of them.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(
+            f"the configuration is a {type(path).__name__}: must be the path of a YAML file or the name of a "
+            "configuration"
+        )
     if os.path.isfile(path):
         return Path(path)
     shipped = _shipped_configs()

@@ -149,8 +149,8 @@ class ViewDataset(Dataset[Item]):
         if not 0 <= index < len(self):
             if isinstance(item, tuple):
                 raise DataError(
-                    f"DATA_LOADER.TRAIN_SAMPLER: must yield indices from 0 to {len(self) - 1}, of the samples "
-                    f"of the data set; one is {index}"
+                    f"DATA_LOADER.TRAIN_SAMPLER: must yield indices from 0 to {len(self) - 1}, of the "
+                    f"samples of the data set; one is {index}"
                 )
             raise IndexError(f"item {index} of a data set of {len(self)}")
         video_id, view_id = divmod(index, self.num_views)

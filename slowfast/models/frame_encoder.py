@@ -160,7 +160,16 @@ class SequenceEncoder:
 
 
 def as_tensor(frames: Frames) -> Tensor:
-    """Returns frames (t, H, W, 3) uint8 as a tensor; the memory is shared where torch can do so."""
-    if not isinstance(frames, Tensor):
+    """Returns frames (t, H, W, 3) uint8, or features, as a tensor; memory is shared where torch can do so.
+
+    Raises:
+        InputError: for what is not an array of numbers.
+    """
+    if isinstance(frames, Tensor):
+        return frames
+    try:
         return torch.from_numpy(np.ascontiguousarray(frames))  # torch does not accept negative strides
-    return frames
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"frames of type {type(frames).__name__}: must be an array or tensor of numbers"
+        ) from error

@@ -159,7 +159,7 @@ def test_an_exception_of_a_data_set_names_the_item() -> None:
 
 def test_an_item_that_ends_its_process_is_an_error() -> None:
     """A worker of the loader that ends is replaced and tries again, without the cause."""
-    with pytest.raises(DataError, match=r"Items\[0\] calls sys.exit\('no licence'\); raise an exception"):
+    with pytest.raises(DataError, match=r"Items\[0\] calls sys\.exit\('no licence'\); raise an exception"):
         clip_of(lambda: sys.exit("no licence"))
 
 

@@ -174,7 +174,7 @@ def test_a_sampler_of_other_batches_is_refused(
 def test_a_sampler_of_indices_beyond_the_data_set_is_an_error(configure: Callable[..., CfgNode]) -> None:
     cfg = configure("beyond", "DATA_LOADER.TRAIN_SAMPLER", "Beyond of another list")
     loader = construct_loader(cfg, "train")
-    with pytest.raises(DataError, match="TRAIN_SAMPLER: must yield indices from 0 to 23, .* one is 24"):
+    with pytest.raises(DataError, match=r"TRAIN_SAMPLER: must yield indices from 0 to 23, .* one is 24"):
         list(loader)
 
 

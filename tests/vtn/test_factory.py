@@ -15,7 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 import slowfast
 import vtn
 from slowfast.config import load_config
-from slowfast.errors import CheckpointError, ConfigError, ModelError, SlowFastError
+from slowfast.errors import CheckpointError, ConfigError, InputError, ModelError, SlowFastError
 from tests.support.tiny_models import CLASSES, SIZE, tiny, tiny_average, tiny_probe
 from vtn.config import MODEL_NAMES
 from vtn.frame_model import FrameModel
@@ -29,6 +29,17 @@ def weights_of(model: FrameModel) -> dict[str, torch.Tensor]:
 
 def assert_same_weights(model: FrameModel, expected: FrameModel) -> None:
     torch.testing.assert_close(weights_of(model), weights_of(expected), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("wrong", [5, None, b"QUICKSTART", ["QUICKSTART"], {}])
+def test_what_is_not_a_path_is_named(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="must be the path of a YAML file or the name of a configuration"):
+        vtn.create_model(wrong)
+    if wrong is not None:
+        with pytest.raises(InputError, match=r"checkpoint is a .*: must be the path of a file of weights"):
+            vtn.create_model("QUICKSTART", checkpoint=wrong)
+        with pytest.raises(CheckpointError, match="null"):
+            vtn.create_model("QUICKSTART", checkpoint="a\0b")
 
 
 def test_the_version_is_that_of_the_framework() -> None:

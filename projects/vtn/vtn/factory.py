@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from huggingface_hub.constants import CONFIG_NAME
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.config import load_config
 from slowfast.config.load import find_config
-from slowfast.errors import CheckpointError, ConfigError, first_line
+from slowfast.errors import CheckpointError, ConfigError, InputError, first_line
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.registry import find_package, import_user_modules
@@ -77,6 +78,7 @@ def create_model(
         ConfigError: for an unknown name, with the nearest ones, or a configuration with errors.
         ModelError: for arguments that are unknown, out of range, or do not fit together.
         CheckpointError: for weights that are damaged or do not fit the model.
+        InputError: for a checkpoint that is not a path.
 
     >>> import vtn
     >>> model = vtn.create_model("VIT_B_VTN", num_classes=12, backbone="shallow_conv", pretrained=False)
@@ -96,6 +98,11 @@ def create_model(
         cfg = load_config(name, [*NOTHING_TO_RUN, *overrides])
         model, averaged = _build_frame_model(cfg, checkpoint is None, fields), evaluates_average(cfg)
     if checkpoint is not None:
+        if not isinstance(checkpoint, str | os.PathLike):
+            raise InputError(
+                f"checkpoint is a {type(checkpoint).__name__}: must be the path of a file of weights; "
+                "load_state_dict takes weights in memory"
+            )
         find_published(checkpoint)
         load_checkpoint(model, read_checkpoint(checkpoint), checkpoint, averaged=averaged)
     return model.eval()
@@ -137,12 +144,12 @@ def _published_config(name: str | Path, fields: dict[str, Any]) -> Path | None:
 
     A name with one slash that no file, folder or shipped configuration has is looked up on the hub.
     """
-    if (path := Path(name, CONFIG_NAME)).is_file():
+    if isinstance(name, str | os.PathLike) and (path := Path(name, CONFIG_NAME)).is_file():
         return path
     try:
         find_config(name)
     except ConfigError as error:
-        if Path(name).exists() or not HUB_NAME.fullmatch(str(name)):
+        if not HUB_NAME.fullmatch(str(name)) or Path(name).exists():
             raise
         options = {key: fields[key] for key in DOWNLOAD_OPTIONS if key in fields}
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,6 +181,7 @@ def test_an_error_of_the_source_is_raised_and_earlier_frames_are_kept(frames: np
 
 def test_wrong_arguments_are_refused_and_change_nothing(frames: np.ndarray) -> None:
     stream = VideoStream(tiny())
+    wrong: Any
     with pytest.raises(InputError, match="no frame"):
         stream.scores()
     with pytest.raises(InputError, match="uint8"):
@@ -189,6 +191,11 @@ def test_wrong_arguments_are_refused_and_change_nothing(frames: np.ndarray) -> N
     for seconds in (float("nan"), float("inf")):
         with pytest.raises(InputError, match="must be finite and ascend"):
             stream.push(frames[0], seconds)
+    for wrong in ("abc", ["a", "b"], [[0], [1, 2]], None, {}):
+        with pytest.raises(InputError, match=r"seconds.* must be"):
+            stream.push(frames[:2], wrong)
+        with pytest.raises(InputError, match=r"frames (of type|have shape).*: must be"):
+            stream.push(wrong, times(0, 2))
     stream.push(frames[:2], times(0, 2))
     with pytest.raises(InputError, match="ascend, also after earlier ones"):
         stream.push(frames[2], 0.2)

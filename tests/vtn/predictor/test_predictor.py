@@ -249,6 +249,8 @@ def test_lengths_of_windows_must_be_above_0(published: Path, videos: Path, lengt
         ({"views": (2, 1), "fps": 5.0}, "give one of the two"),
         ({"fps": -1.0}, "must be above 0"),
         ({"batch_size": 0}, "must be 1 or more"),
+        ({"precision": ["float32"]}, "precision = .*: must be one of float32"),
+        ({"device": ["cpu"]}, "device = .* give cpu"),
         ({"device": "nowhere"}, "device = 'nowhere': .* give cpu"),
         ({"device": "cuda:99"}, "device = 'cuda:99': .* give cpu"),
     ],

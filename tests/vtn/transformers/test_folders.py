@@ -58,6 +58,7 @@ def test_the_auto_class_reads_what_a_model_of_this_package_writes(
     assert not loaded.training
     features = random_features()
     assert torch.equal(loaded(features=features).logits, model.classify(features))
+    assert torch.equal(loaded(features=features, return_dict=False)[0], model.classify(features))
 
 
 @pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])

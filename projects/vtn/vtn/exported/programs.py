@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,6 +77,10 @@ class OnnxProgram:
                 f"{path}: its graph takes {', '.join(found)}: must be {', '.join(self._inputs)}; export again"
             )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Returns how a copy for another process is made, which opens the file itself."""
+        return type(self), (str(Path(self._path).absolute()),)
+
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Runs the graph, see :class:`Program`.
 
@@ -111,6 +116,7 @@ class TorchProgram:
                 f"{path}: an archive of torch.export can run any code when it is opened; if you made it or "
                 "trust its origin, add --trust-code (in Python: trust_code=True). ONNX files need no trust"
             )
+        self._path = str(path)
         extra = {DESCRIPTION_FILE: ""}
         try:
             self._graph = torch.export.load(str(path), extra_files=extra).module()
@@ -119,6 +125,10 @@ class TorchProgram:
                 f"{path}: cannot be read by torch.export: {first_line(error)}; export the model again"
             ) from error
         self.description = Description.from_texts(_entries(extra[DESCRIPTION_FILE], path), source=str(path))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Returns how a copy for another process is made, which opens the archive itself."""
+        return partial(type(self), trust_code=True), (str(Path(self._path).absolute()),)
 
     @torch.no_grad()
     def __call__(self, *inputs: Tensor) -> Tensor:

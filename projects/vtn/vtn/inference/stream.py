@@ -212,8 +212,11 @@ class VideoStream:
     ) -> tuple[Tensor, Tensor]:
         if count == 0:
             raise InputError("a push has no frames: must be at least one; leave an empty one out")
-        times = np.atleast_1d(np.asarray(seconds, np.float64))
-        numbers = np.arange(self._count, self._count + count) if indices is None else np.asarray(indices)
+        given = np.arange(self._count, self._count + count) if indices is None else indices
+        try:
+            times, numbers = np.atleast_1d(np.asarray(seconds, np.float64)), np.asarray(given, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError("seconds, indices: must be numbers, one for each frame") from error
         last_index = np.array([self._last_index])
         for name, values, last in (("seconds", times, self._recent[-1:]), ("indices", numbers, last_index)):
             if values.shape != (count,):

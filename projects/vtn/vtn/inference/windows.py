@@ -150,7 +150,7 @@ def window_lengths(seconds: float | None, stride: float | None) -> tuple[float, 
         return None
     stride = seconds if stride is None else stride
     check_positive(window_seconds=seconds, stride_seconds=stride)
-    return seconds, stride
+    return float(seconds), float(stride)
 
 
 def choose_windows(

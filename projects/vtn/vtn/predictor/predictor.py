@@ -98,7 +98,7 @@ class Predictor(ExplainsVideos):
         batch_size: int = 8,
         workers: int | None = None,
     ) -> None:
-        if precision not in DTYPES:
+        if precision not in [*DTYPES]:  # a list cannot be looked up in a mapping
             raise InputError(f"precision = {precision!r}: must be one of {', '.join(DTYPES)}")
         for option, number in (("batch_size", batch_size), ("workers", 1 if workers is None else workers)):
             if not (isinstance(number, Integral) and number > 0):

@@ -91,7 +91,7 @@ def _move(model: FrameModel | ExportedModel, device: str | torch.device | None) 
         num_gpus = 0 if isinstance(model, ExportedModel) else 1
         place = torch.device(device) if device else choose_device(num_gpus)
         model.to(place)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(
             f"device = {device!r}: {first_line(error)}; give cpu, or a GPU such as cuda:0"
         ) from None

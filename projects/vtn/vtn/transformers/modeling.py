@@ -16,18 +16,14 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.modeling_utils import PreTrainedModel
+from transformers.utils.generic import can_return_tuple
 
 from slowfast.errors import InputError
 from vtn.folder.entries import arguments_as_json
 from vtn.folder.layout import write_folder
 from vtn.hub import DOWNLOAD_OPTIONS
 from vtn.transformers.configuration import VTNConfig, take_arguments
-from vtn.transformers.loading import (
-    accept_names_of_folder,
-    build_network,
-    load_network,
-    take_placement,
-)
+from vtn.transformers.loading import accept_names_of_folder, build_network, load_network, take_placement
 from vtn.transformers.scores import apply_own_activation, compute_loss, has_own_activation, merge_views
 from vtn.transformers.upload import CARD_NAME, take_upload_options, upload_model
 
@@ -220,6 +216,7 @@ class VTNForVideoClassification(PreTrainedModel):
             self.save_pretrained(folder)
             return upload_model(Path(folder), repo_id, replaces_card=False, **upload)
 
+    @can_return_tuple
     def forward(
         self,
         pixel_values_videos: Tensor | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,12 @@ def test_results_are_those_of_the_weights(source: str, exported: Path, published
         assert result.error == ""
         assert result.num_frames == video.num_frames
         assert np.abs(result.scores - video.scores).max() < 1e-4
+
+
+def test_a_copy_for_another_process_gives_the_same_scores(exported: Path, videos: Path) -> None:
+    predictor = Predictor(exported)
+    copy = pickle.loads(pickle.dumps(predictor))  # noqa: S301 (bytes of this test)
+    assert np.array_equal(copy(videos / "12.mp4").scores, predictor(videos / "12.mp4").scores)
 
 
 def test_views_are_merged_as_for_the_weights(exported: Path, published: Path, videos: Path) -> None:
