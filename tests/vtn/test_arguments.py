@@ -158,6 +158,7 @@ def test_the_name_of_a_backbone_leaves_the_rest_of_its_group() -> None:
         ({"hidden_dim": 0}, "encoder.hidden_dim = 0: must be 1 or more"),
         ({"hidden_dim": "64"}, "encoder.hidden_dim = '64': must be 1 or more"),
         ({"num_heads": 2.0}, "encoder.num_heads = 2.0: must be a whole number"),
+        ({"frozen": "False"}, "backbone.frozen = 'False': must be True or False"),
         ({"tokens": 4}, "backbone.tokens = 4: must be rows and columns of a grid"),
         ({"position_rate": 0.0}, "encoder.position_rate = 0.0: must be above 0"),
         ({"chunk_frames": -1}, "backbone.chunk_frames = -1: must be 0 (all at once) or more"),

@@ -92,14 +92,15 @@ def test_a_large_upload_is_refused_while_it_arrives(limit: Running, videos: Path
     assert limit.send((videos / "13.mp4").read_bytes()).status_code == 200
 
 
+@pytest.mark.parametrize("asks", [b"", b"Expect: 100-continue\r\n"])
 def test_an_upload_that_is_declared_too_large_is_refused_before_it_arrives(
-    limit: Running, monkeypatch: pytest.MonkeyPatch
+    asks: bytes, limit: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vtn.serving.form._DRAIN_SECONDS", 0.1)
     with socket.create_connection(("127.0.0.1", limit.port)) as client:
         client.sendall(
             b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000000000\r\n"
-            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n" + asks + b"\r\n"
         )
         assert client.recv(100).startswith(b"HTTP/1.1 413 ")
 

@@ -44,6 +44,8 @@ class Settings:
                     raise ModelError(problem)
             if item.type == "int" and not isinstance(value, Integral):
                 raise ModelError(f"{self.group}.{item.name} = {value!r}: must be a whole number")
+            if item.type == "bool" and value not in (True, False, None):  # the text "False" counts as True
+                raise ModelError(f"{self.group}.{item.name} = {value!r}: must be True or False")
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> Self:

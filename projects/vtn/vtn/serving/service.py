@@ -66,18 +66,20 @@ class Service:
         Raises:
             Refusal: for a request that cannot be answered.
         """
+        sends_nothing = headers.get("expect", "").lower() == "100-continue"  # before the first chunk is read
         try:
             with self.folder.request() as folder:
                 with self._count_upload(), record.measure("upload"):
                     if int(headers.get("content-length", 0)) > self.limits.upload_bytes + FORM_BYTES:
                         raise too_large(self.limits)
-                    kind = headers.get("content-type", "")
+                    sends_nothing, kind = False, headers.get("content-type", "")
                     name = await receive_video(chunks, kind, folder / UPLOAD_NAME, self.limits)
                 with self._count_job():
                     job = Job(folder, name, self.limits.video_seconds, pictures)
                     return await self._compute(job, wait_for_departure, record)
         except Refusal as refusal:
-            if refusal.status in (400, 413, 415, 429, 503):  # the upload has not been read to its end
+            # The upload has not been read to its end.
+            if refusal.status in (400, 413, 415, 429, 503) and not sends_nothing:
                 await drain(chunks, self.limits)
             raise
         except asyncio.CancelledError:  # the server stops, and has waited long enough for its requests
