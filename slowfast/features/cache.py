@@ -14,6 +14,7 @@ import ast
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -163,7 +164,7 @@ class Manifest:
                     raise TypeError(f"{name} = {content[name]} must have numbers")
             content["variants"] = tuple(Variant(**variant) for variant in content["variants"])
             manifest = cls(**content)
-            _check_types(manifest, *manifest.variants)
+            _check_values(manifest, *manifest.variants)
             if manifest.dtype not in STORED:
                 raise DataError(f"{path}: dtype = {manifest.dtype!r}: must be one of {', '.join(STORED)}")
             return manifest
@@ -201,13 +202,15 @@ class Manifest:
         return [*describe_differences(self.source, other.source), *describe_differences(own, wanted)]
 
 
-def _check_types(*described: Manifest | Variant) -> None:
-    """Raises ``TypeError`` for a value of another type than its class states."""
+def _check_values(*described: Manifest | Variant) -> None:
+    """Raises ``TypeError`` for a value of another type than its class states, or a number below 0."""
     for item in described:
         for field in fields(item):
             value = getattr(item, field.name)
             if not isinstance(value, _KINDS.get(str(field.type), object)):
                 raise TypeError(f"{field.name} = {value!r} is not {field.type}")
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                raise TypeError(f"{field.name} = {value!r} is not 0 or more")
 
 
 def describe_differences(cached: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

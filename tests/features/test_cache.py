@@ -151,6 +151,8 @@ def test_a_manifest_without_newer_keys_is_that_of_an_earlier_version(tmp_path: P
         (lambda text: "[" * 100_000, "nested more than 100 levels"),
         (lambda text: text.replace('"RGB"', "[" * 600 + "]" * 600), "nested more than 100 levels"),
         (lambda text: text.replace("5.0", '"5.0"'), "fps = '5.0' is not float"),
+        (lambda text: text.replace("5.0", "NaN"), "fps = nan is not 0 or more"),
+        (lambda text: text.replace(": 32", ": -32"), "short_side = -32 is not 0 or more"),
         (lambda text: text.replace(": 32", ": null"), "short_side = None is not int"),
         (lambda text: text.replace('{\n    "name": "vit"\n  }', "[]"), r"source = \[\] is not Mapping"),
         (lambda text: '"text"', "cannot be read .AttributeError"),

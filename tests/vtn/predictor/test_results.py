@@ -188,9 +188,10 @@ def test_scores_of_other_settings_are_not_mixed(
     assert predict(*command, "--fps=5") == 2
     assert "scores.jsonl.settings.json is missing or damaged" in capsys.readouterr().err
     assert lines.read_bytes() == before
-    lines.write_text('{"video": "a.mp4", "scores": []}\n[1]\n')
-    assert predict(*command) == 1
-    assert "scores.jsonl, line 2: was not written by `vtn predict --jsonl`" in capsys.readouterr().err
+    for odd in ("[1]", "[" * 100_000):
+        lines.write_text(f'{{"video": "a.mp4", "scores": []}}\n{odd}\n')
+        assert predict(*command) == 1
+        assert "scores.jsonl, line 2: was not written by `vtn predict --jsonl`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,9 @@ def test_the_command_serves_and_ends(published: Path, videos: Path, tmp_path: Pa
             answer = client.post("/predict", files={"video": (videos / "13.mp4").read_bytes()})
             kind = {"content-type": "multipart/form-data; boundary=b"}
             assert client.post("/predict", content=b"--b\r\nA B\r\n", headers=kind).status_code == 400
+        with socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as scanner:
+            scanner.sendall(b"\x16\x03\x01 not HTTP\r\n\r\n")
+            assert scanner.recv(100).startswith(b"HTTP/1.1 400 ")
         assert answer.status_code == 200, answer.text
         children = psutil.Process(process.pid).children()
         process.send_signal(signal.SIGINT)
@@ -56,7 +59,8 @@ def test_the_command_serves_and_ends(published: Path, videos: Path, tmp_path: Pa
         assert process.returncode == 0
         assert re.fullmatch(
             r"\S+ \S+ POST /predict 200 id=\w+ bytes=\d+ upload=\S+ wait=\S+ compute=\S+\n"
-            r"\S+ \S+ POST /predict 400 id=\w+ bytes=\d+ upload=\S+\n",
+            r"\S+ \S+ POST /predict 400 id=\w+ bytes=\d+ upload=\S+\n"
+            r"\S+ \S+ Invalid HTTP request received\.\n",
             errors,
         )
     assert list(base.iterdir()) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast import __version__
+from slowfast.config.values import parse_json
 from slowfast.errors import InputError, UsageError
 from slowfast.files import atomic_write, hold_lock
 from slowfast.models.weights_hash import weights_hash
@@ -102,7 +103,7 @@ def _scored_lines(path: Path) -> Iterator[tuple[str, str]]:
             if not line.endswith("\n"):
                 return
             try:
-                content = json.loads(line)
+                content = parse_json(line)
                 video = str(content["video"])
                 failed = "error" in content
             except (ValueError, TypeError, KeyError):
@@ -117,7 +118,7 @@ def _check_settings(path: Path, now: Mapping[str, Any]) -> None:
     """Raises ``UsageError`` unless the file beside the lines has the settings of this command."""
     described = settings_path(path)
     try:
-        before = json.loads(described.read_text(encoding="utf-8"))
+        before = parse_json(described.read_text(encoding="utf-8"))
         old, new = _flat(before), _flat(json.loads(json.dumps(now)))
     except (OSError, ValueError, TypeError, KeyError):
         raise UsageError(

@@ -120,6 +120,7 @@ def _serve(args: argparse.Namespace, program: str) -> int:
             app = create_app(service, hosts=hosts, origins=args.allow_host)
             config = uvicorn.Config(
                 app,
+                log_config=None,  # its lines would lack the time
                 log_level="warning",
                 access_log=False,
                 http=LimitedConnection,
@@ -164,16 +165,19 @@ def _log_requests() -> Iterator[None]:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logger = logging.getLogger("vtn.serving")
-    level, logger.propagate = logger.level, False
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("vtn.serving", "uvicorn")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        logger.propagate = False
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = True
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = True
 
 
 class _Loading(threading.Thread):
