@@ -53,13 +53,13 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_seed_argument(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Adds the seed of something random, a number that generators of NumPy accept."""
-    parser.add_argument("--seed", type=_seed, default=0, help=f"seed of {meaning}; default: 0")
 
+    def seed(text: str) -> int:
+        if (number := int(text)) < 0:
+            raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
+        return number
 
-def _seed(text: str) -> int:
-    if (seed := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
-    return seed
+    parser.add_argument("--seed", type=seed, default=0, help=f"seed of {meaning}; default: 0")
 
 
 def add_work_arguments(parser: argparse.ArgumentParser, *, time_limit: float) -> None:

@@ -113,7 +113,8 @@ def test_an_unknown_preset_is_not_taken_for_damage_of_the_videos(
 
 
 @pytest.mark.parametrize("command", ["split", "shard"])
-def test_a_seed_below_0_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main([command, "good.csv", "out", "--seed", "-1"])
-    assert "--seed: -1: must be 0 or more" in capsys.readouterr().err
+def test_a_wrong_seed_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, message in (("-1", "--seed: -1: must be 0 or more"), ("x", "--seed: invalid seed value: 'x'")):
+        with pytest.raises(SystemExit, match="2"):
+            main([command, "good.csv", "out", "--seed", seed])
+        assert message in capsys.readouterr().err
