@@ -152,8 +152,12 @@ class ListFormat:
         if hint:
             message += f"; {self.key} is {self.separator!r}"
             others = [s for s in ("\t", ",", ";", "|", " ") if s in text and s != self.separator]
-            if others and self.separator not in text:
-                message += f", but the line contains {_SEPARATOR_NAMES[others[0]]}: set it to {others[0]!r}"
+            if self.separator not in text:
+                message += (
+                    f", but the line contains {_SEPARATOR_NAMES[others[0]]}: set it to {others[0]!r}"
+                    if others
+                    else ", which the line does not contain: write the label after the path"
+                )
         return AnnotationError(message)
 
     def _split(self, line: int, text: str, count: int) -> list[str]:

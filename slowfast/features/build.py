@@ -17,7 +17,7 @@ from slowfast.features.batch import FeatureClip
 from slowfast.features.cache import FeatureNames, Manifest, Variant, describe_differences, features_path
 from slowfast.features.cache_reader import CacheReader
 from slowfast.features.file_reader import FeatureFileReader
-from slowfast.log import get_logger
+from slowfast.log import get_logger, log_once
 
 _logger = get_logger(__name__)
 
@@ -84,8 +84,8 @@ def build_cache_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     )
     shown = ", ".join(variant.name for choice in variants.values() for variant in choice)
     tokens = f"{manifest.num_tokens} tokens, " if manifest.num_tokens > 1 else ""
-    width = manifest.feature_dim
-    _logger.info("features: %s, %s, %swidth %d, %s", folder, manifest.dtype, tokens, width, shown)
+    # The splits mostly read the same features.
+    log_once(_logger, f"features: {folder}, {manifest.dtype}, {tokens}width {manifest.feature_dim}, {shown}")
     if isinstance(scheme, TrainingViews) and len(variants[0]) == 1:
         _logger.info(
             "features: training uses this one view of each frame; extract more with the options --flips, "

@@ -72,7 +72,9 @@ def write_wrong_predictions(
         logger.warning(
             "TENSORBOARD.WRONG_PRED_VIS.SUBSET_PATH: %d of %d names are not those of classes, the first of "
             "them is %r; they are ignored",
-            *(len(unknown), len(classes), unknown[0]),
+            len(unknown),
+            len(classes),
+            unknown[0],
         )
     texts = dict(zip(predictions.class_names, class_texts(predictions.class_names), strict=True))
     steps: Counter[str] = Counter()

@@ -89,7 +89,7 @@ def test_a_file_of_many_chunks_with_segments(read, monkeypatch: pytest.MonkeyPat
     [
         ("", "contains no video"),
         ("path label\n", "contains no video"),
-        ("a.mp4 1\nb.mp4\n", "line 2: 'b.mp4' is not a path and a label"),
+        ("a.mp4 1\nb.mp4\n", "line 2: 'b.mp4' is not a path and a label.*write the label after the path"),
         ("a.mp4 1\n\nb.mp4 five\n", "line 3: 'b.mp4 five' has a wrong label"),
         ("a.mp4 5\n", r"line 1: 'a.mp4 5' has a wrong label: a label is an integer, 0 to 4"),
         ("a.mp4 -1\n", "line 1"),

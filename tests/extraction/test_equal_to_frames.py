@@ -43,6 +43,14 @@ def test_logits_equal_the_logits_from_frames(
     assert np.ptp(direct, axis=0).min() > 0.01
 
 
+def test_the_cache_is_described_once_for_all_splits(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    cfg = make()
+    with caplog.at_level("INFO"):
+        for split in ("val", "test"):
+            build_dataset(cfg, split, feature_shape=(WIDTH,))
+    assert sum(line.startswith(f"features: {cfg.DATA.FEATURES}, ") for line in caplog.messages) == 1
+
+
 def test_training_clips_equal_the_clips_of_frames(make: Any) -> None:
     """Also for a varying frame rate. The random crop is always the full frame here."""
     cfg = make()

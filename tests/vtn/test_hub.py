@@ -101,13 +101,16 @@ def test_a_config_with_an_unknown_argument(tmp_path: Path) -> None:
         VTN.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["not json", "[" * 100_000, f"{'[' * 700}{']' * 700}", None])
-def test_a_config_that_cannot_be_read(content: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["not json", "[" * 100_000, f"{'[' * 700}{']' * 700}"])
+def test_a_config_that_cannot_be_read(content: str, tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
-    (tmp_path / "config.json").unlink()
-    if content is not None:
-        (tmp_path / "config.json").write_text(content)
+    (tmp_path / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"has no config\.json that can be read"):
+        VTN.from_pretrained(tmp_path)
+
+
+def test_a_folder_without_a_config(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"has no config\.json; give a folder"):
         VTN.from_pretrained(tmp_path)
 
 

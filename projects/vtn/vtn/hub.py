@@ -219,9 +219,11 @@ def read_config(name: str | Path, path: Path) -> Mapping[str, Any]:
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        problem = "" if is_missing else f" that can be read ({first_line(error)})"
         raise CheckpointError(
-            f"{name}: has no {CONFIG_NAME} that can be read ({first_line(error)}); give a folder that "
-            "`vtn publish` wrote, or a checkpoint file"
+            f"{name}: has no {CONFIG_NAME}{problem}; give a folder that `vtn publish` wrote, or a checkpoint "
+            "file"
         ) from error
     return content if isinstance(content, Mapping) else {}
 

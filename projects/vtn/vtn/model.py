@@ -155,12 +155,12 @@ class VTN(PreparesFeatures, FrameModel):
         self, prepared: Tensor, features: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
         """Returns the state of a clip; ``features`` are those given by the caller, for messages."""
-        state = self.temporal_encoder(self._inputs_of(prepared, mask), self.cls_token, positions, mask)
+        state = self.temporal_encoder(self._encoder_inputs(prepared, mask), self.cls_token, positions, mask)
         if not self.training:
             check_state(state, features, mask, positions)
         return state
 
-    def _inputs_of(self, prepared: Tensor, mask: Tensor | None) -> Tensor:
+    def _encoder_inputs(self, prepared: Tensor, mask: Tensor | None) -> Tensor:
         """Returns prepared features as the temporal encoder takes them."""
         return prepared if self.feature_input is None else self.feature_input(prepared, mask)
 
@@ -200,7 +200,7 @@ class VTN(PreparesFeatures, FrameModel):
         Raises:
             InputError: for shapes or dtypes that do not fit, and for a clip without a real frame.
         """
-        inputs = self._encoder_inputs(features, positions, mask)
+        inputs = self._encoder_inputs(self._prepare(features, positions, mask), mask)
         return self.temporal_encoder.frame_attention(inputs, self.cls_token, positions, mask)
 
     def attention_rollout(
@@ -214,7 +214,7 @@ class VTN(PreparesFeatures, FrameModel):
         Raises:
             InputError: as :meth:`frame_attention`.
         """
-        inputs = self._encoder_inputs(features, positions, mask)
+        inputs = self._encoder_inputs(self._prepare(features, positions, mask), mask)
         return attention_rollout(self.temporal_encoder, inputs, self.cls_token, positions, mask)[:, 1:]
 
     def token_attention(
@@ -230,15 +230,12 @@ class VTN(PreparesFeatures, FrameModel):
         """
         fusion = self.temporal_encoder.fusion
         if isinstance(fusion, AttendTokens):
-            return fusion.weights(self._encoder_inputs(features, positions, mask)).mean(2)
+            inputs = self._encoder_inputs(self._prepare(features, positions, mask), mask)
+            return fusion.weights(inputs).mean(2)
         if self.temporal_encoder.tokens_per_frame == 1:
             return None
         weights = self.frame_attention(features, positions, mask)[-1].mean(1)  # (B, T, M)
         return weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
-
-    def _encoder_inputs(self, features: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Returns the features as the temporal encoder takes them."""
-        return self._inputs_of(self._prepare(features, positions, mask), mask)
 
     def describe_states(
         self, features: Tensor, positions: Tensor | None = None, mask: Tensor | None = None

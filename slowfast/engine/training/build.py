@@ -169,9 +169,10 @@ def _warn_of_shared_videos(name: str, training: ViewDataset, evaluated: ViewData
 def _build_identity(
     cfg: CfgNode, dataset: ViewDataset, global_batch: int, saved: TrainingState | None
 ) -> RunIdentity:
-    """Returns the identity of the run; the factor of its learning rates is that of the first start.
+    """Returns the identity of the run.
 
-    Unless ``SOLVER.BASE_LR_SCALE_NUM_SHARDS`` was changed since.
+    The factor of its learning rates is that of the first start, unless ``SOLVER.BASE_LR_SCALE_NUM_SHARDS``
+    was changed since.
     """
     scale = lr_scale(cfg, global_batch // cfg.TRAIN.BATCH_SIZE)  # by the nodes of the first start
     if saved is not None:

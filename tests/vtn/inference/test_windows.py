@@ -252,6 +252,14 @@ def test_classes_without_names_are_called_classes_in_texts_alone() -> None:
     assert prediction.to_csv().startswith("start,end,0,1,2\n")
 
 
+def test_times_in_json_have_no_digits_of_rounding() -> None:
+    scores = np.array([0.6, 0.4], np.float32)
+    timeline = Timeline(np.array([0.1 + 0.2]), np.array([1.1600000000000001]), scores[None])
+    content = Prediction("v.mp4", 1.2499999999999998, 8, ["a", "b"], scores, timeline).to_dict()
+    (window,) = content["windows"]
+    assert (content["seconds"], window["start"], window["end"]) == (1.25, 0.3, 1.16)
+
+
 def test_features_may_be_an_array() -> None:
     video = video_features(4)
     array = VideoFeatures(video.features.numpy(), video.times, video.indices)  # type: ignore[arg-type]

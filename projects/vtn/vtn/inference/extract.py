@@ -214,8 +214,10 @@ def extract_crops(
         row_times = RowTimes.of_frames(video.times, rows.indices, rows.clip_grid)
         features = next(iter(files.values())).features()
         mask = _decoded_rows(features, row_times.numbers, name, _unit_of(rows))
-        placed = row_times.times, row_times.numbers, mask, row_times.centres
-        return [VideoFeatures(one.features(), *placed) for one in files.values()]
+        return [
+            VideoFeatures(one.features(), row_times.times, row_times.numbers, mask, row_times.centres)
+            for one in files.values()
+        ]
 
 
 def _append_missing(
@@ -267,6 +269,10 @@ def _decoded_rows(features: Tensor, indices: NDArray[np.int64], name: str, unit:
     first = indices[int(mask.logical_not().nonzero()[0])]
     logger.warning(
         "%s: %d of %d %s cannot be decoded, the first of them is frame %d; they are left out",
-        *(name, lost, len(mask), unit, first),
+        name,
+        lost,
+        len(mask),
+        unit,
+        first,
     )
     return mask

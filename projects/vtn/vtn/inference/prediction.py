@@ -194,7 +194,7 @@ class Prediction:
             return {"video": self.video, "error": self.error, "reason": self.reason}
         content: dict[str, Any] = {
             "video": self.video,
-            "seconds": self.seconds,
+            "seconds": round(self.seconds, 6),
             "frames": self.num_frames,
             "undecodable_frames": self.num_undecodable,
             **self.views.to_dict(),
@@ -204,8 +204,8 @@ class Prediction:
         if self.timeline is not None:
             content["windows"] = [
                 {
-                    "start": float(start),
-                    "end": float(end),
+                    "start": round(float(start), 6),
+                    "end": round(float(end), 6),
                     "top": self._named(scores, top),
                     "scores": scores.tolist() if _is_scored(scores) else None,
                 }

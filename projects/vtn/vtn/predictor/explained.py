@@ -90,7 +90,10 @@ class ExplainsVideos(PreparedModel):
             if len(features.crops) > 1:
                 merged = MergedCrops(len(features.crops), self._merged_scores(features))
             return explain_video(
-                *(opened, features.middle, model, request),
+                opened,
+                features.middle,
+                model,
+                request,
                 name=source.name,
                 merged=merged,
                 video_uri=playable_video(path) if path else "",

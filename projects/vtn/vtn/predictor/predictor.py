@@ -264,7 +264,11 @@ class Predictor(ExplainsVideos):
             read = cast(ReadVideo, video.found)
             merged = merge_views(cast(list[np.ndarray], video.scores), self._cfg.DATA.ENSEMBLE_METHOD)
             return Prediction(
-                *(video.source.name, read.seconds, read.num_frames, self.class_names, merged),
+                video.source.name,
+                read.seconds,
+                read.num_frames,
+                self.class_names,
+                merged,
                 views=self._plan.scored_views,
             )
         if isinstance(error, DecodeError) and error.reason == "corrupt" and self._plan.is_full_video:
@@ -277,11 +281,19 @@ class Predictor(ExplainsVideos):
         with self._features.read(source, of_test=False) as (_, features):
             scores = score_video(self.model, features, head_act=head_act)
             timeline = score_windows(self.model, features, *windows, head_act=head_act)
-            given = source.name, self.class_names, scores
-            return Prediction.of_features(features, *given, timeline=timeline, views=self._plan.middle_crop)
+            return Prediction.of_features(
+                features,
+                source.name,
+                self.class_names,
+                scores,
+                timeline=timeline,
+                views=self._plan.middle_crop,
+            )
 
     def _predict_decodable(self, source: VideoSource) -> Prediction:
         """Predicts a video as its test would, without the frames that cannot be decoded."""
         with self._features.read_crops(source) as (_, features):
-            given = source.name, self.class_names, self._merged_scores(features)
-            return Prediction.of_features(features.middle, *given, views=self._plan.scored_views)
+            scores = self._merged_scores(features)
+            return Prediction.of_features(
+                features.middle, source.name, self.class_names, scores, views=self._plan.scored_views
+            )

@@ -153,7 +153,10 @@ class _VideoScorer:
         self._log_frame_rate(views)
         with naming_file(path):
             features = extract_video_features(
-                *(self.model, self.request.video, self.view, path),
+                self.model,
+                self.request.video,
+                self.view,
+                path,
                 channels=self.plan.channels,
                 show_progress=True,
                 interrupt=self.interrupt,
@@ -166,8 +169,10 @@ class _VideoScorer:
             head_act=self.cfg.MODEL.HEAD_ACT,
             on_batch=lambda windows: self.interrupt.raise_if_requested(),
         )
-        given = self.request.video, self.class_names, self._score(features)
-        return Prediction.of_features(features, *given, timeline=timeline, views=views)
+        scores = self._score(features)
+        return Prediction.of_features(
+            features, self.request.video, self.class_names, scores, timeline=timeline, views=views
+        )
 
     def _predict_crops(self) -> Prediction:
         """Merges the scores of the crops of a full video, as its test does."""
@@ -188,7 +193,9 @@ class _VideoScorer:
                 count = self.cfg.TRAIN.EVAL_NUM_FRAMES or "all"
                 source["frames"] = f"{count} of the test, {self.cfg.DATA.TARGET_FPS:g} fps"
             crops = extract_crops(
-                *(encoder, opened, paths),
+                encoder,
+                opened,
+                paths,
                 name=video,
                 source=source,
                 indices=indices,
@@ -214,9 +221,8 @@ class _VideoScorer:
             if isinstance(scores, Exception):
                 raise scores
             found.append(scores)
-        return Prediction(
-            *(video, read.seconds, read.num_frames, self.class_names, self._merged(found)), views=views
-        )
+        scores = self._merged(found)
+        return Prediction(video, read.seconds, read.num_frames, self.class_names, scores, views=views)
 
     def _score(self, features: VideoFeatures) -> np.ndarray:
         return score_video(self.model, features, head_act=self.cfg.MODEL.HEAD_ACT)

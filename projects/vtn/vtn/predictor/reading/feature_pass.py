@@ -106,7 +106,9 @@ class FeaturePass:
             paths = {view: Path(folder, f"features-{number}.npy") for number, view in enumerate(views)}
             with _naming_full_disk():
                 features = extract_crops(
-                    *(self.encoder, video, paths),
+                    self.encoder,
+                    video,
+                    paths,
                     name=source.name,
                     source={"video": source.name},
                     indices=frames(video.times),
