@@ -51,12 +51,16 @@ def describe_missing(source: PacketSource) -> str:
 def describe_damage(source: PacketSource) -> str:
     """Decodes all frames; returns what went wrong, errors that the decoder conceals included.
 
-    Errors before the first shown frame do not count: the frames before it are not in the table.
+    Errors before the first shown frame do not count: the frames before it are not in the table. Neither does
+    there a reference that the decoder cannot release: after a cut at a key frame of an open group, it is of
+    the part before the cut.
     """
     frames = source.table.times.num_frames
     begins_late = source.table.undecodable_head > 0 or not source.table.packets.is_shown[0]
     decoded = concealed = 0
     av.logging.set_level(av.logging.ERROR)
+    skips_repeated = av.logging.get_skip_repeated()
+    av.logging.set_skip_repeated(False)  # else an error is hidden where the last file had it as well
     source.refused_packets = 0
     try:
         with av.logging.Capture() as messages:
@@ -64,9 +68,12 @@ def describe_damage(source: PacketSource) -> str:
                 if decoded == 0 and begins_late:
                     messages.clear()
                     source.refused_packets = 0
+                elif decoded == 0:
+                    messages[:] = [message for message in messages if not message[2].startswith("mmco:")]
                 decoded += 1
                 concealed += frame.is_corrupt
     finally:
+        av.logging.set_skip_repeated(skips_repeated)
         av.logging.set_level(None)
     errors = [text.strip() for _, _, text in messages]
     if source.refused_packets or concealed or decoded < frames:

@@ -12,6 +12,7 @@ import pytest
 
 from slowfast import log
 from slowfast.video.decoding import decode, open_video
+from tests.support.odd_files import H264, SIZE, remux
 from tests.support.videos import write_video
 
 FRAMES, GROUP, DAMAGED = 24, 12, 17
@@ -60,6 +61,15 @@ def test_a_repaired_frame_is_logged_once_with_its_video(
             assert "1 frames concealed" in video.describe_damage()
     assert len(named(caplog, path)) == 1
     assert named(caplog, sound) == []
+
+
+def test_each_file_with_the_same_error_is_damaged(tmp_path: Path) -> None:
+    """PyAV by default logs a message once where the one before was the same."""
+    source = write_video(tmp_path / "sound.mp4", FRAMES, size=SIZE, **H264)
+    path = remux(source, tmp_path / "lost.mp4", lambda number, _: False if number == 6 else None)
+    for _ in range(2):
+        with open_video(path) as video:
+            assert video.describe_damage().startswith("1 errors logged by the decoder: mmco")
 
 
 def test_frames_beside_a_repaired_one_are_not_logged(
