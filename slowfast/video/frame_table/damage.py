@@ -51,9 +51,9 @@ def describe_missing(source: PacketSource) -> str:
 def describe_damage(source: PacketSource) -> str:
     """Decodes all frames; returns what went wrong, errors that the decoder conceals included.
 
-    Errors before the first shown frame do not count: the frames before it are not in the table. Neither does
-    there a reference that the decoder cannot release: after a cut at a key frame of an open group, it is of
-    the part before the cut.
+    Errors before the first shown frame do not count: the frames before it are not in the table. Before it, a
+    message on a reference that cannot be released does not count either: where a recording is cut at a key
+    frame of an open group, that reference is in the part before the cut.
     """
     frames = source.table.times.num_frames
     begins_late = source.table.undecodable_head > 0 or not source.table.packets.is_shown[0]
