@@ -127,6 +127,16 @@ def test_a_number_of_classes_of_numpy_is_saved(tmp_path: Path) -> None:
     assert VTN.from_pretrained(tmp_path).num_classes == CLASSES
 
 
+def test_another_number_of_names_than_of_classes_is_not_saved(tmp_path: Path) -> None:
+    """They were written, and nothing that reads the folder used them."""
+    model = tiny()
+    model.save_pretrained(tmp_path)
+    model.class_names = ("left", "right")
+    with pytest.raises(ModelError, match=r"class_names has 2 names: must be one for each of the . classes"):
+        model.save_pretrained(tmp_path)
+    assert VTN.from_pretrained(tmp_path).class_names == ()
+
+
 def test_a_given_backbone_is_neither_copied_nor_described(tmp_path: Path) -> None:
     network = tiny().backbone
     arguments = {name: value for name, value in TINY.items() if name != "backbone_args"}

@@ -90,6 +90,26 @@ def test_frames_with_errors(frames: Any, message: str) -> None:
         tiny()(frames)
 
 
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ([[True] * 4] * 2, "mask: is a list, must be a torch.Tensor"),
+        (torch.ones(2, 3, dtype=torch.bool), "mask: has shape (2, 3), must be (2, 4) like the frames"),
+        (torch.ones(2, 4), "mask has dtype torch.float32: must be torch.bool"),
+    ],
+)
+@pytest.mark.parametrize("method", ["forward", "encode_frames"])
+def test_masks_of_frames_with_errors(method: str, mask: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        getattr(tiny(), method)(torch.zeros(2, 3, 4, 16, 16), mask=mask)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.int8, 16])
+def test_what_is_not_a_float_dtype_is_refused(dtype: Any) -> None:
+    with pytest.raises(InputError, match="must be None or a float dtype"):
+        tiny().prepare_inference(dtype)
+
+
 def test_a_masked_frame_is_not_named_as_the_one_that_is_not_finite() -> None:
     features = with_value(with_value(random_features(), (0, 2), float("nan")), (1, 3), float("nan"))
     mask = torch.ones(2, 6, dtype=torch.bool)

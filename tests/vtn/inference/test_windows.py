@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -136,6 +138,10 @@ def test_other_activations_and_models() -> None:
     )
     with pytest.raises(InputError, match="softmax, sigmoid, none"):
         score_video(tiny(), video, head_act="relu")
+    tensor: Any = video.features
+    for score in (score_video, lambda *given: score_windows(*given, 1.0, 1.0)):
+        with pytest.raises(InputError, match=r"video is a Tensor: must be vtn\.VideoFeatures"):
+            score(tiny(), tensor)
     with pytest.raises(InputError, match="above 0"):
         score_windows(tiny(), video, 1.0, 0.0)
 

@@ -12,8 +12,12 @@ from slowfast.errors import InputError, NotFiniteError
 from slowfast.tracing import is_exporting
 
 
-def check_frames(frames: Tensor) -> None:
-    """Raises ``InputError`` unless frames are (B, 3, T, H, W) of a float dtype with at least one frame."""
+def check_frames(frames: Tensor, mask: Tensor | None = None) -> None:
+    """Raises ``InputError`` unless frames are (B, 3, T, H, W) of a float dtype with at least one frame.
+
+    Args:
+        mask: must be (B, T) bool, or None.
+    """
     _check_is_tensor("frames", frames)
     if frames.ndim != 5 or frames.shape[1] != 3:
         raise InputError(
@@ -26,6 +30,8 @@ def check_frames(frames: Tensor) -> None:
         )
     if frames.shape[2] == 0:
         raise InputError("frames: the clips have no frames; give at least one per clip")
+    if mask is not None:
+        _check_mask(mask, torch.Size((frames.shape[0], frames.shape[2])))
 
 
 def check_sequence(
@@ -62,15 +68,8 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
         mask: (B, T) bool, True where a frame is real.
         shape: (B, T).
     """
-    for name, given in (("positions", positions), ("mask", mask)):
-        if given is None:
-            continue
-        _check_is_tensor(name, given)
-        if given.shape != shape:
-            raise InputError(
-                f"{name}: has shape {tuple(given.shape)}, must be {tuple(shape)} like the frames"
-            )
     if positions is not None:
+        _check_shape("positions", positions, shape)
         if positions.is_floating_point() or positions.is_complex() or positions.dtype == torch.bool:
             raise InputError(
                 f"positions have dtype {positions.dtype}: must be an integer dtype; give indices of frames "
@@ -79,8 +78,7 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
         if positions.is_cpu and not is_exporting():
             _check_position_values(positions)
     if mask is not None:
-        if mask.dtype != torch.bool:
-            raise InputError(f"mask has dtype {mask.dtype}: must be torch.bool, True where a frame is real")
+        _check_mask(mask, shape)
         if mask.is_cpu and not is_exporting():
             _check_mask_values(mask)
 
@@ -88,6 +86,18 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
 def _check_is_tensor(name: str, given: object) -> None:
     if not isinstance(given, Tensor):
         raise InputError(f"{name}: is a {type(given).__name__}, must be a torch.Tensor")
+
+
+def _check_shape(name: str, given: Tensor, shape: torch.Size) -> None:
+    _check_is_tensor(name, given)
+    if given.shape != shape:
+        raise InputError(f"{name}: has shape {tuple(given.shape)}, must be {tuple(shape)} like the frames")
+
+
+def _check_mask(mask: Tensor, shape: torch.Size) -> None:
+    _check_shape("mask", mask, shape)
+    if mask.dtype != torch.bool:
+        raise InputError(f"mask has dtype {mask.dtype}: must be torch.bool, True where a frame is real")
 
 
 def _check_position_values(positions: Tensor) -> None:

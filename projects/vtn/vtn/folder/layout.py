@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from slowfast.errors import CheckpointError
+from slowfast.errors import CheckpointError, ModelError, counted
 from slowfast.files import atomic_write, write_text
 from slowfast.models.capabilities import clip_grid_of
 from slowfast.models.weights_hash import weights_hash
@@ -49,9 +49,15 @@ def write_folder(
         problem_type: entry of ``config.json``; None: from the score activation of the evaluation.
 
     Raises:
-        ModelError: if ``config.json`` cannot describe an argument of the constructor. Nothing is written.
+        ModelError: if ``config.json`` cannot describe an argument of the constructor, or for another number
+            of class names than of classes. Nothing is written.
         CheckpointError: if the weights cannot be written.
     """
+    if model.class_names and len(model.class_names) != model.num_classes:
+        raise ModelError(
+            f"class_names has {counted(len(model.class_names), 'name')}: must be one for each of the "
+            f"{model.num_classes} classes, in their order, or empty"
+        )
     arguments = arguments_as_json(model.arguments.without_weights())
     weights = model.state_dict() if weights is None else weights
     weights = _with_own_memory(weights)

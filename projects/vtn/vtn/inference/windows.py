@@ -56,6 +56,7 @@ def score_video(model: FrameModel, video: VideoFeatures, *, head_act: str = "sof
     Raises:
         InputError: for an unknown ``head_act``.
     """
+    _require_features(video)
     with evaluating(model):
         return _score_batch(model, [video], head_act)[0]
 
@@ -97,6 +98,7 @@ def score_windows(
     >>> timeline.starts.tolist(), timeline.scores.shape
     ([0.0, 2.0, 4.0, 6.0], (4, 3))
     """
+    _require_features(video)
     window_lengths(seconds, stride)
     starts, ends = window_spans(video.duration, seconds, stride)
     scores: list[np.ndarray] = []
@@ -126,6 +128,14 @@ def require_model(model: object) -> None:
     if not isinstance(model, nn.Module):
         raise InputError(
             f"model is a {type(model).__name__}: must be a model of this package, such as predictor.model"
+        )
+
+
+def _require_features(video: object) -> None:
+    """Raises ``InputError`` for other features than those of a video with their times."""
+    if not isinstance(video, VideoFeatures):
+        raise InputError(
+            f"video is a {type(video).__name__}: must be vtn.VideoFeatures; model.classify takes tensors"
         )
 
 

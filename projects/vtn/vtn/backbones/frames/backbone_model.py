@@ -42,8 +42,8 @@ class BackboneModel(TunedBackbone):
             encoder (B, S, F) or (B, S, M, F).
 
         Raises:
-            InputError: for frames of another shape or dtype, and for a backbone that does not return features
-                of that shape.
+            InputError: for frames or a mask of another shape or dtype, and for a backbone that does not
+                return features of that shape.
 
         >>> import torch
         >>> from vtn import VTN, BackboneConfig
@@ -52,7 +52,7 @@ class BackboneModel(TunedBackbone):
         >>> model.encode_frames(torch.zeros(2, 3, 6, 64, 64)).shape  # 2 clips of 6 frames
         torch.Size([2, 6, 24])
         """
-        check_frames(frames)
+        check_frames(frames, mask)
         self._drop_stale_copies()
         if problem := self.frame_size_problem(*frames.shape[-2:]):
             raise InputError(problem)

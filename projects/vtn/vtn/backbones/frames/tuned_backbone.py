@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from slowfast.errors import InputError
 from slowfast.models.capabilities import EncodingSetup, feature_shape
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.weights_hash import weights_hash
@@ -104,7 +105,12 @@ class TunedBackbone(nn.Module):
         """Sets evaluation mode with matrix products in ``dtype`` and returns the model.
 
         ``None`` keeps the dtype of the parameters. ``train()`` and loading weights undo it.
+
+        Raises:
+            InputError: for what is not a float dtype of torch.
         """
+        if not (dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point)):
+            raise InputError(f"dtype = {dtype!r}: must be None or a float dtype, such as torch.bfloat16")
         self.eval()
         self.inference_dtype = None if dtype == self._backbone_dtype() else dtype
         return self
