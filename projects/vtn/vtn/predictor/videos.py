@@ -236,8 +236,8 @@ def expand_arguments(
     Args:
         arguments: paths of files; folders, whose videos are found at any depth; patterns with ``*``, ``?``,
             ``[…]`` and ``**``; addresses; ``-``, which stands for ``lines``.
-        lines: paths of files, folders and patterns, one per line. Addresses in them are not opened: they may
-            come from somebody else.
+        lines: paths of files, folders and patterns, one per line. Addresses in them are not opened, since
+            the lines may not be trusted.
         ignored: gets the files in folders that are not videos.
     """
     for argument in arguments:
