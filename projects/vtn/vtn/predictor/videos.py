@@ -217,8 +217,8 @@ def as_source(
         name = getattr(video, "name", "<file>")
         return FileSource(_seekable(video), str(name))
     raise InputError(
-        f"a video is a {type(video).__name__}: must be a path, an address, a binary file, or frames (T, H, "
-        "W, 3); np.stack joins images, io.BytesIO holds bytes, and Predictor.follow reads a camera"
+        f"a video is of type {type(video).__name__}: must be a path, an address, a binary file, or frames "
+        "(T, H, W, 3); np.stack joins images, io.BytesIO holds bytes, and Predictor.follow reads a camera"
     )
 
 
