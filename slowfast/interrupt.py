@@ -40,7 +40,7 @@ class Interrupted(Exception):  # noqa: N818 (not an error)
 
     @property
     def exit_code(self) -> int:
-        """Returns 128 + signal, as shells do: 130 for Ctrl-C, 143 for SIGTERM."""
+        """128 + signal, as shells do: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signum
 
     def __str__(self) -> str:
