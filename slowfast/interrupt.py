@@ -40,7 +40,7 @@ class Interrupted(Exception):  # noqa: N818 (not an error)
 
     @property
     def exit_code(self) -> int:
-        """Returns 128 + signal, as shells do: 130 for Ctrl-C, 143 for SIGTERM."""
+        """128 + signal, as shells do: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signum
 
     def __str__(self) -> str:
@@ -136,7 +136,7 @@ def _is_started_by_launcher() -> bool:
 def when_parent_ends(action: Callable[[], object]) -> None:
     """Calls ``action`` in a thread as soon as the parent has ended: by multiprocessing, or torchrun.
 
-    A killed parent cannot stop its processes, which would go on unseen.
+    A killed parent cannot stop its processes, which would keep running unseen.
     """
     parent, number = multiprocessing.parent_process(), os.getppid()
     if not _is_started_by_launcher():

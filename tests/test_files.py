@@ -23,7 +23,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
-    """Members of a group can go on with a file that one of them writes with a stricter umask."""
+    """Members of a group can continue a file that one of them writes with a stricter umask."""
     path = tmp_path / "manifest.json"
     write_text(path, "old")
     path.chmod(0o664)

@@ -199,7 +199,7 @@ def test_names_of_files_do_not_act_on_the_terminal(
 
 
 def test_a_closed_terminal_ends_its_lines_only(tmp_path: Path) -> None:
-    """The reader of ``slowfast run | head`` goes; the run and its file go on, and nothing is printed."""
+    """The reader of ``slowfast run | head`` goes; the run and its file continue, and nothing is printed."""
     code = (
         "import sys\n"
         "from slowfast.exit_status import run_command\n"

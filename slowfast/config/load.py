@@ -96,7 +96,9 @@ def find_config(path: str | Path) -> Path:
         return file
     problem = "is a folder" if os.path.isdir(path) else "does not exist"
     short = {full_name.partition("/")[2].casefold(): full_name for full_name in shipped}
-    all_names = f"give a YAML file or one of {', '.join(shipped) or 'none'}"
+    # BASE_….yaml holds what other configurations have in common.
+    complete = [full_name for full_name in shipped if "/BASE_" not in full_name]
+    all_names = f"give a YAML file or one of {', '.join(complete) or 'none'}"
     name = Path(path).name.removesuffix(".yaml").casefold()
     hint = did_you_mean(name, short, otherwise=all_names, cutoff=0.6)
     raise ConfigError(f"{path}: {problem}; {hint}")

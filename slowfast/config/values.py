@@ -36,7 +36,7 @@ def parse_literal(text: str) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """Returns the value of a JSON text that somebody else may have written.
+    """Returns the value of a JSON text from a file that cannot be trusted.
 
     Raises:
         ValueError: where it is not JSON, or nested so deeply that following it could exhaust the stack.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from fvcore.common.config import CfgNode
 from slowfast.datasets.shards.find import find_class_file
 from slowfast.datasets.text_files import CLASSES_FILE, read_utf8
 from slowfast.errors import AnnotationError, ConfigError
-from slowfast.log import get_logger
+from slowfast.log import get_logger, log_once
 
 logger = get_logger(__name__)
 
@@ -96,7 +97,8 @@ def find_class_names(path: str, data_dir: str, num_classes: int) -> tuple[str, .
     try:
         return named_classes(beside, num_classes)
     except ConfigError as error:
-        logger.warning("class names: %s is not used; %s", beside, error)
+        problem = error.problems[0].removeprefix(f"DATA.CLASS_NAMES = {str(beside)!r}: ")
+        log_once(logger, f"class names: {beside} is not used: {problem}", logging.WARNING)
         return ()
 
 
@@ -179,4 +181,6 @@ def _describe_indices(names: Mapping[int, str], num_classes: int) -> str:
         found += f"{names[outside[0]]!r} has the index {outside[0]}, which is above {num_classes - 1}; "
     elif absent:
         found += f"index {absent[0]} has no name; "
+    if names and sorted(names) == list(range(len(names))):
+        found += f"set MODEL.NUM_CLASSES {len(names)}, or "
     return found + "name each class once, with indices from 0"

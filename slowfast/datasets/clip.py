@@ -176,7 +176,7 @@ class Batch:
 
     @property
     def num_clips(self) -> int:
-        """Returns B, the clips whose frames or features are in the batch."""
+        """B, the number of clips whose frames or features are in the batch."""
         return self.positions.shape[0]
 
     @abstractmethod

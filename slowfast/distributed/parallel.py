@@ -121,7 +121,7 @@ def without_synchronization(network: nn.Module) -> AbstractContextManager[object
 def needs_rehearsal(network: nn.Module, world: World) -> bool:
     """Returns whether the first backward pass sums gradients in another order than all later ones.
 
-    DDP orders the gradients anew after its first pass, and with them the sums over more than two ranks. The
+    DDP reorders the gradients after its first pass, and with them the sums over more than two ranks. The
     first step after a resumption would round differently than the same step of a run without a stop. One pass
     whose gradients are discarded gives all steps the same order.
     """

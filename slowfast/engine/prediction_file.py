@@ -183,7 +183,7 @@ def _reason(path: str | Path, error: Exception) -> str:
     """Returns why a file is not a predictions file, and the file that may be meant."""
     path = Path(path)
     if path.suffix == ".npz" or not path.exists():
-        return str(error)
+        return getattr(error, "strerror", None) or str(error)
     meant = path.with_suffix(".npz")
     return "its name must end in .npz" + (f"; give {meant}, which lies beside it" if meant.is_file() else "")
 

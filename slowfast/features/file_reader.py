@@ -22,7 +22,7 @@ from slowfast.features.array_file import map_array
 from slowfast.features.row_times import RowTimes, plan_rows
 from slowfast.video.frame_times import FrameTimes
 
-# An array of more bytes is refused if it is more than so many times its compressed size. Features hardly get
+# A larger array is refused above _MOST_TIMES the bytes of its compressed form. Features hardly get
 # smaller, but zeros do: a file of 10 MB would end a worker for lack of memory.
 _FREE_BYTES, _MOST_TIMES = 1 << 28, 100
 

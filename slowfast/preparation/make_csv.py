@@ -54,7 +54,7 @@ _OPTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", help="folder of the data set, or a table")
+    parser.add_argument("folder", metavar="SOURCE", help="folder of the data set, or a table")
     parser.add_argument("--out", type=output_file(), required=True, metavar="CSV", help="the list to write")
     parser.add_argument(
         "--separator", default=" ", metavar="C", help="character between path and label; default: a space"

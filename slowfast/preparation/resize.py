@@ -27,7 +27,7 @@ _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
-    parser.add_argument("target", help="folder of the copies")
+    parser.add_argument("target", metavar="TARGET", help="folder of the copies")
     parser.add_argument(
         "--short-side",
         type=int,

@@ -51,7 +51,7 @@ _LOCK_SECONDS = 0.2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
-    parser.add_argument("target", help="folder of the shards")
+    parser.add_argument("target", metavar="TARGET", help="folder of the shards")
     parser.add_argument(
         "--shard-size",
         type=byte_count,

@@ -40,7 +40,7 @@ _MAX_NAMED = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("list", metavar="LIST", help="csv of 'path label' lines")
-    parser.add_argument("target", help="folder that receives the lists")
+    parser.add_argument("target", metavar="TARGET", help="folder that receives the lists")
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument(
         "--shares",

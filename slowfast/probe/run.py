@@ -75,7 +75,7 @@ def probe(cfg: CfgNode, options: ProbeOptions, interrupt: Interrupt) -> ProbeRep
         ConfigError: for settings that do not fit together, or features that do not fit the model.
         DataError: for videos or groups that cannot be divided, or a test list that shares groups.
         FolderInUseError: where another run or search writes to ``OUTPUT_DIR``.
-        Interrupted: after a signal; the same command goes on.
+        Interrupted: after a signal; the same command continues.
     """
     require_scikit_learn()
     source = find_source(cfg)

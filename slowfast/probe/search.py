@@ -20,7 +20,7 @@ from slowfast.probe.training import Trained
 
 logger = get_logger(__name__)
 
-# After so many folds, this fraction of all candidates goes on to the next ones.
+# (number of folds, fraction of all candidates that are trained on further folds after them).
 _RUNGS = ((1, 1 / 2), (2, 1 / 3))
 # Candidates that are trained with all seeds.
 _FINALISTS = 3

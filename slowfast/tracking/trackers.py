@@ -33,7 +33,7 @@ RUN_ID_FILE = "run_id.txt"
 
 
 class Trackers:
-    """The trackers of a run. One that fails is reported once and left out; the run goes on.
+    """The trackers of a run. One that fails is reported once and left out; the run continues.
 
     Args:
         kinds: (name, kind) of each tracker.

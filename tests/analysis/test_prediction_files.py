@@ -141,6 +141,12 @@ def test_videos_with_several_classes_have_average_precision_and_no_confusion_mat
     assert "a confusion matrix requires one class per video" in capsys.readouterr().err
 
 
+def test_a_missing_file_is_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "none.npz"
+    with pytest.raises(DataError, match=r"none\.npz cannot be read .*: No such file or directory$"):
+        load_predictions(path)
+
+
 def test_a_table_of_predictions_is_not_the_file_that_is_read(tmp_path: Path) -> None:
     table = tmp_path / "results.csv"
     table.write_text("video_id,path\n")

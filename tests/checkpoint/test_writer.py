@@ -119,7 +119,7 @@ def test_later_checkpoints_of_a_restarted_epoch_are_renamed_after_the_next_one(
     files = list((tmp_path / "checkpoints").iterdir())
     left = ["00003", "00003_step_000020", "00003_step_000500"]
     assert names([path for path in files if path.suffix == ".pyth"]) == left
-    # Their metrics too; those of a checkpoint that is written anew are deleted.
+    # Their metrics too; those of a checkpoint that is written again are deleted.
     assert names([path for path in files if path.suffix == ".json"]) == ["00003"]
     superseded = [
         "00003_step_000400.json",

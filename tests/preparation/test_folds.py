@@ -123,7 +123,7 @@ def test_folds_of_an_earlier_division_are_refused(listed: Path, capsys: pytest.C
 def test_more_folds_than_anybody_trains_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without groups each video would be a fold: hours of work for lists that nobody uses."""
+    """Without groups each video would be a fold: hours of work for unused lists."""
     listed = tmp_path / "all.csv"
     listed.write_text("".join(f"{i}.mp4 {i % 2}\n" for i in range(1001)))
     assert main(["split", str(listed), str(tmp_path / "folds"), "--leave-one-group-out"]) == 2

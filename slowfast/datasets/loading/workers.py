@@ -47,7 +47,7 @@ _BATCHES_AHEAD = 2
 _DEATHS_UNTIL_BAN = 2
 # Consecutive ends of workers that were reading no video, before the run fails.
 _MAX_IDLE_ENDS = 3
-# A worker that reads no video is stuck after so many times the timeout of a sample, and so many seconds.
+# A worker that reads no video is stuck after this multiple of a sample's timeout, and at least these seconds.
 _IDLE_TIMEOUTS = 3
 _MIN_IDLE_SECONDS = 60.0
 # Exit codes after signals that end the whole run, from a scheduler or a terminal.
@@ -180,7 +180,7 @@ class WorkerPool:
 
     def _is_stuck(self, worker: Worker, waited: float, due: int) -> bool:
         state = worker.quarantine.observe()
-        # A worker without a task for which anything waits may do nothing for as long as it likes.
+        # A worker may be idle without limit while the awaited batch is not among its tasks.
         if state != worker.stuck_at or (state.is_idle and due not in worker.tasks):
             worker.stuck_at, worker.stuck_seconds = state, 0.0
             return False

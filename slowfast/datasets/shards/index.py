@@ -1,7 +1,7 @@
 """The index of each shard: its rows, stored beside it as ``NAME.index.json``, so that no archive is scanned.
 
 An index is used as long as the archive has the size and the time of change for which it was made. Otherwise
-it is made anew, by one process while the others wait, and stored where the folder can be written to.
+it is rebuilt, by one process while the others wait, and stored where the folder can be written to.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slowfast.progress import Progress
 
 _logger = get_logger(__name__)
 
-# Version of the index; one of another version is made anew.
+# Version of the index; one of another version is rebuilt.
 _FORMAT = 2
 # Archives that are read at a time: a network file system takes long to answer and answers many at once.
 _THREADS = 16

@@ -111,7 +111,7 @@ class _EvaluationViews:
     Attributes:
         short_side: of the scaled image, pixels.
         num_temporal, num_crops: temporal views per video, and crops of each.
-        picture_multiple: 0: square crops; above 0: the whole picture, its sides multiples of so many pixels.
+        picture_multiple: 0: square crops; above 0: the whole picture, its sides multiples of this.
         Others as in :class:`TrainingViews`.
     """
 

@@ -40,7 +40,7 @@ def meet(peer: PeerInfo, address: str, deadline: Deadline) -> dist.Store:
 
     Raises:
         DistributedError: with the same text on all processes that could be reached; it names rank and remedy.
-        Interrupted: after a signal, unless the others go on already: they would wait for this process.
+        Interrupted: after a signal, unless the others have continued already and would wait for this process.
     """
     store = open_store(peer, address, deadline)
     try:

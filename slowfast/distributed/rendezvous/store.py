@@ -90,7 +90,7 @@ def _open_client(
             return _open_tcp_store(host, port, deadline.left(), is_master=False)
         except (OSError, dist.DistError) as error:
             reason = error
-        # torchrun listens before it starts any process: where nobody listens it has ended.
+        # torchrun listens before it starts any process: a refused connection means that it has ended.
         is_refused = isinstance(reason, ConnectionRefusedError)
         if is_of_torchrun and is_refused and time.monotonic() - begun > _PORT_SECONDS:
             raise DistributedError(f"{peer}: torchrun no longer listens at {host}:{port}; start it again")

@@ -37,14 +37,14 @@ _NEEDED_LATER = "(needed for the test after the training; TEST.ENABLE False trai
 def check_test_data(cfg: CfgNode, model: Any, world: World, interrupt: Interrupt) -> ViewDataset:
     """Builds the evaluation of a later test, so that its errors appear before the training.
 
-    Returns:
-        Its data set, to be discarded.
-
     The list is not kept for the test, which reads it again: for ten million rows, each rank would hold 0.8 GB
     during the training to save 20 seconds.
 
     Args:
         model: of the training; a test builds its own.
+
+    Returns:
+        Its data set, to be discarded.
 
     Raises:
         SlowFastError: as the test would; no video is decoded.

@@ -48,7 +48,7 @@ class SourceVideo:
 
     @property
     def bytes_in_tar(self) -> int:
-        """Returns the bytes that the sample takes in an archive."""
+        """The bytes that the sample takes in an archive."""
         sizes = [self.size, *map(len, self.labels.values())]
         # Of each member: a block with its header, and its content rounded up to blocks.
         return sum((1 + -(-size // tarfile.BLOCKSIZE)) * tarfile.BLOCKSIZE for size in sizes)

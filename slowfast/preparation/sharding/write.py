@@ -110,7 +110,7 @@ def _write_shard(shard: PlannedShard, folder: str, count: Callable[[], None]) ->
     counted: set[str] = set()
 
     def count_once(key: str) -> None:
-        if key not in counted:  # an archive is begun anew after a video that cannot be copied
+        if key not in counted:  # an archive is restarted after a video that cannot be copied
             counted.add(key)
             count()
 

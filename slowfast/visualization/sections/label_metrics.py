@@ -100,7 +100,7 @@ def label_rows(predictions: Predictions, others: Sequence[Predictions] = ()) -> 
 
 
 def videos_by_label_count(predictions: Predictions) -> list[tuple[int, int]]:
-    """Returns (number of classes, number of videos that have so many) for all numbers that occur."""
+    """Returns (number of classes, number of videos with that number) for all numbers that occur."""
     counts = np.bincount((predictions.labels > 0).sum(axis=1))
     return [(number, int(videos)) for number, videos in enumerate(counts) if videos]
 

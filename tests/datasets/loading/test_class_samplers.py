@@ -46,7 +46,7 @@ def test_samples_of_a_class_occur_equally_often_or_once_more(
     array = np.array(labels)
     drawn = epoch_of(ClassSampler(array, 1, power=power), epoch)
     assert len(drawn) == len(labels)
-    assert len(set(drawn)) == len(drawn)  # a second occurrence is another sample, whose clip is drawn anew
+    assert len(set(drawn)) == len(drawn)  # a second occurrence is another sample, whose clip differs
     for label in set(labels):
         counts = Counter(sample.index for sample in drawn if array[sample.index] == label)
         often = [counts[index] for index in np.flatnonzero(array == label)]

@@ -111,7 +111,7 @@ def start_method() -> Iterator[Callable[[str], None]]:
 def test_workers_are_forked_unless_spawn_is_set(
     method: str, expected: str, start_method: Callable[[str], None]
 ) -> None:
-    """``forkserver`` is the default of Python 3.14, which nobody has chosen."""
+    """``forkserver`` is the default of Python 3.14, which the user has not chosen."""
     start_method(method)
     assert worker_context().get_start_method() == expected
 

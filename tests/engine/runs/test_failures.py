@@ -1,4 +1,4 @@
-"""Steps and videos that fail while a run goes on."""
+"""Steps and videos that fail while a run continues."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_kept_seconds_are_the_last_seconds(distances: list[float], pushes: list[
 def test_kept_seconds_have_the_positions_of_the_last_seconds(
     start: float, fiftieths: list[int], keep: int
 ) -> None:
-    """Also those half-way between two positions, which another subtraction of times rounds anew."""
+    """Also those half-way between two positions, which another subtraction of times rounds differently."""
     model, features = tiny(position_rate=25.0, position="sinusoidal"), video_features(24).features
     kept, whole = VideoStream(model, keep_seconds=keep / 50), VideoStream(model)
     for row, seconds in enumerate(start + np.cumsum(fiftieths) / 50):

@@ -1,4 +1,4 @@
-"""Live sources: by the command and by an address; after lost packets and after a clock that was set anew."""
+"""Live sources: by the command and by an address; after lost packets and after a clock that was reset."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_time_goes_on_where_timestamps_begin_anew(tmp_path: Path, caplog: pytest
     assert numbers == [*range(30), *range(25), *range(20)]
     np.testing.assert_allclose(seconds, np.arange(75) / 10, atol=1e-3)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        f"{tmp_path / 'joined.ts'}: its timestamps begin anew; time goes on from 2.9 s"
+        f"{tmp_path / 'joined.ts'}: its timestamps restart; time continues from 2.9 s"
     ]
 
 

@@ -156,7 +156,7 @@ def test_every_form_of_a_video_gives_the_same_scores(published: Path, videos: Pa
         (torch.zeros(4, 32, 32, 3, dtype=torch.bfloat16), "dtype torch.bfloat16: must be uint8 RGB"),
         (io.StringIO("text"), "must be open, binary and seekable"),
         ("s3://me:geheim@bucket/a.mp4", "does not exist; an address begins with http"),
-        (7, "a video is a int: must be a path"),
+        (7, "a video is of type int: must be a path"),
         ("rtsp://127.0.0.1/stream", "has no end; follow it by `vtn predict --live`"),
     ],
 )

@@ -38,7 +38,7 @@ class Detectron2Backbone(nn.Module):
 
     @property
     def wrapped(self) -> nn.Module:
-        """Returns the inner network; its parameter names are the names in published weights."""
+        """The inner network; its parameter names are the names in published weights."""
         return self.model
 
     def forward(self, images: Tensor) -> Tensor:

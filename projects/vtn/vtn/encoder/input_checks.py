@@ -85,7 +85,7 @@ def check_positions_and_mask(positions: Tensor | None, mask: Tensor | None, shap
 
 def _check_is_tensor(name: str, given: object) -> None:
     if not isinstance(given, Tensor):
-        raise InputError(f"{name}: is a {type(given).__name__}, must be a torch.Tensor")
+        raise InputError(f"{name}: is of type {type(given).__name__}, must be a torch.Tensor")
 
 
 def _check_shape(name: str, given: Tensor, shape: torch.Size) -> None:

@@ -99,7 +99,7 @@ class TemporalEncoder(nn.Module):
 
     @property
     def layers(self) -> list[EncoderLayer]:
-        """Returns the L layers in order."""
+        """The L layers in order."""
         return list(self.encoder["layer"])
 
     def forward(

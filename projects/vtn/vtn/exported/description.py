@@ -52,7 +52,7 @@ def _is_tuple_of(is_item: Callable[[Any], bool], *lengths: int) -> Callable[[Any
 
 
 def _checked(is_valid: Callable[[Any], bool]) -> Any:
-    """Returns a field with a check of its values, which may come from a file of somebody else."""
+    """Returns a field with a check of its values, which may come from a file that cannot be trusted."""
     return field(metadata={"is_valid": is_valid})
 
 

@@ -1,4 +1,4 @@
-"""Checks of files with weights that somebody else may have made: their configuration is data, not orders.
+"""Checks of files with weights that cannot be trusted: their configuration is data, not orders.
 
 Weights are read by ``torch.load(weights_only=True)`` or safetensors, which run no code from the file. This
 module is about the entries beside the weights: modules to import, paths, addresses, and sizes that would fill

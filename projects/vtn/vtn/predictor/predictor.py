@@ -203,7 +203,7 @@ class Predictor(ExplainsVideos):
         The attribute ``seconds`` of a prediction is the time of the newest frame since the first one. Frames
         are taken at ``fps``, by default at the frame rate of the clips that the model was trained with; each
         is encoded once. Frames that come while the model is busy are left out, and so are those that cannot
-        be decoded. Time goes on where the timestamps of the source begin anew; a gap in them is a pause. A
+        be decoded. Where the timestamps of the source restart, time continues; a gap in them is a pause. A
         stream of the network that is lost is connected again, and the time without it counts.
 
         Args:

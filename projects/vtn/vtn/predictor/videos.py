@@ -217,8 +217,8 @@ def as_source(
         name = getattr(video, "name", "<file>")
         return FileSource(_seekable(video), str(name))
     raise InputError(
-        f"a video is a {type(video).__name__}: must be a path, an address, a binary file, or frames (T, H, "
-        "W, 3); np.stack joins images, io.BytesIO holds bytes, and Predictor.follow reads a camera"
+        f"a video is of type {type(video).__name__}: must be a path, an address, a binary file, or frames "
+        "(T, H, W, 3); np.stack joins images, io.BytesIO holds bytes, and Predictor.follow reads a camera"
     )
 
 
@@ -236,8 +236,8 @@ def expand_arguments(
     Args:
         arguments: paths of files; folders, whose videos are found at any depth; patterns with ``*``, ``?``,
             ``[…]`` and ``**``; addresses; ``-``, which stands for ``lines``.
-        lines: paths of files, folders and patterns, one per line. Addresses in them are not opened: they may
-            come from somebody else.
+        lines: paths of files, folders and patterns, one per line. Addresses in them are not opened, since
+            the lines may not be trusted.
         ignored: gets the files in folders that are not videos.
     """
     for argument in arguments:

@@ -1,7 +1,7 @@
 """Replacement of an earlier publication of the same name, without the loss of files that are not its own.
 
 A record beside the published files has their names and SHA-256. By it the next publication knows which files
-the earlier one wrote; of these, it removes those that nobody has changed since. All files are written in a
+the earlier one wrote; of these, it removes those that are unchanged. All files are written in a
 folder of their own first, so that an error, such as a full disk, leaves the earlier publication as it was.
 """
 

@@ -225,7 +225,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def end_request(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return _answer(400, "the upload ended early", "send the file again")  # nobody reads it
+        return _answer(400, "the upload ended early", "send the file again")  # the client has left
 
 
 def _answer(status: int, error: str, remedy: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -193,7 +193,7 @@ class WorkerPool:
                     self._idle.put(worker)
 
     def refuse_waiting(self) -> None:
-        """Refuses all jobs that no worker has taken, and later ones; those in work go on."""
+        """Refuses all jobs that no worker has taken, and later ones; those in work continue."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:

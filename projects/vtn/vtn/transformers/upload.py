@@ -105,7 +105,7 @@ def _create_branch(api: HfApi, repo_id: str, branch: str, *, may_be_forbidden: b
     try:
         api.create_branch(repo_id, branch=branch, exist_ok=True)
     except HfHubHTTPError as error:
-        # A pull request may be for a repository of somebody else, whose branch then has to exist.
+        # A pull request may be for another user's repository, whose branch then has to exist.
         if not (may_be_forbidden and error.response.status_code == _FORBIDDEN):
             raise
 

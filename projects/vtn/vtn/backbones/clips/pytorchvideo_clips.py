@@ -46,7 +46,7 @@ class Recipe:
     Attributes:
         kind: ``resnet``, ``slowfast``, ``csn``, ``r2plus1d``, ``x3d`` or ``mvit``.
         frames: frames of a clip.
-        sampling_rate: one frame of so many of a video with 30 frames per second is in the clip.
+        sampling_rate: distance between the frames of a clip, in frames of a video at 30 per second.
         crop_size: height and width of a frame in pixels.
     """
 

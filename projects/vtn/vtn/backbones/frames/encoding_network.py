@@ -96,7 +96,7 @@ class EncodingNetwork:
         """Maps images (N, 3, H, W), or clips, to features in float32."""
         if self._compiled is None:
             return self._compute(images)
-        # Each number of images is compiled anew: all passes get the same one.
+        # Another number of images would be compiled again: all passes get the same one.
         pixels = images.shape[2:].numel()  # of all frames of a clip
         bits = 32 if self.dtype is None else 16
         count = images_per_pass(self._kind, pixels, images.device, bits=bits)

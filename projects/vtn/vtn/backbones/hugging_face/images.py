@@ -99,12 +99,12 @@ class HuggingFaceBackbone(nn.Module):
 
     @property
     def wrapped(self) -> nn.Module:
-        """Returns the inner network; its parameter names are the names in published weights."""
+        """The inner network; its parameter names are the names in published weights."""
         return self.model
 
     @property
     def encoder(self) -> nn.Module:
-        """Returns the model without its classifier."""
+        """The model without its classifier."""
         return getattr(self.model, self.model.base_model_prefix) if self.norm_name else self.model
 
     @property

@@ -11,7 +11,7 @@ from slowfast.video.frame_table.packet_facts import CLOCK_OVERRUN_SECONDS
 REMEDY = "check the source and its connection, and start again"
 """The end of messages about a source that cannot be read."""
 
-# Seconds by which the time may fall back before it counts as a clock that was set anew; frames that come less
+# Seconds by which the time may fall back before it counts as a clock that was reset; frames that come less
 # late are out of order and left out.
 _OUT_OF_ORDER_SECONDS = 1.0
 # Seconds without a frame after which a lost stream is given up, and the longest wait from a try to the next.
@@ -61,7 +61,7 @@ class Outage:
 
 
 class StreamClock:
-    """The time since the first frame, which goes on where the timestamps of the source begin anew.
+    """The time since the first frame, which continues where the timestamps of the source restart.
 
     Args:
         name: of the source, for the log.
@@ -100,7 +100,7 @@ class StreamClock:
             if not self._was_set:
                 self._was_set = True
                 logger.warning(
-                    "%s: its timestamps begin anew; time goes on from %.1f s", self._name, self._newest
+                    "%s: its timestamps restart; time continues from %.1f s", self._name, self._newest
                 )
         seconds = timestamp - self._start
         self._newest = max(self._newest, seconds)

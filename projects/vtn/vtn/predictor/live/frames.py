@@ -56,8 +56,8 @@ class LiveFrames:
 
     Frames of a camera or a stream without an end that come faster than they are taken are dropped, so that
     the newest ones are never far behind. Packets that cannot be decoded are left out. A stream of the network
-    that is lost is connected again, and the time without it counts. Where the timestamps begin anew, as after
-    a restart of the camera, time goes on; where they jump forward, that much time has passed, as in a pause
+    that is lost is connected again, and the time without it counts. Where the timestamps restart, as after a
+    restart of the camera, time continues; where they jump forward, that much time has passed, as in a pause
     of the source.
 
     Args:
@@ -155,7 +155,7 @@ class LiveFrames:
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Yields the frames of all packets that can be decoded."""
         decoded, without_frame = False, 0
-        # Of a stream that can be connected again also those of its sound, which may go on alone.
+        # Of a stream that can be connected again also those of its sound, which may continue alone.
         streams = container.streams if self._may_reconnect else [stream]
         for packet in self._packets(container, streams):
             frames = self._decode(packet) if packet.stream.index == stream.index else []

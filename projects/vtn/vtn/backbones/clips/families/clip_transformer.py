@@ -60,12 +60,12 @@ class ClipTransformer(nn.Module):
 
     @property
     def wrapped(self) -> nn.Module:
-        """Returns the inner network; its parameter names are the names in published weights."""
+        """The inner network; its parameter names are the names in published weights."""
         return self.model
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
-        """Returns the blocks, from the first to the last."""
+        """The blocks, from the first to the last."""
         return self.model.get_submodule(self.BLOCKS)  # type: ignore[return-value]
 
     def embed(self, clips: Tensor, grid: Grid) -> Tensor:

@@ -38,12 +38,12 @@ class VideoMAEClips(ClipTransformer):
 
     @property
     def encoder(self) -> Any:
-        """Returns the model without its classifier."""
+        """The model without its classifier."""
         return getattr(self.model, "videomae", self.model)
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
-        """Returns the blocks, from the first to the last."""
+        """The blocks, from the first to the last."""
         return self.encoder.encoder.layer
 
     def embed(self, clips: Tensor, grid: Grid) -> Tensor:

@@ -40,7 +40,7 @@ class VideoPrismClips(ClipTransformer):
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
-        """Returns the spatial blocks, then the temporal blocks."""
+        """The spatial blocks, then the temporal blocks."""
         return [*self.model.spatial_layers, *self.model.temporal_layers]  # type: ignore[misc, union-attr]
 
     def encode(self, clips: Tensor, grid: Grid, stage: int) -> Tensor:
