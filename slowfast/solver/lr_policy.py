@@ -29,9 +29,7 @@ LR_POLICY_REGISTRY: Registry[Callable[[CfgNode], LRPolicy]] = Registry(
 """
 
 
-def cosine(
-    epoch: float, *, base_lr: float, end_lr: float, max_epoch: float, start_epoch: float = 0.0
-) -> float:
+def cosine(epoch: float, *, base_lr: float, end_lr: float, max_epoch: float, start_epoch: float) -> float:
     """Returns a point of half a cosine from ``base_lr`` at ``start_epoch`` to ``end_lr`` at ``max_epoch``."""
     progress = (epoch - start_epoch) / (max_epoch - start_epoch)
     return end_lr + (base_lr - end_lr) * (math.cos(math.pi * progress) + 1.0) * 0.5

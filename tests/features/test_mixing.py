@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,11 +46,14 @@ def test_frames_are_mixed_with_those_at_the_same_time_of_a_partner_of_another_le
 
 def test_labels_are_mixed_in_the_same_proportion_and_an_odd_clip_stays() -> None:
     batch = FeatureClip.collate([clip(number, 4 + number) for number in range(5)])
+    half = replace(batch, features=batch.features.half())
+    assert mixer()(half, epoch=1, step=2).features.dtype == torch.float32
     mixed = mixer()(batch, epoch=1, step=2)
     fractions = mixer().fractions(2, 1, 2)
     assert 0 < fractions[0] < 1
     torch.testing.assert_close(mixed.label[0], torch.tensor([fractions[0], 1 - fractions[0], 0]))
     assert mixed.label[4].tolist() == [0, 1, 0]
+    torch.testing.assert_close(mixed.features, mix_features(batch.features, batch.mask, fractions))
     torch.testing.assert_close(mixed.features[4], batch.features[4])
     assert mixed.mask is batch.mask
 
@@ -63,11 +67,11 @@ def test_the_mixture_depends_on_the_pair_and_not_on_the_process() -> None:
 
 
 @pytest.mark.parametrize("tokens", [1, 3])
-def test_half_precision_features_are_mixed_in_float32(tokens: int) -> None:
-    features = torch.randn(2, 5, tokens, 4).half().squeeze(2)
-    mixed = mix_features(features.float(), None, [0.3])
-    torch.testing.assert_close(mixed[0], 0.3 * features[0].float() + 0.7 * features[1].float())
-    assert mixed.dtype == torch.float32
+def test_a_pair_whose_fraction_is_1_stays(tokens: int) -> None:
+    features = torch.randn(4, 5, tokens, 4).squeeze(2)
+    mixed = mix_features(features, None, [1.0, 0.3])
+    torch.testing.assert_close(mixed[:2], features[:2])
+    torch.testing.assert_close(mixed[2:], 0.3 * features[2:] + 0.7 * features[[3, 2]])
 
 
 FEATURES = [

@@ -30,6 +30,7 @@ def test_cosine_goes_from_base_to_end_through_their_mean() -> None:
     assert lr(2.5) == pytest.approx(0.06 + 0.04 * 0.5**0.5)
     assert lr(5.0) == pytest.approx(0.06)
     assert lr(10.0) == pytest.approx(0.02)
+    assert policy(LR_POLICY="cosine", MAX_EPOCH=10)(10.0) == 0
 
 
 def test_warmup_is_a_line_to_the_cosines_value_at_its_end() -> None:

@@ -43,7 +43,7 @@ class _Grid:
         """Returns the grid of a video for plans at ``target_fps``."""
         if times.is_constant:
             return cls(times, times.fps, times.num_frames)
-        return cls(times, target_fps, max(math.ceil(times.duration * target_fps - _SLACK), 1))
+        return cls(times, target_fps, math.ceil(times.duration * target_fps - _SLACK))
 
     def clip(self, num_frames: int, sampling_rate: float, target_fps: float) -> float:
         """Returns the length L of a clip: ``sampling_rate × num_frames / target_fps × rate``."""
@@ -53,8 +53,7 @@ class _Grid:
         """Returns T frames evenly over [start, start + L − 1], as PySlowFast does; fewer at the end."""
         # The last frame of a clip starts at L − 1, so a video of L − 1 points still contains the full clip.
         span = max(length - 1, 0.0)
-        first = math.ceil(start - _SLACK)
-        first = max(min(first, self.size - 1 - math.floor(span + _SLACK)), 0)
+        first = max(min(math.ceil(start - _SLACK), self.size - 1), 0)
         offsets = np.linspace(0.0, span, num_frames)
         if self.times.is_constant:
             points = first + np.floor(offsets + _SLACK).astype(np.int64)
@@ -89,7 +88,7 @@ def centre_clip(times: FrameTimes, num_frames: int, sampling_rate: float, target
     """Returns the clip in the middle of the video; arguments and result are those of :func:`random_clip`."""
     grid = _Grid.of(times, target_fps)
     length = grid.clip(num_frames, sampling_rate, target_fps)
-    return grid.frames(num_frames, length, max(grid.size - length, 0.0) / 2)
+    return grid.frames(num_frames, length, (grid.size - length) / 2)
 
 
 def spread_clip(times: FrameTimes, num_frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -147,7 +146,7 @@ def view_clip(
     """
     grid = _Grid.of(times, target_fps)
     length = grid.clip(num_frames, sampling_rate, target_fps)
-    return grid.frames(num_frames, length, max(grid.size - length, 0.0) * view / num_views)
+    return grid.frames(num_frames, length, (grid.size - length) * view / num_views)
 
 
 def whole_video(times: FrameTimes, num_frames: int, target_fps: float) -> np.ndarray:
