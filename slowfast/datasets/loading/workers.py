@@ -64,7 +64,6 @@ class WorkerPool:
         sample_timeout: seconds that reading one video may take while its batch is awaited; 0: no limit. A
             worker that reads no video and sends no batch is replaced after several times as many.
         pin_memory: pin each batch when it arrives, in a thread of its own.
-        timeout_name, workers_name: of the settings that ``sample_timeout`` and ``num_workers`` come from.
 
     Attributes:
         times: seconds that all workers have spent on the batches that have arrived.
@@ -78,10 +77,7 @@ class WorkerPool:
         num_workers: int,
         sample_timeout: float,
         pin_memory: bool = False,
-        timeout_name: str = "DATA_LOADER.SAMPLE_TIMEOUT",
-        workers_name: str = "DATA_LOADER.NUM_WORKERS",
     ) -> None:
-        self._timeout_name, self._workers_name = timeout_name, workers_name
         self._dataset = dataset
         self._collate = collate
         self._sample_timeout = sample_timeout
@@ -209,11 +205,10 @@ class WorkerPool:
         videos = self._dataset.find_same_file(video_id)
         self._dataset.quarantine.ban(videos, HUNG)
         logger.warning(
-            "%s: reading the video did not end within %g s (%s); %s skipped from now "
+            "%s: reading the video did not end within %g s (DATA_LOADER.SAMPLE_TIMEOUT); %s skipped from now "
             "on, and worker %d is restarted",
             self._dataset.paths[video_id],
             self._sample_timeout,
-            self._timeout_name,
             _describe(videos),
             worker,
         )
@@ -236,7 +231,7 @@ class WorkerPool:
         if self._idle_ends > _MAX_IDLE_ENDS:
             raise DataError(
                 f"the loader's workers end before they read a video (the last one {cause}); a traceback above"
-                f" shows why, or else memory is short: set {self._workers_name} or the batch size lower"
+                " shows why, or else memory is short: set DATA_LOADER.NUM_WORKERS or the batch size lower"
             )
 
     def _count_death(self, video_id: int, worker: int, cause: str) -> None:

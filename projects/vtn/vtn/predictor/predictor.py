@@ -27,8 +27,8 @@ from vtn.inference.windows import score_video, score_windows, window_lengths
 from vtn.predictor.explained import ExplainsVideos, check_many
 from vtn.predictor.live.frames import LiveFrames
 from vtn.predictor.pipeline import Pipeline, ScoredVideo
-from vtn.predictor.reading.isolated import check_isolated, read_in_processes
-from vtn.predictor.reading.isolated_video import Decoders, IsolatedSource
+from vtn.predictor.reading.decoders import Decoders
+from vtn.predictor.reading.isolated_video import IsolatedSource, check_isolated
 from vtn.predictor.reading.reader import read_in_threads
 from vtn.predictor.scoring import attempt, merge_views
 from vtn.predictor.source import adopt_config, load_source
@@ -244,17 +244,17 @@ class Predictor(ExplainsVideos):
     ) -> Iterator[tuple[str, Prediction | Exception]]:
         """Yields the name of each video in order, with its prediction or the reason why it has none."""
         self._check_mode()
-        with closing(Decoders()) as decoders:
+        limited = [] if time_limit is None else [*sources]
+        with closing(Decoders(min(workers if windows is None else 1, len(limited)))) as decoders:
             if time_limit is not None:
-                sources = isolated = [IsolatedSource(source, time_limit, decoders) for source in sources]
+                sources = [IsolatedSource(source, time_limit, decoders) for source in limited]
             if windows is not None:
                 for source in sources:
                     yield source.name, attempt(self._predict_windows, source, windows)
                 return
-            if time_limit is not None:
-                readings = read_in_processes(self._plan, isolated, workers=workers, time_limit=time_limit)
-            else:
-                readings = read_in_threads(self._plan, sources, workers=workers, threads=threads)
+            readings = read_in_threads(
+                self._plan, sources, workers=workers, threads=threads, stop=decoders.close
+            )
             yield from ((video.source.name, self._result(video)) for video in self._pipeline.run(readings))
 
     def _result(self, video: ScoredVideo) -> Prediction | Exception:

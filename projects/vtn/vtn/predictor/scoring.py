@@ -26,12 +26,23 @@ from vtn.frame_model import FrameModel
 FAILURES = (DecodeError, InputError, OSError, MemoryError)
 """Errors of one video, by which others are not affected."""
 
+CRASHED = "killed its worker"
+"""Reason of the ``DecodeError`` of a video whose decoder has ended."""
+
 Result = TypeVar("Result")
 
 
 def attempt(work: Callable[..., Result], *arguments: object) -> Result | Exception:
-    """Returns the result of ``work(*arguments)``, or the error of the video by which it fails."""
+    """Returns the result of ``work(*arguments)``, or the error of the video by which it fails.
+
+    Work whose decoder ends is done again: a machine short of memory may end it at a sound video.
+    """
     try:
+        try:
+            return work(*arguments)
+        except DecodeError as error:
+            if error.reason != CRASHED:
+                raise
         return work(*arguments)
     except FAILURES as error:
         return error
@@ -86,12 +97,9 @@ class ClipScorer:
         return [scores[row] for row in range(len(clips))]
 
     def _score_streamed(self, clip: StreamedClip) -> ViewScores:
-        try:
-            with self.encoder.precision.autocast():
-                logits = classify_streamed_view(self.encoder, clip.view)  # (1, K)
-        except FAILURES as error:
-            return error
-        return self._activated(logits)[0]
+        with self.encoder.precision.autocast():
+            logits = attempt(classify_streamed_view, self.encoder, clip.view)  # (1, K)
+        return logits if isinstance(logits, Exception) else self._activated(logits)[0]
 
     def _activated(self, logits: Tensor) -> list[ViewScores]:
         rows = SCORE_ACTIVATION_REGISTRY.get(self.head_act)(logits.float()).cpu().numpy()

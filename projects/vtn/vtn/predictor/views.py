@@ -45,18 +45,6 @@ class ReadVideo:
     num_frames: int
     clips: tuple[Clip | StreamedClip, ...]
 
-    def opened_by(self, source: VideoSource) -> ReadVideo:
-        """Returns the same views, of which those that are decoded later will be read from ``source``."""
-        opener = _Opener(source, 1)
-
-        def reopened(clip: Clip | StreamedClip) -> Clip | StreamedClip:
-            if isinstance(clip, Clip):
-                return clip
-            reader = replace(clip.view.reader, open_source=opener)
-            return replace(clip, view=replace(clip.view, reader=reader))
-
-        return replace(self, clips=tuple(map(reopened, self.clips)))
-
 
 @dataclass(frozen=True)
 class ViewPlan:

@@ -1,4 +1,4 @@
-"""Videos decoded by another process, so that a decoder that hangs or crashes costs one video alone.
+"""Videos that another process decodes.
 
 T frames, t of a chunk, H W pixels, N frames of the video.
 """
@@ -6,131 +6,54 @@ T frames, t of a chunk, H W pixels, N frames of the video.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any, Self
 
 import numpy as np
 
-from slowfast.datasets.loading.worker_process import check_start, prepare_process, worker_context
-from slowfast.errors import DecodeError
-from slowfast.interrupt import sparing_new_processes, when_parent_ends
+from slowfast.errors import DecodeError, InputError, check_positive
+from slowfast.video.container import Address
 from slowfast.video.decoding import OpenVideo
 from slowfast.video.frame_times import FrameTimes
-from slowfast.video.placement import Placement, Placer
-from vtn.predictor.scoring import FAILURES
-from vtn.predictor.texts import describe_failure
-from vtn.predictor.videos import VideoSource
-
-# Seconds to wait for a killed process; one that is blocked on a dead disk is left behind.
-_JOIN_SECONDS = 5.0
-# Longest wait whose duration counts: the whole command may have been suspended meanwhile.
-_POLL_SECONDS = 0.5
-# Seconds within which a video must be closed before the process gets another one.
-_CLOSE_SECONDS = 5.0
-# Seconds for the start of a process, which imports torch and the user's script where it is not forked.
-_START_SECONDS = 120.0
+from slowfast.video.placement import Placer
+from vtn.predictor.reading.decoders import Decoders, End, Size
+from vtn.predictor.scoring import CRASHED
+from vtn.predictor.videos import FileSource, MissingSource, Video, VideoSource
 
 
-class Decoder:
-    """A process that decodes videos one after another.
+def check_isolated(videos: Sequence[Video | VideoSource], time_limit: float) -> Sequence[Video | VideoSource]:
+    """Returns videos that processes can read.
 
     Raises:
-        UsageError: see :func:`slowfast.datasets.loading.worker_process.check_start`.
+        InputError: for a limit that is not above 0, frames in memory, and open files.
     """
-
-    def __init__(self) -> None:
-        context = worker_context()
-        self.connection, end = context.Pipe()
-        self.process = context.Process(target=_serve, args=(end,), name="decoder", daemon=True)
-        with sparing_new_processes(context):
-            self.process.start()
-        end.close()
-        # Not counted as time of a video: a process that is not forked takes seconds to start.
-        with suppress(EOFError, ConnectionError):
-            if self.answers(_START_SECONDS):
-                self.connection.recv()
-                return
-            self.process.kill()  # forked beside other threads, it may hang before it starts
-        self.process.join(_JOIN_SECONDS)
-        check_start(self.process.exitcode)  # another end is noticed when the first video is sent
-
-    def answers(self, seconds: float) -> bool:
-        """Returns whether the process answers within that time.
-
-        Raises:
-            EOFError: where it has ended.
-        """
-        waited = 0.0
-        while not self.connection.poll(step := min(_POLL_SECONDS, seconds)):
-            # Another forked process may hold the other end of the pipe of one that has crashed.
-            if not (self.process.is_alive() or self.connection.poll()):
-                raise EOFError
-            waited += step
-            if waited >= seconds:
-                return False
-        return True
-
-    def has_closed(self) -> bool:
-        """Returns whether the process has closed its last video; closing one may hang or crash, too."""
-        with suppress(EOFError, ConnectionError):
-            return self.answers(_CLOSE_SECONDS) and isinstance(self.connection.recv(), _End)
-        return False
-
-    def close(self) -> None:
-        """Ends the process."""
-        self.process.kill()
-        self.process.join(_JOIN_SECONDS)
-        self.connection.close()
+    check_positive(time_limit=time_limit)
+    for video in videos:
+        place = video.place if isinstance(video, FileSource) else video
+        if not isinstance(place, str | os.PathLike | Address | MissingSource):
+            raise InputError(
+                f"time_limit = {time_limit:g}: needs paths or addresses, not a {type(video).__name__}; "
+                "leave the limit out"
+            )
+    return videos
 
 
-class Decoders:
-    """The decoders of many videos: one that has decoded a video without an error decodes the next one."""
-
-    def __init__(self) -> None:
-        self._idle: list[Decoder] = []
-
-    def take(self) -> Decoder:
-        """Returns a decoder without a video."""
-        while True:
-            try:
-                decoder = self._idle.pop()
-            except IndexError:  # another thread may have taken the last one
-                return Decoder()
-            if decoder.has_closed():
-                return decoder
-            decoder.close()
-
-    def give_back(self, decoder: Decoder) -> None:
-        """Ends the video of a decoder, and keeps it for the next one."""
-        try:
-            decoder.connection.send(None)
-        except OSError:  # it has crashed meanwhile
-            decoder.close()
-        else:
-            self._idle.append(decoder)
-
-    def close(self) -> None:
-        """Ends the decoders without a video."""
-        while self._idle:
-            self._idle.pop().close()
-
-
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class IsolatedSource:
     """A video that another process decodes.
 
     Attributes:
         source: the video; a process can open it.
-        time_limit: seconds for opening it, and for each chunk of its frames.
+        time_limit: seconds for reading the video; where it is read in chunks of frames, for each chunk.
         decoders: the processes.
+        seconds: spent of the limit so far.
     """
 
     source: VideoSource
     time_limit: float
     decoders: Decoders
+    seconds: float = 0.0
 
     @property
     def name(self) -> str:
@@ -158,13 +81,13 @@ class IsolatedVideo:
     """
 
     def __init__(self, isolated: IsolatedSource, threads: int) -> None:
-        self._isolated = isolated
+        self._isolated, self._is_idle = isolated, False
         self._decoder = isolated.decoders.take()
-        self._is_idle = True
         try:
             self.times: FrameTimes = self._receive((isolated.source, threads))
+            self._is_idle = True
         except BaseException:
-            self._decoder.close()
+            self.__exit__()
             raise
 
     def __enter__(self) -> Self:
@@ -174,7 +97,7 @@ class IsolatedVideo:
         if self._is_idle:
             self._isolated.decoders.give_back(self._decoder)
         else:
-            self._decoder.close()
+            self._decoder.kill()
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
         """Returns the placed frames of the given indices, (T, H, W, 3) uint8."""
@@ -198,103 +121,39 @@ class IsolatedVideo:
     def _ask(
         self, indices: np.ndarray, size: int, placer: Placer | None, missing: set[int] | None
     ) -> Iterator[np.ndarray]:
-        """Yields what the process reads; ends the process unless all of it is taken."""
+        """Yields what the process reads; a chunk (``size`` above 0) has the full time limit of its own."""
         self._is_idle = False
-        try:
-            answer = self._receive((indices, size, placer is not None, missing is not None))
-            while not isinstance(answer, _End):
-                if isinstance(answer, _Size):
-                    # Called here and not in the process: it may be any function, also one that records.
-                    assert placer is not None
-                    answer = self._receive(placer(answer.height, answer.width))
-                    continue
-                frames, lost = answer
-                if missing is not None:
-                    missing.update(lost)
-                yield frames
-                answer = self._receive()
-            self._is_idle = True
-        finally:
-            if not self._is_idle:
-                self._decoder.close()
+        requests: tuple[Any, ...] = ((indices, size, placer is not None, missing is not None),)
+        while not isinstance(answer := self._receive(*requests, is_chunk=size > 0), End):
+            requests = ()
+            if isinstance(answer, Size):
+                # Called here and not in the process: it may be any function, also one that records.
+                assert placer is not None
+                requests = (placer(answer.height, answer.width),)
+                continue
+            frames, lost = answer
+            if missing is not None:
+                missing.update(lost)
+            yield frames
+        self._is_idle = True
 
-    def _receive(self, *requests: Any) -> Any:
+    def _receive(self, *requests: Any, is_chunk: bool = False) -> Any:
         """Sends requests; returns the next answer of the process, or raises the error that it is."""
-        name, limit, connection = self._isolated.name, self._isolated.time_limit, self._decoder.connection
+        isolated, connection = self._isolated, self._decoder.connection
+        limit = isolated.time_limit - (0.0 if is_chunk else isolated.seconds)
         try:
             for request in requests:
                 connection.send(request)
-            if not self._decoder.answers(limit):
-                detail = f"the decoder gave no frame within {limit:g} s; --time-limit allows more"
-                raise DecodeError(name, "hung", detail)
+            if (seconds := self._decoder.wait(limit)) >= limit:
+                work = "a chunk" if is_chunk else "it"
+                detail = f"reading {work} did not end within {isolated.time_limit:g} s"
+                raise DecodeError(isolated.name, "hung", f"{detail}; --time-limit allows more")
             answer = connection.recv()
         except (EOFError, ConnectionError):
             detail = "the decoder crashed or took all memory"
-            raise DecodeError(name, "killed its worker", detail) from None
+            raise DecodeError(isolated.name, CRASHED, detail) from None
+        isolated.seconds = 0.0 if is_chunk else isolated.seconds + seconds
         if isinstance(answer, Exception):
+            self._is_idle = True
             raise answer
         return answer
-
-
-@dataclass(frozen=True)
-class _Size:
-    """A question for the placement of frames of this size, in pixels."""
-
-    height: int
-    width: int
-
-
-class _End:
-    """The end of the frames that were asked for, or of the video."""
-
-
-def _serve(connection: Connection) -> None:
-    """Opens the videos that the other process names, one after another, until that has ended."""
-    prepare_process()
-    when_parent_ends(lambda: os._exit(1))  # also while the decoder hangs
-    with suppress(EOFError, ConnectionError):
-        connection.send(None)  # it has started
-        while True:
-            _serve_video(connection, *connection.recv())
-
-
-def _serve_video(connection: Connection, source: VideoSource, threads: int) -> None:
-    """Reads what the other process asks for, until that closes the video."""
-    try:
-        with source.open(threads) as video:
-            connection.send(video.times)
-            while (request := connection.recv()) is not None:
-                _answer(connection, video, *request)
-        connection.send(_End())
-    except FAILURES as error:
-        connection.send(portable(error, source.name))
-
-
-def _answer(
-    connection: Connection, video: Any, indices: np.ndarray, size: int, is_placed: bool, reports: bool
-) -> None:
-    """Sends the frames of one request, and its end; ``size`` 0: all of them together."""
-
-    def place(height: int, width: int) -> Placement:
-        connection.send(_Size(height, width))
-        placement: Placement = connection.recv()
-        return placement
-
-    placer = place if is_placed else None
-    missing: set[int] = set()
-    if size == 0:
-        connection.send((video.read(indices, placer), ()))
-    else:
-        # Folders of images and other decoders cannot report missing frames.
-        for frames in video.read_chunks(indices, size, placer, *((missing,) if reports else ())):
-            connection.send((frames, sorted(missing)))
-            missing.clear()
-    connection.send(_End())
-
-
-def portable(error: Exception, name: str) -> Exception:
-    """Returns an error that keeps its description in another process, which does not get its cause."""
-    if not isinstance(error, DecodeError):
-        return error
-    description = describe_failure(error, name).removeprefix(error.reason).strip()
-    return DecodeError(name, error.reason, description.removeprefix("(").removesuffix(")"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
@@ -16,7 +16,12 @@ Reading: TypeAlias = tuple[VideoSource, ReadVideo | Exception]
 
 
 def read_in_threads(
-    plan: ViewPlan, sources: Iterable[VideoSource], *, workers: int, threads: int
+    plan: ViewPlan,
+    sources: Iterable[VideoSource],
+    *,
+    workers: int,
+    threads: int,
+    stop: Callable[[], object],
 ) -> Generator[Reading, None, None]:
     """Yields the videos in order; closing the generator ends the threads after the videos that they read.
 
@@ -24,6 +29,7 @@ def read_in_threads(
         sources: may have no end.
         workers: videos that are read at the same time, while the model runs.
         threads: decoding threads per video.
+        stop: called where the generator ends early; ends what the threads wait for.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         pending: deque[tuple[VideoSource, Future[ReadVideo | Exception]]] = deque()
@@ -36,6 +42,8 @@ def read_in_threads(
             while pending:
                 source, found = pending.popleft()
                 yield source, found.result()
-        finally:
+        except BaseException:
             for _, found in pending:
                 found.cancel()
+            stop()
+            raise
