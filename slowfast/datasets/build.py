@@ -9,7 +9,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast.config.derived import dataset_key, dataset_name
+from slowfast.config.derived import dataset_key, dataset_name, require_config
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.clip import Clip, ReadClip
 from slowfast.datasets.map_dataset import MapDataset
@@ -169,6 +169,7 @@ def _describe_choice(cfg: CfgNode, split: str) -> str:
 
 def _build_registered(cfg: CfgNode, split: str) -> Any:
     """Calls the entry of ``DATASET_REGISTRY`` that the configuration names."""
+    require_config(cfg)
     import_user_modules(cfg.IMPORTS)
     name = dataset_name(cfg, split)
     # PySlowFast registers classes under their names and looks them up with a capital letter.
