@@ -89,6 +89,8 @@ class Registry(Generic[T]):
             ConfigError: where another object is registered under that name, or it cannot be called as this
                 registry's entries are. For a file of ``IMPORTS`` the message gets the file and the line.
         """
+        if not (name is None or isinstance(name, str)):
+            raise ConfigError(f"{self.kind} {name!r}: must be registered by @….register(), with parentheses")
 
         def add(entry: Entry) -> Entry:
             entry_name = name or entry.__name__  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -59,6 +59,15 @@ def test_two_objects_cannot_share_a_name(registry: Registry) -> None:
     registry.register("net")(object)  # the same object again, as after a reload, is accepted
     with pytest.raises(ConfigError, match="is already registered"):
         registry.register("net")(int)
+
+
+def test_a_decorator_without_parentheses_is_refused(registry: Registry) -> None:
+    """The function was not registered, and its name became that of the decorator."""
+    decorate: Any = registry.register
+    with pytest.raises(ConfigError, match=r"must be registered by @….register\(\), with parentheses"):
+
+        @decorate
+        def net() -> None: ...
 
 
 def test_installed_projects_are_found() -> None:

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from fvcore.common.config import CfgNode
 
+from slowfast.errors import ConfigError
+
+
+def require_config(cfg: object) -> None:
+    """Raises ``ConfigError`` for what is not a configuration, such as the name of one."""
+    if not isinstance(cfg, CfgNode):
+        raise ConfigError(
+            f"cfg is a {type(cfg).__name__}: must be a configuration; slowfast.config.load_config reads one"
+        )
+
 
 def split_section(split: str) -> str:
     """Returns the section with data set and batch size of a split: ``TEST`` for "test", else ``TRAIN``."""

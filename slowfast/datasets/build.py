@@ -9,7 +9,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast.config.derived import dataset_key, dataset_name
+from slowfast.config.derived import dataset_key, dataset_name, require_config
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.clip import Clip, ReadClip
 from slowfast.datasets.map_dataset import MapDataset
@@ -19,7 +19,6 @@ from slowfast.datasets.views.build import build_augmentation, build_views
 from slowfast.datasets.views.frame_order import GIVEN, SHUFFLED
 from slowfast.datasets.views.original import OriginalViewReader
 from slowfast.datasets.views.shared_crops import SharedCropsReader
-from slowfast.datasets.views.streamed_view import StreamedViewReader
 from slowfast.datasets.views.view_reader import ClipViews, TrainingViews, ViewReader, WholeVideoViews
 from slowfast.errors import AnnotationError, ConfigError
 from slowfast.log import get_logger, log_once
@@ -121,15 +120,15 @@ READER_REGISTRY: Registry[Callable[[CfgNode, ReaderRequest], BuiltReader]] = Reg
 @READER_REGISTRY.register("frames")
 def _build_frame_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     view_reader = SharedCropsReader if request.scheme.num_crops > 1 else ViewReader
+    streams = request.streamed_views and request.split != "train"
     reader = view_reader(
         request.scheme,
         request.position_rate,
         video_opener(request.annotations, cfg.DATA.DECODING_BACKEND),
         build_augmentation(cfg) if request.split == "train" else None,
         request.clip_grid,
+        cfg.TRAIN.EVAL_STREAM_FRAMES if streams else 0,
     )
-    if request.streamed_views and request.split != "train" and cfg.TRAIN.EVAL_STREAM_FRAMES:
-        return BuiltReader(StreamedViewReader(reader, limit=cfg.TRAIN.EVAL_STREAM_FRAMES))
     return BuiltReader(reader)
 
 
@@ -169,6 +168,7 @@ def _describe_choice(cfg: CfgNode, split: str) -> str:
 
 def _build_registered(cfg: CfgNode, split: str) -> Any:
     """Calls the entry of ``DATASET_REGISTRY`` that the configuration names."""
+    require_config(cfg)
     import_user_modules(cfg.IMPORTS)
     name = dataset_name(cfg, split)
     # PySlowFast registers classes under their names and looks them up with a capital letter.

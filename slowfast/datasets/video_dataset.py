@@ -6,6 +6,7 @@ N videos, K classes, T frames, H W pixels.
 from __future__ import annotations
 
 import copy
+import operator
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -146,6 +147,7 @@ class ViewDataset(Dataset[Item]):
     def __getitem__(self, item: int | SampleRef) -> Item:
         """Reads a view. An integer ``i`` means ``SampleRef(epoch=0, index=i)``."""
         epoch, index = item if isinstance(item, tuple) else (0, item)
+        index = operator.index(index)  # also of NumPy and torch
         if not 0 <= index < len(self):
             if isinstance(item, tuple):
                 raise DataError(

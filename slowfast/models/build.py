@@ -7,6 +7,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 from torch import nn
 
+from slowfast.config.derived import require_config
 from slowfast.errors import ConfigError
 from slowfast.models.adapter import adapt_class, fill_in_defaults
 from slowfast.registry import Registry, import_user_modules
@@ -51,6 +52,7 @@ def build_model(cfg: CfgNode, *, fetch_weights: bool = True) -> nn.Module:
     >>> build_model(cfg).num_classes
     5
     """
+    require_config(cfg)
     import_user_modules(cfg.IMPORTS)
     name = cfg.MODEL.MODEL_NAME
     adapted = adapt_class(MODEL_REGISTRY.get(name), name)

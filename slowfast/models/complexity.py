@@ -52,9 +52,11 @@ def measure_complexity(model: nn.Module, *inputs: Any) -> Complexity:
     Counting a model and inputs on the ``meta`` device is fast, whatever their size.
     """
     was_training = model.training
-    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_FUSED_ON_CPU) as counter:
-        model.eval()(*inputs)
-    model.train(was_training)
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_FUSED_ON_CPU) as counter:
+            model.eval()(*inputs)
+    finally:
+        model.train(was_training)
     counts = counter.get_flop_counts()
     root = type(model).__name__
     modules = {

@@ -13,7 +13,7 @@ from typing import Protocol, Self
 import av
 import numpy as np
 
-from slowfast.errors import InputError
+from slowfast.errors import InputError, check_positive
 from slowfast.log import get_logger, log_once
 from slowfast.video.archive.tar_file import find_member
 from slowfast.video.container import Source
@@ -66,7 +66,7 @@ def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVV
 
     Raises:
         DecodeError: if the source is not a decodable video.
-        InputError: for another object than a path or a file.
+        InputError: for another object than a path or a file, another backend, and less than one thread.
 
     Example:
         >>> with open_video("tiny.mp4") as video:  # two seconds, 10 frames per second
@@ -80,6 +80,9 @@ def open_video(source: Source, backend: str = "pyav", threads: int = 1) -> PyAVV
             f"source is a {type(source).__name__}: must be a path or a seekable binary file; io.BytesIO "
             "holds bytes"
         )
+    if backend not in ("pyav", "torchcodec"):
+        raise InputError(f"backend = {backend!r}: must be pyav or torchcodec")
+    check_positive(threads=threads)
     if isinstance(source, str):
         source = find_member(source)
     if backend == "torchcodec":

@@ -90,7 +90,10 @@ class FrameTimes:
         Raises:
             InputError: for a time that is not a number.
         """
-        moments = np.asarray(seconds, np.float64)
+        try:
+            moments = np.asarray(seconds, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError("times in seconds must be numbers, such as [0.5, 1.0]") from error
         if np.isnan(moments).any():
             raise InputError("a time in seconds is NaN; give times from the first frame on")
         index = np.maximum(np.searchsorted(self.seconds, moments, side="right") - 1, 0)

@@ -51,6 +51,9 @@ def test_counting_does_not_change_the_mode_of_a_model() -> None:
     model = SmallAttention().train()
     measure_complexity(model, torch.zeros(1, 5, 8))
     assert model.training
+    with pytest.raises(RuntimeError):
+        measure_complexity(model, torch.zeros(2, 7))
+    assert model.training
 
 
 def test_the_table_and_the_json_file_have_the_counts_of_all_modules(

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from slowfast import files
+from slowfast.checkpoint.resume import find_own_checkpoint
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import (
     checkpoint_path,
@@ -26,6 +27,7 @@ from slowfast.checkpoint.storage import (
     save_checkpoint,
 )
 from slowfast.checkpoint.weights import load_model_weights
+from slowfast.distributed.world import World
 from slowfast.errors import CheckpointError
 from tests.support.tiny import Tiny
 
@@ -200,6 +202,21 @@ def test_the_error_about_another_file_does_not_advise_to_load_it_unsafely(
     with pytest.raises(CheckpointError, match="cannot be read") as caught:
         load_model_weights(Tiny(), tmp_path / "w.pyth")
     assert "weights_only" not in str(caught.value)
+
+
+def test_an_incomplete_file_is_to_be_copied_again(tmp_path: Path) -> None:
+    torch.save({"model_state": {"weight": torch.zeros(99)}}, tmp_path / "w.pyth")
+    os.truncate(tmp_path / "w.pyth", 500)
+    with pytest.raises(CheckpointError, match=r"w\.pyth is damaged: .*; copy or download it again$"):
+        load_model_weights(Tiny(), tmp_path / "w.pyth")
+
+
+def test_weights_alone_among_the_checkpoints_of_a_run_are_refused(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, TrainingProgress(epoch=1))
+    path.parent.mkdir()
+    torch.save({"model_state": {}}, path)
+    with pytest.raises(CheckpointError, match=r"00001\.pyth contains only weights; move it away to restart"):
+        find_own_checkpoint(str(tmp_path), auto_resume=True, world=World())
 
 
 def test_a_file_of_caffe2_names_the_files_to_take_instead(tmp_path: Path) -> None:

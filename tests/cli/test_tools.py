@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +25,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs Python without the PYTHONPATH of the tests, which may name a checkout."""
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/", env=environment)
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.stem)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from fvcore.common.config import CfgNode
@@ -14,6 +16,7 @@ from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.loading.samplers import SampleRef
 from slowfast.datasets.video_dataset import count_shared_videos
 from slowfast.errors import ConfigError
+from slowfast.models import build_model
 from tests.support.reading.data_sets import stamps_of
 from tests.support.videos import write_csv, write_video
 
@@ -46,6 +49,15 @@ def test_a_training_clip(cfg: CfgNode) -> None:
     assert (clip.label, clip.video_id, clip.view_id, clip.broken) == (1, 3, 0, ())
     assert dataset.labels.tolist() == [0, 1] * 4
     assert dataset.paths[3].endswith("3.mp4")
+    for index in (np.int64(3), torch.tensor(3)):  # as of torch.randperm
+        assert torch.equal(dataset[index].frames, clip.frames)
+
+
+@pytest.mark.parametrize("wrong", ["QUICKSTART", None, {}])
+def test_what_is_not_a_configuration_is_named(wrong: Any) -> None:
+    for build in (lambda: build_dataset(wrong, "train"), lambda: build_model(wrong)):
+        with pytest.raises(ConfigError, match=r"must be a configuration; slowfast\.config\.load_config"):
+            build()
 
 
 def test_videos_of_two_lists_are_counted_but_not_segments(cfg: CfgNode, tmp_path: Path) -> None:

@@ -235,9 +235,9 @@ def test_a_model_without_candidates_is_refused(videos: Path, tmp_path: Path) -> 
         probe(cfg, OPTIONS, Interrupt())
 
 
-@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("tuning", [("FROZEN", True), ("FROZEN", False), ("LEARNING_NORMS", True)])
 def test_a_cache_of_a_random_backbone_is_recognised(
-    colour_videos: Path, tmp_path: Path, frozen: bool
+    colour_videos: Path, tmp_path: Path, tuning: tuple[str, bool]
 ) -> None:
     """Its weights are those of the seed, as in the extraction; the chosen configuration freezes them."""
     torch.rand(3)  # whatever this process has drawn before
@@ -247,7 +247,7 @@ def test_a_cache_of_a_random_backbone_is_recognised(
         "DATA.PATH_TO_DATA_DIR", colour_videos, "DATA.FEATURES", tmp_path / "cache", "NUM_GPUS", 0,
         "OUTPUT_DIR", tmp_path / "probe", "MODEL.NUM_CLASSES", 3, "VTN.BACKBONE.TOKENS", [1, 1],
         "VTN.BACKBONE.PRETRAINED", False, "DATA_LOADER.NUM_WORKERS", 0, *shallow, *size,
-        "VTN.BACKBONE.FROZEN", frozen,
+        f"VTN.BACKBONE.{tuning[0]}", tuning[1],
     )  # fmt: skip
     cfg = load_config("PRETRAINED_DEMO", [str(value) for value in own])
     extract_features(cfg, World(), Interrupt(), ExtractionRequest())

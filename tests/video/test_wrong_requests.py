@@ -69,6 +69,20 @@ def test_what_is_neither_a_path_nor_a_file_is_an_error(source: Any) -> None:
         open_video(source)
 
 
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"threads": "2"}, {"backend": "torchcodc"}, {"backend": None}]
+)
+def test_other_options_are_errors(options: Any, stamped_video: Path) -> None:
+    with pytest.raises(InputError, match=r"(threads|backend) = .*: must be"):
+        decode(stamped_video, **options)
+
+
+@pytest.mark.parametrize("seconds", [slice(0, 3), iter([0.5]), ["soon"]])
+def test_what_is_not_a_list_of_times_is_an_error(seconds: Any, stamped_video: Path) -> None:
+    with pytest.raises(InputError, match="times in seconds must be numbers"):
+        decode(stamped_video, seconds=seconds)
+
+
 @pytest.mark.skipif("libx265" not in av.codecs_available, reason="PyAV has no x265")
 def test_an_index_that_a_heic_image_does_not_have_is_an_error(tmp_path: Path) -> None:
     path = write_heic(tmp_path / "a.heic", stamp(7, 64, 64), tile=(32, 32))

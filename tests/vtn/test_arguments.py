@@ -150,6 +150,7 @@ def test_the_name_of_a_backbone_leaves_the_rest_of_its_group() -> None:
          "encoder.num_layers"),
         ({"head": 3}, "head = 3: must be of type HeadConfig or a mapping of its fields"),
         ({"backbone": 3}, "backbone = 3: must be a name, a network, of type BackboneConfig or a mapping"),
+        ({"backbone": nn.Linear}, "linear.Linear'>: must be a name, a network, of type BackboneConfig"),
         ({"encoder": HeadConfig()}, "must be of type EncoderConfig"),
         ({"num_classes": 0}, "num_classes = 0: must be 1 or more"),
         ({"num_classes": "3"}, "num_classes = '3': must be 1 or more, as a whole number"),

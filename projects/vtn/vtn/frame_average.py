@@ -58,8 +58,8 @@ class FrameAverage(PreparesFeatures, FrameModel):
     ) -> None:
         groups = {"backbone": backbone, "head": head, "fusion": fusion, "input": input}
         arguments = self.arguments_type().changed({**groups, "num_classes": num_classes, **fields})
-        super().__init__(arguments)
         _check_ignores_order(arguments)
+        super().__init__(arguments)
         self.feature_input = build_feature_input(self.feature_dim, arguments.input)
         if arguments.fusion.kind == "sequence" and self.num_tokens > 1:
             raise ModelError(

@@ -26,7 +26,7 @@ from slowfast.datasets.loading.samplers import (
 from slowfast.datasets.loading.workers import WorkerPool
 from slowfast.datasets.unusable_videos import check_videos_exist
 from slowfast.datasets.video_dataset import Item, VideoDataset, ViewDataset
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, check_positive
 from slowfast.timing.stage_times import COLLATING, StageTimes, measure, take_times
 
 
@@ -160,9 +160,11 @@ def build_loader(
 
     Raises:
         ConfigError: where ``DATA_LOADER.TRAIN_SAMPLER`` is unknown or the batch cannot be divided.
+        InputError: for a batch size that is not above 0.
         DataError: where none of the first hundred videos exists, or the training set has fewer videos than
             one batch.
     """
+    check_positive(batch_size=batch_size)
     if isinstance(dataset, VideoDataset) and dataset.features is None and dataset.shards is None:
         check_videos_exist(dataset.paths)
     sampler: TrainingSampler | EvalSampler

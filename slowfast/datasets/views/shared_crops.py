@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.datasets.views.view_reader import Segment, ViewReader
 from slowfast.video.placement import Placement
 
@@ -49,22 +50,24 @@ class SharedCropsReader(ViewReader):
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Returns frames and positions as :meth:`ViewReader.read` does."""
+    ) -> tuple[Tensor, Tensor] | StreamedView:
+        """Returns what :meth:`ViewReader.read` does."""
         key = (path, view, segment)
-        uncropped = self._last.get(key)
+        uncropped: _UncroppedView | StreamedView | None = self._last.get(key)
         if uncropped is None:
             self._last.clear()
-            uncropped = self._decode_uncropped(path, view, rng, segment)
-            if uncropped.frames.nbytes <= _KEEP_BYTES:
-                self._last[key] = uncropped
+            uncropped = self._decode_uncropped(path, view, crop, rng, segment)
+        if isinstance(uncropped, StreamedView):
+            return uncropped
+        if uncropped.frames.nbytes <= _KEEP_BYTES:
+            self._last[key] = uncropped
         place = self.scheme.placer(crop, rng)(uncropped.height, uncropped.width)
         cropped = place.crop(uncropped.frames)  # (T, H, W, 3)
         return torch.from_numpy(cropped).permute(3, 0, 1, 2), torch.from_numpy(uncropped.positions)
 
     def _decode_uncropped(
-        self, path: str, view: int, rng: np.random.Generator, segment: Segment | None
-    ) -> _UncroppedView:
+        self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None
+    ) -> _UncroppedView | StreamedView:
         sizes: list[tuple[int, int]] = []
 
         def place_uncropped(height: int, width: int) -> Placement:
@@ -73,6 +76,8 @@ class SharedCropsReader(ViewReader):
 
         with self.open_source(path) as video:
             indices, positions = self.plan(video.times, path, view, rng, segment)
+            if 0 < self.stream_frames < len(indices):
+                return StreamedView(self, path, crop, indices, torch.from_numpy(positions))
             frames = video.read(indices, place_uncropped)
         height, width = sizes[0]  # of the first frame, by which the decoder places all
         return _UncroppedView(height, width, frames, positions)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast.datasets.views.view_reader import Segment, ViewReader
+if TYPE_CHECKING:
+    from slowfast.datasets.views.view_reader import ViewReader
 
 
 @dataclass(frozen=True)
@@ -51,30 +53,3 @@ class StreamedView:
             for frames in video.read_chunks(self.indices, size, placer):
                 frames = torch.from_numpy(frames).permute(3, 0, 1, 2)  # (t, H, W, 3) -> (3, t, H, W)
                 yield frames.flip(0) if self.reverse_channels else frames
-
-
-@dataclass(frozen=True)
-class StreamedViewReader:
-    """A reader that decodes views of up to ``limit`` frames and only plans longer ones."""
-
-    reader: ViewReader
-    limit: int
-
-    def read(
-        self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
-    ) -> tuple[Tensor, Tensor] | StreamedView:
-        """Returns frames (3, T, H, W) uint8 and positions (T,) int64; where T > ``limit``, the planned view.
-
-        Raises:
-            DecodeError: where the video cannot be decoded; of a planned view, where it cannot be opened.
-        """
-        reader = self.reader
-        with reader.open_source(path) as video:
-            indices, positions = reader.plan(video.times, path, view, rng, segment)
-            if len(indices) > self.limit:
-                return StreamedView(reader, path, crop, indices, torch.from_numpy(positions))
-            if reader.scheme.num_crops == 1:
-                frames = video.read(indices, reader.scheme.placer(crop, rng))
-                return torch.from_numpy(frames).permute(3, 0, 1, 2), torch.from_numpy(positions)
-        # The reader of several crops keeps the decoded frames.
-        return reader.read(path, view, crop, rng, segment)

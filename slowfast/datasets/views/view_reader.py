@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from slowfast.datasets.views import sampling, spatial
+from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.timing.stage_times import TRANSFORMING, measure
 from slowfast.video.decoding import OpenVideo, open_video
@@ -167,6 +168,7 @@ class ViewReader:
         augment: returns the augmented pixels of a clip (T, H, W, 3) uint8; None: no augmentation.
         clip_grid: clips and time steps of a model that encodes clips. Frames outside of its clips are left
             out, and positions in seconds are those of the middle of a frame's time step; None: single frames.
+        stream_frames: views of more frames are planned only, and not augmented; 0: none.
     """
 
     scheme: Scheme
@@ -174,10 +176,11 @@ class ViewReader:
     open_source: Callable[[str], OpenVideo] = open_video
     augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
     clip_grid: ClipGrid | None = None
+    stream_frames: int = 0
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor] | StreamedView:
         """Returns frames (3, T, H, W) uint8, in memory laid out as (T, H, W, 3), and positions (T,) int64.
 
         A segment is read as if it were a file of its own: its positions start at 0.
@@ -190,10 +193,12 @@ class ViewReader:
             segment: start and end in seconds within the file; None: the full file.
 
         Raises:
-            DecodeError: where the video cannot be decoded.
+            DecodeError: where the video cannot be decoded; of a planned view, where it cannot be opened.
         """
         with self.open_source(path) as video:
             indices, positions = self.plan(video.times, path, view, rng, segment)
+            if 0 < self.stream_frames < len(indices):
+                return StreamedView(self, path, crop, indices, torch.from_numpy(positions))
             frames = video.read(indices, self.scheme.placer(crop, rng))
         if self.augment is not None:
             with measure(TRANSFORMING):

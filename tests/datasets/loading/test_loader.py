@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from slowfast.config.defaults import get_default_config
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.clip import BrokenVideo, Clip, ClipBatch, normalize
 from slowfast.datasets.loading.loader import build_loader, collate
+from slowfast.errors import InputError
 
 
 @pytest.fixture
@@ -29,6 +31,12 @@ def cfg(small_dataset: Path) -> CfgNode:
 def clip(length: int, video_id: int = 0, label: int | torch.Tensor = 1) -> Clip:
     frames = torch.randint(1, 255, (3, length, 4, 6), dtype=torch.uint8)
     return Clip(frames, torch.arange(length) * 2, label, video_id)
+
+
+@pytest.mark.parametrize("size", [0, -1, "2"])
+def test_a_batch_has_clips(cfg: CfgNode, size: Any) -> None:
+    with pytest.raises(InputError, match=r"batch_size = .*: must be above 0"):
+        build_loader(cfg, build_dataset(cfg, "train"), "train", batch_size=size)
 
 
 def test_clips_of_one_length_need_no_mask() -> None:

@@ -146,6 +146,12 @@ def test_a_recording_with_a_pause_gives_all_of_its_frames(target_fps: float) -> 
     np.testing.assert_array_equal(whole_video(times, 250, target_fps), np.arange(100))
 
 
+def test_a_recording_with_a_pause_is_thinned_before_and_behind_it() -> None:
+    """Frame 49 is on screen during the pause."""
+    frames = whole_video(recorded(PAUSE, 40), 0, 5)
+    assert frames.tolist() == [*range(0, 50, 5), 49, *range(50, 100, 5)]
+
+
 def test_frames_of_a_recording_with_a_pause_come_from_both_of_its_parts() -> None:
     for count in (2, 5, 10, 50, 99):
         frames = whole_video(recorded(PAUSE, 40), count, 25)
@@ -153,10 +159,26 @@ def test_frames_of_a_recording_with_a_pause_come_from_both_of_its_parts() -> Non
         assert abs(int((frames < 50).sum()) - count / 2) <= 1
 
 
+def assert_even_in_time(frames: np.ndarray, on_screen: np.ndarray) -> None:
+    """Asserts that points at equal distances are in the N frames, each of which counts at most c seconds.
+
+    c is such that the limited times of all frames add up to N × c.
+    """
+    low, high = 0.0, on_screen.max()
+    for _ in range(60):
+        c = (low + high) / 2
+        low, high = (c, high) if np.minimum(on_screen, c).sum() > len(frames) * c else (low, c)
+    limited = np.minimum(on_screen, c)
+    starts = np.cumsum(limited) - limited
+    points = np.linspace(0, starts[-1], len(frames))
+    assert (starts[frames] <= points + 1e-5 * c).all()
+    assert (points <= (starts + limited)[frames] + 1e-5 * c).all()
+
+
 def test_frames_of_a_varying_rate_are_even_in_time() -> None:
     times = recorded(WEBCAM, 200)
-    shown = times.seconds[whole_video(times, 20, 25)]
-    np.testing.assert_allclose(np.diff(shown), (10 - 0.2) / 19, atol=0.2)
+    frames = whole_video(times, 20, 25)
+    np.testing.assert_allclose(np.diff(times.seconds[frames]), (10 - 0.2) / 19, atol=0.2)
 
 
 def test_a_lower_rate_is_kept_in_every_second() -> None:
@@ -215,6 +237,8 @@ def test_plans_of_any_frame_times(gaps: list[int], num_frames: int, target_fps: 
     assert len(uniform) == min(num_frames, len(seconds))
     if not times.is_constant:
         on_screen = np.diff(seconds, append=times.duration)
+        if num_frames < len(seconds):
+            assert_even_in_time(uniform, on_screen)
         assert set(np.flatnonzero(on_screen >= 1 / target_fps + 1e-3)) <= set(at_rate)
         # No more frames than the target rate in any stretch: one is due per period, and the first may be
         # late and the last early by less than a period each.

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from slowfast.datasets.views.shared_crops import SharedCropsReader
-from slowfast.datasets.views.streamed_view import StreamedViewReader
 from slowfast.datasets.views.view_reader import ClipViews, ViewReader
 from slowfast.video.decoding import open_video
 from slowfast.video.pyav_video import PyAVVideo
@@ -41,7 +40,7 @@ def test_three_crops_cost_one_decoding(stamped_video: Path) -> None:
         opened.append(path)
         return open_video(path)
 
-    reader = SharedCropsReader(SCHEME, open_source=open_counted)
+    reader = SharedCropsReader(SCHEME, open_source=open_counted, stream_frames=8)
     for crop in range(3):
         reader.read(str(stamped_video), 0, crop, np.random.default_rng(0))
     assert len(opened) == 1
@@ -52,13 +51,3 @@ def test_kept_frames_are_not_pickled_with_the_reader(stamped_video: Path) -> Non
     before = len(pickle.dumps(reader))
     reader.read(str(stamped_video), 0, 0, np.random.default_rng(0))
     assert len(pickle.dumps(reader)) == before
-
-
-def test_views_that_may_be_streamed_share_a_decoding_too(stamped_video: Path) -> None:
-    reader = SharedCropsReader(SCHEME)
-    crops = [
-        StreamedViewReader(reader, 8).read(str(stamped_video), 1, c, np.random.default_rng(0))
-        for c in range(3)
-    ]
-    kept = next(iter(reader._last.values())).frames
-    assert all(isinstance(crop, tuple) and np.shares_memory(crop[0].numpy(), kept) for crop in crops)

@@ -148,9 +148,13 @@ def test_an_interrupted_extraction_continues_at_a_clip(
 VIEW = FrameView(FPS, Variant(SIZE, SIZE), Normalization((0.45,) * 3, (0.225,) * 3))
 
 
-@pytest.fixture(params=[None, 24.0], ids=["frame numbers", "seconds"])
+@pytest.fixture(
+    params=[(4, None), (4, 24.0), (12, None), (12, 24.0)],
+    ids=["overlap, frame numbers", "overlap, seconds", "gaps, frame numbers", "gaps, seconds"],
+)
 def model(request: pytest.FixtureRequest) -> VTN:
-    return tiny_clip_model(clip_stride=4, position_rate=request.param)
+    clip_stride, position_rate = request.param
+    return tiny_clip_model(clip_stride=clip_stride, position_rate=position_rate)
 
 
 @torch.no_grad()
@@ -159,13 +163,17 @@ def test_predictions_windows_and_streams_agree(model: VTN, data: Path, tmp_path:
     video = extract_video_features(model, path, VIEW, tmp_path / "f.npy")
     with open_video(str(path)) as source:
         frames, seconds = source.read(np.arange(26)), source.times.seconds
-    clip = normalize(torch.from_numpy(frames).permute(3, 0, 1, 2)[None], model.frame_mean, model.frame_std)
+    assert model.clip_grid is not None
+    used = model.clip_grid.used_frames(26)
+    clip = torch.from_numpy(frames[used]).permute(3, 0, 1, 2)[None]
+    clip = normalize(clip, model.frame_mean, model.frame_std)
     torch.testing.assert_close(video.features[None], model.encode_frames(clip), atol=1e-4, rtol=1e-4)
-    assert len(video.features) == 26 // TUBELET
+    firsts = used[::TUBELET]
+    assert len(video.features) == len(firsts)
     if model.position_rate is None:
-        assert video.positions(None).tolist() == list(range(0, 26, 2))
+        assert video.positions(None).tolist() == firsts.tolist()
     else:
-        assert video.positions(24.0).tolist() == [round((i / FPS + 0.1) * 24) for i in range(0, 26, 2)]
+        assert video.positions(24.0).tolist() == [round((i / FPS + 0.1) * 24) for i in firsts]
     stream = VideoStream(model)
     for first, stop in ((0, 1), (1, 9), (9, 10), (10, 26)):
         stream.push(frames[first:stop], seconds[first:stop])
@@ -175,7 +183,7 @@ def test_predictions_windows_and_streams_agree(model: VTN, data: Path, tmp_path:
     assert stream.seconds == seconds[-1]
     timeline = score_windows(model, video, seconds=2.0, stride=2.0)
     np.testing.assert_allclose(timeline.scores[-1], score_video(model, video.part(4.0, 6.0)), atol=1e-5)
-    assert video.part(2.0, 4.0).positions(model.position_rate)[0] == video.positions(model.position_rate)[0]
+    assert video.part(2.4, 4.4).positions(model.position_rate)[0] == video.positions(model.position_rate)[0]
 
 
 def video_until(model: VTN, frames: np.ndarray, seconds: np.ndarray, stop: int) -> VideoFeatures:

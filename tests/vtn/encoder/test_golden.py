@@ -133,7 +133,10 @@ def test_initial_weights_have_the_distribution_of_the_original() -> None:
     config = EncoderConfig(
         hidden_dim=64, num_layers=2, num_heads=4, intermediate_size=256, attention_window=4
     )
-    encoder = TemporalEncoder(96, config)
+    encoder = TemporalEncoder(96, config, tokens_per_frame=2)
+    assert encoder.spatial_positions is not None
+    assert encoder.spatial_positions.shape == (2, 64)
+    assert encoder.spatial_positions.std().item() == pytest.approx(0.02, rel=0.3)
     for name, parameter in encoder.named_parameters():
         if name.endswith("bias"):
             assert (parameter == 0).all(), name

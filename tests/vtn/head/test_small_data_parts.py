@@ -153,6 +153,12 @@ def test_the_baseline_without_order_refuses_the_parts_that_use_it(field: str, va
         FrameAverage("shallow_conv", pretrained=False, **{field: value})
 
 
+def test_the_average_is_refused_before_its_backbone_is_built() -> None:
+    """The weights of a backbone may be a download."""
+    with pytest.raises(ModelError, match=r"head\.skip = True: must be False for FrameAverage"):
+        FrameAverage("no_such_backbone", head_skip=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.support.tiny_models import publish_folder, trained_checkpoint
 from tests.support.videos import overwrite_packets, write_video
 from vtn import Predictor
 from vtn.frame_model import FrameModel
+from vtn.predictor import videos as videos_module
 
 SIDE = 32  # pixels of a crop, and of the short side where there are several crops
 
@@ -102,3 +104,19 @@ def test_frames_that_cannot_be_decoded_are_left_out_of_every_crop(
     np.testing.assert_allclose(found.scores, np.mean(expected, axis=0), atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 0.01, "the crops must have different scores"
     np.testing.assert_allclose(predictor.overview(damaged).prediction.scores, found.scores, atol=1e-5)
+
+
+def test_a_video_is_opened_once_per_clip(
+    published: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address was downloaded again for each crop of each clip."""
+    opened = []
+    open_video = videos_module.open_naming_truncated
+
+    def open_counted(path: Any, **options: Any) -> Any:
+        opened.append(path)
+        return open_video(path, **options)
+
+    monkeypatch.setattr(videos_module, "open_naming_truncated", open_counted)
+    Predictor(published, device="cpu", views=(2, 3))(videos / "20.mp4")
+    assert len(opened) == 2

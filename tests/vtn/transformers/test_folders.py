@@ -227,6 +227,8 @@ def test_a_model_in_memory_is_wrapped(tmp_path: Path) -> None:
     assert model.vtn is network
     model.save_pretrained(tmp_path)
     assert torch.equal(VTN.from_pretrained(tmp_path).cls_token, network.cls_token)
+    with pytest.raises(InputError, match="model is a VTNForVideoClassification: must be a model such as"):
+        VTNForVideoClassification.from_vtn(model)
 
 
 def test_resuming_reads_the_configuration_by_the_base_class(published: Path) -> None:

@@ -107,7 +107,7 @@ class ModelArguments:
             group, field_name = FLAT_NAMES.get(name, ("", ""))
             if name == "num_classes":
                 arguments[name] = value
-            elif name == "backbone" and (isinstance(value, str) or callable(value)):  # a name or a network
+            elif name == "backbone" and (isinstance(value, str) or _is_network(value)):
                 arguments[name] = replace(self.backbone, name=value)
             elif name == "fusion" and name in arguments and isinstance(value, str):
                 arguments[name] = replace(arguments[name], kind=value)
@@ -171,6 +171,11 @@ class ProbeArguments(ModelArguments):
     """
 
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+
+
+def _is_network(value: object) -> bool:
+    """Returns whether a value is a module of torch, which is not imported here, and not a class."""
+    return hasattr(value, "state_dict") and not isinstance(value, type)
 
 
 def _changed_group(name: str, group: Group, value: Any) -> Group:

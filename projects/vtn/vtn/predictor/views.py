@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from slowfast.datasets.clip import Clip, StreamedClip
 from slowfast.datasets.views.build import build_views
 from slowfast.datasets.views.shared_crops import SharedCropsReader
-from slowfast.datasets.views.streamed_view import StreamedView, StreamedViewReader
+from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.datasets.views.view_reader import ClipViews, ViewReader, WholeVideoViews
 from slowfast.errors import ConfigError, InputError, check_positive
 from slowfast.models.capabilities import clip_grid_of
@@ -118,14 +118,19 @@ class ViewPlan:
         """
         opener = _Opener(source, threads)
         reader_class = SharedCropsReader if self.scheme.num_crops > 1 else ViewReader
-        reader = reader_class(self.scheme, self.position_rate, opener, clip_grid=self.clip_grid)
-        streamed = StreamedViewReader(reader, self.stream_frames)
-        clips = tuple(self._read_view(streamed, source.name, view) for view in range(self.num_views))
+        reader = reader_class(
+            self.scheme,
+            self.position_rate,
+            opener,
+            clip_grid=self.clip_grid,
+            stream_frames=self.stream_frames,
+        )
+        clips = tuple(self._read_view(reader, source.name, view) for view in range(self.num_views))
         assert opener.times is not None  # there is at least one view
         lengths = [_num_frames(clip) for clip in clips[:: self.scheme.num_crops]]
         return ReadVideo(opener.times.duration, sum(lengths), clips)
 
-    def _read_view(self, reader: StreamedViewReader, name: str, view: int) -> Clip | StreamedClip:
+    def _read_view(self, reader: ViewReader, name: str, view: int) -> Clip | StreamedClip:
         temporal, crop = divmod(view, self.scheme.num_crops)
         read = reader.read(name, temporal, crop, np.random.default_rng(0))
         if isinstance(read, StreamedView):

@@ -27,6 +27,8 @@ SHARED: tuple[Change, ...] = (
     ("TRAIN.EVAL_FULL_VIDEO", True),
     ("MODEL.LOSS_FUNC", "cross_entropy"),
     ("VTN.BACKBONE.FROZEN", True),
+    ("VTN.BACKBONE.FROZEN_BLOCKS", 0),
+    ("VTN.BACKBONE.LEARNING_NORMS", False),
 )
 """Changes of every candidate: AdamW with a cosine, frames spread over the whole video, cached features."""
 

@@ -21,6 +21,7 @@ from transformers.utils.generic import can_return_tuple
 from slowfast.errors import InputError
 from vtn.folder.entries import arguments_as_json
 from vtn.folder.layout import write_folder
+from vtn.frame_model import FrameModel
 from vtn.hub import DOWNLOAD_OPTIONS
 from vtn.transformers.configuration import VTNConfig, take_arguments
 from vtn.transformers.loading import accept_names_of_folder, build_network, load_network, take_placement
@@ -85,8 +86,10 @@ class VTNForVideoClassification(PreTrainedModel):
         """Returns a model of this package as one of ``transformers``, with the same weights in memory.
 
         Raises:
-            ModelError: for a backbone that was given as a module.
+            ModelError, InputError: for a backbone that was given as a module, and for another object.
         """
+        if not isinstance(model, FrameModel):
+            raise InputError(f"model is a {type(model).__name__}: must be a model such as vtn.VTN")
         arguments = arguments_as_json(model.arguments.without_weights())
         config = VTNConfig(
             type(model).__name__,

@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing.context import ForkContext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from slowfast.errors import DecodeError, InputError
@@ -159,6 +160,19 @@ def test_a_process_that_crashes_between_two_requests_is_told_as_in_one(videos: P
                 process.join()
             with pytest.raises(DecodeError, match="the decoder crashed or took all memory"):
                 video.read(np.arange(3))
+
+
+def test_processes_that_have_crashed_leave_no_open_files(videos: Path) -> None:
+    counts = []
+    with closing(Decoders(1)) as decoders:
+        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
+        for _ in range(3):
+            with suppress(DecodeError), source.open() as video:
+                for process in multiprocessing.active_children():
+                    process.kill()
+                video.read(np.arange(3))
+            counts.append(psutil.Process().num_fds())
+    assert counts == counts[:1] * 3
 
 
 def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(

@@ -87,8 +87,8 @@ class Decoders:
     """
 
     def __init__(self, count: int) -> None:
-        self._idle = [Decoder() for _ in range(count)]
-        self._all = self._idle.copy()
+        self._running = {Decoder() for _ in range(count)}
+        self._idle = [*self._running]
         self._is_closed = False
 
     def take(self) -> Decoder:
@@ -97,22 +97,31 @@ class Decoders:
             while True:
                 if (decoder := self._idle.pop()).is_ready():
                     return decoder
+                self.end(decoder)
         decoder = Decoder()
-        self._all.append(decoder)
+        self._running.add(decoder)
         if not decoder.is_ready() or self._is_closed:
-            decoder.kill()
+            self.end(decoder)
         return decoder
 
     def give_back(self, decoder: Decoder) -> None:
         """Ends the video of a decoder, and keeps it for the next one."""
-        with suppress(OSError):  # it has crashed meanwhile
+        try:
             decoder.connection.send(None)
+        except OSError:  # it has crashed meanwhile
+            self.end(decoder)
+        else:
             self._idle.append(decoder)
+
+    def end(self, decoder: Decoder) -> None:
+        """Ends a decoder with its video."""
+        decoder.kill()
+        self._running.discard(decoder)
 
     def close(self) -> None:
         """Ends all decoders, also those that other threads wait for."""
         self._is_closed = True
-        for decoder in self._all:
+        for decoder in [*self._running]:
             decoder.kill()
 
 

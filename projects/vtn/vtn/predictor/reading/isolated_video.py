@@ -97,7 +97,7 @@ class IsolatedVideo:
         if self._is_idle:
             self._isolated.decoders.give_back(self._decoder)
         else:
-            self._decoder.kill()
+            self._isolated.decoders.end(self._decoder)
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
         """Returns the placed frames of the given indices, (T, H, W, 3) uint8."""
