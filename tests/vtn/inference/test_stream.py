@@ -184,6 +184,10 @@ def test_wrong_arguments_are_refused_and_change_nothing(frames: np.ndarray) -> N
     wrong: Any
     with pytest.raises(InputError, match="no frame"):
         stream.scores()
+    with pytest.raises(InputError, match="a push has no frames"):
+        stream.push(frames[:0], [])
+    with pytest.raises(InputError, match="a push has no frames"):
+        stream.push_features(torch.zeros(0, FEATURE_DIM), [])
     with pytest.raises(InputError, match="uint8"):
         stream.push(frames.astype(np.float32), times(0, 40))
     with pytest.raises(InputError, match=r"seconds have shape \(3,\): must be \(40,\) for 40 frames"):
@@ -237,16 +241,6 @@ def test_frames_that_the_model_refuses_change_nothing(frames: np.ndarray) -> Non
     np.testing.assert_array_equal(stream.scores(), other.scores())
     np.testing.assert_array_equal(stream.video().times.seconds, other.video().times.seconds)
     assert stream.video().indices.tolist() == list(range(20))
-
-
-def test_a_push_without_frames_is_refused(frames: np.ndarray) -> None:
-    stream = VideoStream(tiny())
-    with pytest.raises(InputError, match="a push has no frames"):
-        stream.push(frames[:0], [])
-    with pytest.raises(InputError, match="a push has no frames"):
-        stream.push_features(torch.zeros(0, FEATURE_DIM), [])
-    stream.push(frames[:2], times(0, 2))
-    assert len(stream) == 2
 
 
 def test_a_pause_of_the_source_drops_no_frame_too_early() -> None:

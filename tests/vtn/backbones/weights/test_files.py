@@ -75,6 +75,17 @@ def test_the_position_embedding_is_resized(full_network: nn.Module, tmp_path: Pa
     assert features_of(network, torch.randn(1, 3, 64, 64)).shape == (1, 32)
 
 
+def test_batch_counters_may_be_missing(tmp_path: Path) -> None:
+    """Files of early versions of torch lack them."""
+    own = build_backbone("test_resnet", pretrained=False, options={}).network.state_dict()
+    state = {name: tensor for name, tensor in own.items() if not name.endswith("num_batches_tracked")}
+    assert len(state) < len(own)
+    torch.save(state, tmp_path / "w.pth")
+    path = str(tmp_path / "w.pth")
+    loaded = build_backbone("test_resnet", pretrained=True, options={}, checkpoint=path).network.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+
 def test_the_error_about_a_file_that_does_not_fit_lists_each_entry(
     full_network: nn.Module, tmp_path: Path
 ) -> None:
