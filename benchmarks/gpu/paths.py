@@ -32,6 +32,8 @@ def run_for(command: Sequence[str], log: Path, seconds: float) -> bool:
     """
     grace = min(_GRACE_SECONDS, seconds / 4)
     with log.open("w") as file:
+        # The command would inherit that interrupts are ignored, as they are in the background of a script.
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -40,6 +42,7 @@ def run_for(command: Sequence[str], log: Path, seconds: float) -> bool:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        signal.signal(signal.SIGINT, handler)
         try:
             process.wait(seconds - grace)
         except subprocess.TimeoutExpired:

@@ -63,6 +63,7 @@ def compare_with_flex(args: argparse.Namespace) -> BenchmarkReport:
 def _row(inputs: Sequence[Tensor], half_window: int, args: argparse.Namespace) -> dict[str, float]:
     """Returns times and errors; inputs that require gradients are timed in a training step."""
     length, trains = inputs[0].shape[1], inputs[0].requires_grad
+    torch.compiler.reset()  # Torch compiles a function for eight shapes only, and then no more.
     calls = {
         BLOCKED: lambda: band_attention(*inputs, half_window=half_window),
         FLEX: lambda: flex_band_attention(*inputs, half_window=half_window),
@@ -144,7 +145,8 @@ def _with_cls(of_cls: Tensor, of_frames: Tensor) -> Tensor:
 def _compiled_flex_attention() -> Callable[..., Any]:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=False)
+    # fullgraph: without a kernel, torch would compute all scores instead, and only warn.
+    return torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
 @cache

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -71,7 +73,13 @@ def test_that_does_not_end():
 
 
 @pytest.mark.faults  # it waits for the end of the time
-def test_where_the_time_does_not_suffice_the_results_so_far_are_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["front", "background"])
+def test_where_the_time_does_not_suffice_the_results_so_far_are_kept(
+    tmp_path: Path, handler: Any, request: pytest.FixtureRequest
+) -> None:
+    """Also in the background of a script, where interrupts are ignored."""
+    before = signal.signal(signal.SIGINT, handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     (tmp_path / "test_long.py").write_text(LONG)
     passed, others = run_tests(tmp_path, seconds=20, folder=str(tmp_path))
     assert (passed.name, passed.outcome) == ("long: that passes", "passed")

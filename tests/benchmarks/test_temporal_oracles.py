@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
+import torch._dynamo
 from torch.nn.attention.flex_attention import flex_attention
 
 from benchmarks import temporal
@@ -14,6 +18,7 @@ from benchmarks.support.flex_attention import (
 )
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
 from tests.support.code.command_line import parse
+from tests.support.processes import run_forked
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.attention import band_attention
 from vtn.encoder.temporal_encoder import TemporalEncoder
@@ -61,3 +66,23 @@ def test_the_comparison_with_flex_attention_has_times_and_errors(monkeypatch: py
     for row, bound in zip(rows, (1e-5, 2e-2), strict=True):
         assert row["blocked"] > 0 < row["flex"]
         assert max(row["error blocked"], row["error flex"]) < bound
+
+
+def test_flex_attention_is_compiled_for_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch leaves a function uncompiled that it has compiled for too many shapes."""
+
+    def compare() -> None:
+        compiled: list[Any] = []
+
+        def count(graph: Any, inputs: Any) -> Any:
+            compiled.append(graph)
+            return graph.forward
+
+        make = partial(torch.compile, backend=count)
+        monkeypatch.setattr(torch, "compile", make)
+        options = "--against flex --windows 4 8 --lengths 10 20 30 --training --dtypes float32 --rounds 1"
+        with torch._dynamo.config.patch(recompile_limit=2):
+            temporal.run(parse(temporal, *options.split()))
+        assert len(compiled) == 6
+
+    assert run_forked(compare) == 0  # a process that has compiled cannot be forked any more

@@ -46,6 +46,24 @@ def test_a_mask_is_compiled_without_the_number_of_its_real_frames() -> None:
     assert run_forked(compile_whole) == 0
 
 
+def test_a_model_is_compiled_for_any_number_of_frames() -> None:
+    """One graph for the first number, one for clips of a block of the attention, one for longer ones."""
+
+    def compile_lengths() -> None:
+        graphs: list[Any] = []
+
+        def count(graph: Any, inputs: Any) -> Any:
+            graphs.append(graph)
+            return graph.forward
+
+        compiled = torch.compile(tiny(attention_window=18).train(), backend=count)
+        for num_frames in (6, 8, 9, 17, 32, 33, 65, 95):
+            compiled(random_clips(T=num_frames))
+        assert len(graphs) == 3
+
+    assert run_forked(compile_lengths) == 0
+
+
 @pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
 @pytest.mark.parametrize(
     ("arguments", "message"),

@@ -16,7 +16,8 @@ logger = get_logger(__name__)
 class CompiledNetwork(nn.Module):
     """A network whose forward and backward pass are compiled when it is called first.
 
-    Another number of frames or clips compiles it once more, for any number. It shares the network's weights.
+    Other numbers of frames or clips compile it a few times more, then for any number. It shares the network's
+    weights.
 
     Args:
         network: maps a batch to logits.

@@ -105,7 +105,7 @@ def _blocks_by_padding(
     query = F.pad(query, (0, 0, 0, 0, 0, blocks * block - Q)) if blocks * block > Q else query
     query = query.unflatten(1, (blocks, block)).transpose(2, 3)  # (B, blocks, N, block, E)
     key, value = (
-        _with_cls(_windows(x, before, after, keys, block), cls_x)  # (B·blocks, N, 1 + keys, E)
+        _with_cls(_windows(x, before, after, keys, block, blocks), cls_x)  # (B·blocks, N, 1 + keys, E)
         for x, cls_x in ((key, cls_key), (value, cls_value))
     )
 
@@ -113,7 +113,8 @@ def _blocks_by_padding(
     allowed = _band(block, keys, halo, half_window, tokens_per_frame, key.device)  # (block, 1 + keys)
     if padded or key_mask is not None:
         real = key_mask if key_mask is not None else key.new_ones(1, S, dtype=torch.bool)
-        real = F.pad(real, (before, after), value=False).unfold(1, keys, block)  # (1 or B, blocks, keys)
+        real = F.pad(real, (before, after), value=False)
+        real = real.unfold(1, keys, block) if blocks > 1 else real[:, None]  # (1 or B, blocks, keys)
         real = F.pad(real, (1, 0), value=True).expand(B, -1, -1)  # [CLS] is real: (B, blocks, 1 + keys)
         allowed = allowed & real.flatten(0, 1)[:, None, None]  # (B·blocks, 1, block, 1 + keys)
     return query, key, value, allowed
@@ -212,8 +213,10 @@ def _band(
     return F.pad((row[:, None] - column).abs() <= half_window, (1, 0), value=True)
 
 
-def _windows(x: Tensor, before: int, after: int, size: int, step: int) -> Tensor:
+def _windows(x: Tensor, before: int, after: int, size: int, step: int, blocks: int) -> Tensor:
     """Returns overlapping windows of the padded span as a view: (B, S, N, E) -> (B, blocks, N, size, E)."""
+    if blocks == 1:  # not by unfold, for whose sizes torch.compile would compile each length anew
+        return x.transpose(1, 2)[:, None]
     if before or after:
         x = F.pad(x, (0, 0, 0, 0, before, after))
     return x.unfold(1, size, step).transpose(-1, -2)

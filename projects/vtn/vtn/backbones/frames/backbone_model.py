@@ -67,13 +67,15 @@ class BackboneModel(TunedBackbone):
         limit = self._frames_per_pass(frames)
         # A GPU's mask is not asked whether it is full: the answer would be waited for.
         if mask is None or (mask.is_cpu and mask.all()):
-            chunk = frames.shape[2] if limit == 0 else max(1, limit // len(frames))
+            if not limit:  # not by split, for whose sizes torch.compile would compile each length anew
+                return self._encode(frames)
+            chunk = max(1, limit // len(frames))
             return torch.cat([self._encode(part) for part in frames.split(chunk, dim=2)], dim=1)
         real = frames.transpose(1, 2)[mask]  # (N, 3, H, W)
         # Not asked within torch.compile, which may know no number of real frames.
         if not torch.compiler.is_compiling() and not len(real):
             return frames.new_zeros(*mask.shape, *self.feature_shape)
-        chunks = real.split(limit or len(real))
+        chunks = real.split(limit) if limit else [real]
         features = torch.cat([self._encode(images.transpose(0, 1)[None])[0] for images in chunks])
         real_rows = mask.reshape(*mask.shape, *(1 for _ in self.feature_shape))
         return features.new_zeros(*mask.shape, *self.feature_shape).masked_scatter(real_rows, features)
