@@ -170,9 +170,9 @@ class ListFormat:
             split = split_quoted(text, self.separator)
             cells = [cell for cell in split if cell or self.separator not in " \t"]
         except csv.Error as error:
-            raise self.error(line, text, f"is not valid csv ({error}); {_QUOTING}") from None
+            raise self.error(line, text, f"is not valid csv ({error}); {_QUOTING}", hint=True) from None
         if len(cells) != count + 1:
-            raise self.error(line, text, f"is not {self._describe()}, but has quotes; {_QUOTING}")
+            raise self.error(line, text, f"is not {self._describe()}, but has quotes; {_QUOTING}", hint=True)
         # Blanks in quotes belong to the path.
         path = cells[0] if text[0] == '"' else cells[0].strip(BLANK)
         return [path, *(cell.strip(BLANK) for cell in cells[1:])]

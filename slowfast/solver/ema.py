@@ -16,9 +16,15 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast.distributed.dtensor import to_local
+from slowfast.errors import counted
+from slowfast.log import get_logger
 
 # Exponent of the warm-up, as in timm's ModelEmaV3.
 _WARMUP_POWER = 2 / 3
+# Fraction of the initial weights in the last average above which a run is warned.
+_LARGEST_INITIAL = 0.1
+
+logger = get_logger(__name__)
 
 
 class WeightAverage:
@@ -91,6 +97,19 @@ def build_average(cfg: CfgNode, model: nn.Module) -> WeightAverage | None:
     if not cfg.MODEL_EMA.ENABLE:
         return None
     return WeightAverage(model, decay=cfg.MODEL_EMA.DECAY, warmup=cfg.MODEL_EMA.WARMUP)
+
+
+def check_average(cfg: CfgNode, steps: int) -> None:
+    """Warns where the initial weights are a large part of the average that is evaluated after all steps."""
+    initial = cfg.MODEL_EMA.DECAY**steps
+    if evaluates_average(cfg) and not cfg.MODEL_EMA.WARMUP and initial > _LARGEST_INITIAL:
+        logger.warning(
+            "MODEL_EMA.DECAY = %g: after %s the averaged weights, which validation and test use, are still "
+            "%.3g %% the initial ones; set MODEL_EMA.WARMUP True, or a smaller MODEL_EMA.DECAY",
+            cfg.MODEL_EMA.DECAY,
+            counted(steps, "step"),
+            100 * initial,
+        )
 
 
 def evaluates_average(cfg: CfgNode) -> bool:

@@ -35,6 +35,9 @@ RUN_ID_FILE = "run_id.txt"
 class Trackers:
     """The trackers of a run. One that fails is reported once and left out; the run continues.
 
+    They start with the first call of :meth:`rewind` or :meth:`start`, once the start of the run is known to
+    be valid: one that is refused must not change what they have recorded of the run.
+
     Args:
         kinds: (name, kind) of each tracker.
         description: of the run.
@@ -43,18 +46,25 @@ class Trackers:
     def __init__(
         self, kinds: Sequence[tuple[str, TrackerKind]] = (), description: RunDescription | None = None
     ) -> None:
+        self._waiting = list(kinds)
+        self._description = description
         self._trackers: dict[str, Tracker] = {}
         self._summary: dict[str, float] = {}
         self._outcome = Outcome.FAILED
-        for name, kind in kinds:
-            assert description is not None
+
+    def start(self) -> None:
+        """Starts the trackers; a second call does nothing."""
+        starting, self._waiting = self._waiting, []
+        for name, kind in starting:
+            assert self._description is not None
             try:
-                self._trackers[name] = kind.start(description)
+                self._trackers[name] = kind.start(self._description)
             except Exception as error:  # of a package that is not ours
                 self._report(name, error)
 
     def rewind(self, step: int) -> None:
         """Removes the points after the step from which training continues, in trackers that can do so."""
+        self.start()
         self._each(lambda tracker: tracker.rewind(step))
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -121,7 +131,7 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def build_trackers(cfg: CfgNode, world: World) -> Trackers:
-    """Starts the trackers of the configuration on rank 0; on other ranks the result is empty."""
+    """Builds the trackers of the configuration on rank 0; on other ranks the result is empty."""
     names = tracker_names(cfg)
     if not (names and world.is_main):
         return Trackers()

@@ -97,6 +97,7 @@ REFUSED = {
     "a comment of C": ("// list 1\na.mp4 1\n", " ", "line 1: '// list 1' is a comment"),
     "an escaped quote": ('"f \\"g\\".mp4",0\n', ",", f"line 1: .*is not valid csv .*{QUOTING}"),
     "an open quote": ('a.mp4 1\n"b c.mp4 0\n', " ", "line 2: .*is not valid csv"),
+    "another separator": ('"b c.mp4",0\n', " ", rf"line 1: .*{QUOTING}; (?i:\S+separator) is ' '"),
     "a quoted line": ('"a.mp4 1"\n', " ", f"line 1: .*but has quotes; {QUOTING}"),
     "one quoted word": ('"The" best.mp4 1\n', " ", f"line 1: .*but has quotes; {QUOTING}"),
     "a quoted label": ('d, e.mp4,"1"\n', ",", f"line 1: .*but has quotes; {QUOTING}"),

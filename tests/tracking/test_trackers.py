@@ -147,8 +147,9 @@ def test_trackers_are_told_how_the_run_ended(
     assert run_with_signal(tiny_config(colour_videos, tmp_path, *options), signal.SIGTERM, 2) == 143
     with pytest.raises(CheckpointError):
         run(tiny_config(colour_videos, tmp_path, *options, "MODEL.NUM_CLASSES", 9))
+    assert outcomes == [Outcome.INTERRUPTED]  # the start that was refused is not a part of the run
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
-    assert outcomes == [Outcome.INTERRUPTED, Outcome.FAILED, Outcome.COMPLETE]
+    assert outcomes == [Outcome.INTERRUPTED, Outcome.COMPLETE]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,7 @@ def test_each_end_of_a_run_has_its_outcome(error: BaseException | None, outcome:
     outcomes: list[Outcome] = []
     description = RunDescription("a", "b", Path(), "c", {}, {})
     trackers = Trackers([("noting", TrackerKind(lambda _: Noting(outcomes)))], description)
+    trackers.start()
     with contextlib.suppress(BaseException), trackers.noting_outcome():
         if error is not None:
             raise error
@@ -215,6 +217,7 @@ def test_values_that_are_not_finite_numbers_are_left_out() -> None:
 
     description = RunDescription("a", "b", Path(), "c", {}, {})
     trackers = Trackers([("recorder", TrackerKind(lambda _: Recorder("")))], description)
+    trackers.start()
     trackers.log({"loss": 1, "nan": float("nan"), "text": "x"}, 3)  # type: ignore[dict-item]
     trackers.log({"nan": float("nan")}, 4)
     assert seen == [({"loss": 1.0}, 3)]

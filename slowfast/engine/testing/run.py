@@ -80,6 +80,7 @@ def run_test(
     tested = build_tested_model(cfg, world, weights)
     cfg, model = tested.cfg, tested.model
     logger.info("testing %s", weights)
+    trackers.start()
     evaluator = build_evaluator(cfg, "test", model, world, interrupt)
     evaluation = evaluator.run()
     if evaluation is not None and (groups := find_groups(cfg, evaluator.dataset)) is not None:

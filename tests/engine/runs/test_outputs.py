@@ -108,6 +108,21 @@ def test_a_run_of_few_steps_is_warned_about(unbroken: Path) -> None:
     assert "TRAIN.BATCH_SIZE (4) or a larger SOLVER.MAX_EPOCH (3)" in log
 
 
+@pytest.mark.parametrize("warmup", [False, True])
+def test_an_average_that_stays_near_the_initial_weights_is_warned_about(
+    colour_videos: Path, tmp_path: Path, warmup: bool
+) -> None:
+    average = ("MODEL_EMA.ENABLE", True, "MODEL_EMA.WARMUP", warmup)
+    options = (*average, "TRAIN.MAX_STEPS", 6, "TEST.ENABLE", False)
+    assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
+    log = (tmp_path / "stdout.log").read_text()
+    warning = (
+        "after 6 steps the averaged weights, which validation and test use, are still 99.9 % the initial"
+    )
+    assert (f"MODEL_EMA.DECAY = 0.9998: {warning}" in log) == (not warmup)
+    assert ("set MODEL_EMA.WARMUP True" in log) == (not warmup)
+
+
 def test_mixed_precision_and_clipped_gradients_work_on_the_cpu(colour_videos: Path, tmp_path: Path) -> None:
     options = ("TRAIN.MIXED_PRECISION", True, "SOLVER.CLIP_GRAD_L2NORM", 0.01, "TRAIN.MAX_STEPS", 3)
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
