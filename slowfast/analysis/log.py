@@ -85,7 +85,7 @@ def print_run(log: RunLog, *, show_all: bool = False) -> None:
 def _test_result(test: Mapping[str, Any]) -> str:
     """Returns the top-1 accuracy or mean average precision of a test; either may have no value."""
     name, key, form = ("top-1", "top1_acc", ".2f") if "top1_acc" in test else ("mAP", "map", ".4f")
-    value = math.nan if test[key] is None else float(test[key])
+    value = math.nan if test.get(key) is None else float(test[key])
     unit = " %" if key == "top1_acc" else ""
     return f"{name} –" if math.isnan(value) else f"{name} {value:{form}}{unit}"
 

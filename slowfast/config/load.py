@@ -152,11 +152,11 @@ def _add_base(merge: Merge, entry: YamlEntry, path: Path, chain: tuple[Path, ...
         base = _config_named(str(entry.value), _shipped_configs()) or base
     if not isinstance(entry.value, str):
         problem = "must be one path, relative to this file"
+    elif not os.path.isfile(base):  # first, as resolve fails for text that cannot be a path
+        problem = f"{base} does not exist; give a path relative to {path.parent}/, or a shipped configuration"
     elif base.resolve() in chain:
         circle = " -> ".join(file.name for file in (*chain[chain.index(base.resolve()) :], base))
         problem = f"the bases form a circle, {circle}; remove one of them"
-    elif not os.path.isfile(base):
-        problem = f"{base} does not exist; give a path relative to {path.parent}/, or a shipped configuration"
     else:
         return _add_file(merge, base, chain)
     merge.problems.append(f"{BASE_KEY} ({entry.where}) = {entry.value!r}: {problem}")

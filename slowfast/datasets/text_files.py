@@ -155,7 +155,7 @@ def parse_segment(start: Any, end: Any) -> tuple[float, float] | None:
     """Returns start and end of a segment as seconds, 0 <= start < end; None for any other values."""
     try:
         first, last = float(start), float(end)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return (first, last) if 0 <= first < last < float("inf") else None
 

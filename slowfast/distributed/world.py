@@ -144,7 +144,7 @@ def torchrun_world() -> World:
     """Returns the world that the variables of ``torchrun`` describe, on the CPU.
 
     Raises:
-        DistributedError: where one of them is not a whole number.
+        DistributedError: where one of them is not a whole number, or a rank is too large.
     """
     try:
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -152,8 +152,15 @@ def torchrun_world() -> World:
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     except ValueError as error:
         raise DistributedError(
-            f"RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE must be whole numbers: {error}"
+            f"RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE: must be whole numbers ({error}); start through "
+            "torchrun, or unset them"
         ) from None
+    if not (0 <= rank < size and 0 <= local_rank < local_size):
+        raise DistributedError(
+            f"RANK = {rank}, WORLD_SIZE = {size}, LOCAL_RANK = {local_rank}, "
+            f"LOCAL_WORLD_SIZE = {local_size}: must be 0 <= RANK < WORLD_SIZE and "
+            "0 <= LOCAL_RANK < LOCAL_WORLD_SIZE; start through torchrun, or unset them"
+        )
     return World(rank, size, local_rank, local_size)
 
 

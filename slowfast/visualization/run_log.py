@@ -92,7 +92,8 @@ def read_run_log(path: str | Path, name: str = "") -> RunLog:
         name: title of the run; empty: the path.
 
     Raises:
-        DataError: if the folder contains no log, or the log contains no metrics of an epoch or a test.
+        DataError: if the folder contains no log, or the log contains no metrics of an epoch or a test, or
+            wrong ones.
     """
     path = Path(path)
     file = path
@@ -102,18 +103,14 @@ def read_run_log(path: str | Path, name: str = "") -> RunLog:
         raise DataError(f"{path}: contains no log; give a run's OUTPUT_DIR, {METRICS_FILE} or stdout.log")
     log = RunLog(name or str(path))
     by_epoch: dict[int, EpochMetrics] = {}
-    for stats in _read_stats(file):
-        kind = stats.get("_type")
-        if kind in ("train_epoch", "val_epoch"):
-            number = _epoch(stats["epoch"])
-            _add(by_epoch.setdefault(number, EpochMetrics(number)), kind, stats)
-        elif kind == "train_iter" and "epochs_done" in stats:
-            log.steps[float(stats["epochs_done"])] = {
-                "loss": _number(stats.get("loss")),
-                "top1": _top1(stats),
-            }
-        elif "test_final" in (kind, stats.get("split")):  # PySlowFast's line has no kind
-            log.test = stats
+    for line, stats in _read_stats(file):
+        try:
+            _add(log, by_epoch, stats)
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise DataError(
+                f"{file}, line {line}: lacks a metric, or has one that is not a number; correct the line, "
+                "or delete it"
+            ) from None
     log.epochs = [by_epoch[number] for number in sorted(by_epoch)]
     log.steps = dict(sorted(log.steps.items()))
     if not log.epochs and not log.test:
@@ -123,17 +120,17 @@ def read_run_log(path: str | Path, name: str = "") -> RunLog:
     return log
 
 
-def _read_stats(file: Path) -> Iterator[dict[str, Any]]:
-    """Yields the metrics of each line that has some; skips a line that an interrupted run left incomplete."""
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
+def _read_stats(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields line number and metrics, without the lines that interrupted runs left incomplete."""
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
             text = line.partition(MARK)[2] if MARK in line else line
             if text.lstrip().startswith("{"):
                 try:
                     stats = json.loads(text)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
-                yield stats
+                yield number, stats
 
 
 def _epoch(value: Any) -> int:
@@ -141,7 +138,20 @@ def _epoch(value: Any) -> int:
     return int(str(value).partition("/")[0])
 
 
-def _add(epoch: EpochMetrics, kind: str, stats: dict[str, Any]) -> None:
+def _add(log: RunLog, by_epoch: dict[int, EpochMetrics], stats: dict[str, Any]) -> None:
+    """Adds the metrics of a line to a log and its epochs, which have their numbers as keys."""
+    kind = stats.get("_type")
+    if kind in ("train_epoch", "val_epoch"):
+        number = _epoch(stats["epoch"])
+        _update(by_epoch.setdefault(number, EpochMetrics(number)), kind, stats)
+    elif kind == "train_iter" and (progress := _number(stats.get("epochs_done"))) is not None:
+        log.steps[progress] = {"loss": _number(stats.get("loss")), "top1": _top1(stats)}
+    elif "test_final" in (kind, stats.get("split")):  # PySlowFast's line has no kind
+        _number(stats.get("top1_acc", stats.get("map")))
+        log.test = stats
+
+
+def _update(epoch: EpochMetrics, kind: str, stats: dict[str, Any]) -> None:
     """Copies the metrics of a line of the log into an epoch."""
     if kind == "val_epoch":
         epoch.val_loss, epoch.val_top1 = _number(stats.get("loss")), _top1(stats)

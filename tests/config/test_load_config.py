@@ -67,6 +67,12 @@ class TestInheritance:
         assert "b.yaml, line 2" in problem
         assert "c.yaml -> a.yaml -> b.yaml -> c.yaml" in problem
 
+    @pytest.mark.parametrize("base", [r'"a\0b"', r'"\ud800"'])
+    def test_a_base_that_cannot_be_a_path_is_reported(self, write: WriteConfig, base: str) -> None:
+        (problem,) = problems_of(write("a.yaml", f"_BASE_: {base}\n"))
+        assert "a.yaml, line 1" in problem
+        assert "does not exist; give a path relative to" in problem
+
     @pytest.mark.parametrize("base", ["nowhere.yaml", "x" * 300])
     def test_a_missing_base_is_reported_with_the_other_problems(self, write: WriteConfig, base: str) -> None:
         problems = problems_of(write("a.yaml", f"_BASE_: {base}\nRNG_SED: 1\n"))

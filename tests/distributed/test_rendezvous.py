@@ -15,7 +15,7 @@ import slowfast.distributed.rendezvous.store
 from slowfast.distributed.deadline import Deadline
 from slowfast.distributed.rendezvous.meeting import meet
 from slowfast.distributed.rendezvous.peers import PeerInfo, describe_difference, running_code
-from slowfast.distributed.world import World, choose_network, free_local_address
+from slowfast.distributed.world import World, choose_network, free_local_address, torchrun_world
 from slowfast.errors import DistributedError
 from slowfast.interrupt import Interrupted
 
@@ -122,6 +122,36 @@ def test_a_process_whose_torchrun_was_killed_does_not_wait_for_the_whole_deadlin
         monkeypatch.setenv(name, str(value))
     with pytest.raises(DistributedError, match=r"torchrun no longer listens at 127.0.0.1:\d+; start it"):
         meet(peers_of(2)[0], "env://", Deadline(20))
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "0", "x"])
+def test_a_wrong_port_of_torchrun_is_named(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", port)
+    with pytest.raises(
+        DistributedError, match=rf"MASTER_PORT are missing or wrong .*{port}.*through torchrun"
+    ):
+        meet(peers_of(2)[0], "env://", Deadline(1))
+
+
+@pytest.mark.parametrize(
+    ("rank", "size", "local_rank", "local_size"),
+    [
+        ("0", "0", "0", "1"),
+        ("5", "2", "0", "1"),
+        ("-1", "2", "0", "1"),
+        ("0", "2", "2", "2"),
+        ("x", "2", "0", "1"),
+    ],
+)
+def test_wrong_ranks_of_torchrun_are_named(
+    monkeypatch: pytest.MonkeyPatch, rank: str, size: str, local_rank: str, local_size: str
+) -> None:
+    values = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": local_size}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DistributedError, match=r"RANK.* WORLD_SIZE.* LOCAL_RANK.*: must be "):
+        torchrun_world()
 
 
 def test_a_stopped_process_leaves_the_rendezvous_and_the_others_learn_of_it() -> None:

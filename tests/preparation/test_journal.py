@@ -92,7 +92,8 @@ def test_a_damaged_copy_is_made_again(tmp_path: Path, asked: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b'{"path": "\xff"}', b'{"path": "a.mp4"}', b"[]", b'{"path": [], "state": 1}']
+    "line",
+    [b'{"path": "\xff"}', b'{"path": "a.mp4"}', b"[]", b'{"path": [], "state": 1}', b'{"path":' * 100_000],
 )
 def test_damaged_lines_are_passed_over(tmp_path: Path, line: bytes, asked: list[str]) -> None:
     path = write_video(tmp_path / "a.mp4", 5)

@@ -38,6 +38,35 @@ def test_the_test_of_a_pyslowfast_log_is_found_without_a_kind(tmp_path: Path) ->
     assert read_run_log(tmp_path).test == {"split": "test_final", "top1_acc": "50.00", "top5_acc": "80.00"}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"_type": "train_epoch", "loss": 1}',
+        '{"_type": "val_epoch", "epoch": null}',
+        '{"_type": "train_epoch", "epoch": 4, "loss": "x"}',
+        '{"_type": "train_epoch", "epoch": 4, "loss": [1]}',
+        '{"_type": "train_epoch", "epoch": 4, "loss": 1%s}' % ("0" * 400),
+        '{"_type": "train_iter", "epochs_done": "x"}',
+        '{"_type": "test_final", "top1_acc": "x"}',
+        '{"_type": "test_final", "map": [1]}',
+    ],
+)
+def test_a_line_with_wrong_metrics_is_named(tmp_path: Path, line: str) -> None:
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"_type": "train_epoch", "epoch": 1, "loss": 1}\n' + line + "\n")
+    with pytest.raises(DataError, match=r"metrics\.jsonl, line 2: lacks a metric, or has one that is not"):
+        read_run_log(log)
+
+
+def test_lines_without_metrics_and_a_byte_order_mark_are_skipped(tmp_path: Path) -> None:
+    epoch = '{"_type": "train_epoch", "epoch": 1, "loss": 1}\n'
+    step = '{"_type": "train_iter", "epochs_done": null, "loss": 1}\n'
+    (tmp_path / "metrics.jsonl").write_text("\ufeff" + epoch + step + '{"a":' * 100_000 + "\n", "utf-8")
+    log = read_run_log(tmp_path)
+    assert [(epoch.epoch, epoch.loss) for epoch in log.epochs] == [(1, 1.0)]
+    assert log.steps == {}
+
+
 @pytest.mark.parametrize("name", ["", "metrics.jsonl", "stdout.log"])
 def test_both_log_files_have_the_same_metrics(run_folder: Path, name: str) -> None:
     log = read_run_log(run_folder / name)

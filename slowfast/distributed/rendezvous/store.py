@@ -35,7 +35,10 @@ def open_store(peer: PeerInfo, address: str, deadline: Deadline) -> dist.Store:
 
 def _torchrun_address() -> tuple[str, int]:
     try:
-        return os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        if not 0 < port < 65536:
+            raise ValueError(f"MASTER_PORT = {port}")
+        return host, port
     except (KeyError, ValueError) as error:
         raise DistributedError(
             "RANK and WORLD_SIZE are set as by torchrun, but MASTER_ADDR and MASTER_PORT are missing or "

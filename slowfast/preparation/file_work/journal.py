@@ -47,7 +47,7 @@ class Journal:
             entry = json.loads(line)
             if entry.keys() >= {"state", "result"} and entry["settings"] == self._settings:
                 self._known[entry["path"]] = entry
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # a line that was cut off when a run was killed, or is damaged
 
     def __enter__(self) -> Self:

@@ -66,6 +66,7 @@ def test_labels_of_every_form(tmp_path: Path) -> None:
         ({"0.mp4": b"v", "0.json": as_json(label=1), "0.cls": b"2"}, r"the label 1 differs from 2 in \.cls"),
         ({"0.mp4": b"v", "0.json": as_json(label=1, start=3)}, "0 <= start < end"),
         ({"0.mp4": b"v", "0.json": as_json(label=1, start=3, end=2)}, "0 <= start < end"),
+        ({"0.mp4": b"v", "0.json": as_json(label=1, start=0, end=10**400)}, "0 <= start < end"),
         ({"0.mp4": b"v", "0.json": as_json(label=1, path=3)}, "'path' = 3 must be a text"),
         ({"0.mp4": b"v", "0.json": as_json(rows=[])}, "'rows' must be a list"),
         ({"0.mp4": b"v", "0.cls": b"1" * 5000}, r"0\.cls: contains '1111.*must be a class index"),

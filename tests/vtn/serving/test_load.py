@@ -116,6 +116,15 @@ def test_a_connection_without_a_complete_header_is_closed(
             assert answer.count(b"HTTP/1.1 200 OK") == (2 * len(BEGIN) + 2 == len(sent))
 
 
+def test_a_client_that_reads_nothing_is_disconnected(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protection, "ANSWER_SECONDS", 0.3)
+    requests = (BEGIN + b"\r\n") * 500_000  # with more answers than the buffers of the system hold
+    with connected(server, 1) as (client,), pytest.raises(ConnectionError):
+        client.sendall(requests)
+
+
 def test_a_connection_is_kept_for_the_next_request(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protection, "HEADER_SECONDS", 0.05)
     connection = HTTPConnection("127.0.0.1", server.port, timeout=60)

@@ -30,17 +30,20 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 HEADER_SECONDS = 15.0
 """Longest time in which the header of a request must arrive."""
+ANSWER_SECONDS = 120.0
+"""Longest time in which a client must make room for the next part of an answer."""
 MAX_CONNECTIONS = 150
 """Most open connections; further ones are closed. Systems allow 256 or 1024 open files."""
 
 
 class LimitedConnection(H11Protocol):
-    """A connection of uvicorn that is closed where no header arrives in time, or too many are open.
+    """A connection of uvicorn that is closed where a client sends or reads nothing, or too many are open.
 
-    Uvicorn has no such limits: clients that send nothing would use up all open files of the server.
+    Uvicorn has no such limits: clients that do nothing would use up all open files of the server.
     """
 
     _header_timer: asyncio.TimerHandle | None = None
+    _answer_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for the first header."""
@@ -56,9 +59,21 @@ class LimitedConnection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends the waiting."""
-        if self._header_timer is not None:
-            self._header_timer.cancel()
+        for timer in (self._header_timer, self._answer_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Begins to wait for a client that does not read its answer as fast as it is sent."""
+        super().pause_writing()
+        self._answer_timer = self.loop.call_later(ANSWER_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Ends the waiting for the client."""
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+        super().resume_writing()
 
     def _expect_header(self) -> None:
         is_idle = self.cycle is None or self.cycle.response_complete
