@@ -215,7 +215,7 @@ def _band(
 
 def _windows(x: Tensor, before: int, after: int, size: int, step: int, blocks: int) -> Tensor:
     """Returns overlapping windows of the padded span as a view: (B, S, N, E) -> (B, blocks, N, size, E)."""
-    if blocks == 1:  # not by unfold, for whose sizes torch.compile would compile each length anew
+    if blocks == 1:  # not by unfold, whose sizes torch.compile would compile for each length
         return x.transpose(1, 2)[:, None]
     if before or after:
         x = F.pad(x, (0, 0, 0, 0, before, after))

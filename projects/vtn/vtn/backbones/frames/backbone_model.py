@@ -67,7 +67,7 @@ class BackboneModel(TunedBackbone):
         limit = self._frames_per_pass(frames)
         # A GPU's mask is not asked whether it is full: the answer would be waited for.
         if mask is None or (mask.is_cpu and mask.all()):
-            if not limit:  # not by split, for whose sizes torch.compile would compile each length anew
+            if not limit:  # not by split, whose sizes torch.compile would compile for each length
                 return self._encode(frames)
             chunk = max(1, limit // len(frames))
             return torch.cat([self._encode(part) for part in frames.split(chunk, dim=2)], dim=1)
