@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
-from slowfast.checkpoint.state import fingerprint
+from slowfast.checkpoint.restore import restore
+from slowfast.checkpoint.state import TrainingProgress, TrainingState, fingerprint
 from slowfast.checkpoint.storage import last_checkpoint, read_checkpoint, read_training_state
 from slowfast.datasets.annotations import PathTable
 from slowfast.engine.run import run
@@ -146,3 +148,18 @@ def test_a_run_from_the_state_in_a_file_starts_at_the_beginning_of_its_epoch(
     options = (*NO_DROPOUT_OR_TEST, "TRAIN.CHECKPOINT_FILE_PATH", str(path), "TRAIN.MAX_STEPS", 1)
     assert run(tiny_config(colour_videos, output, *options)) == 0
     assert f"started from {path} (step 2 of epoch 1) at the start of epoch 1" in log_of(output)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_scale_of_losses_is_restored_where_this_run_has_one(enabled: bool) -> None:
+    model, saved = Tiny(), torch.amp.GradScaler("cpu", init_scale=64.0)
+    names = [name for name, _ in model.named_parameters()]
+    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "param_names": names}])
+    run = SimpleNamespace(
+        model=model, optimizer=optimizer, scaler=torch.amp.GradScaler("cpu", enabled=enabled), average=None
+    )
+    state = TrainingState(
+        TrainingProgress(1), model.state_dict(), optimizer.state_dict(), scaler_state=saved.state_dict()
+    )
+    restore(run, state, source=Path("checkpoint.pyth"))
+    assert run.scaler.get_scale() == (64.0 if enabled else 1.0)
