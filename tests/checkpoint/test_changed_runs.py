@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from slowfast.checkpoint.restore import restore
+from slowfast.checkpoint.restore import restore, restore_optimizer
 from slowfast.checkpoint.state import TrainingProgress, TrainingState, fingerprint
 from slowfast.checkpoint.storage import last_checkpoint, read_checkpoint, read_training_state
 from slowfast.datasets.annotations import PathTable
@@ -163,3 +163,18 @@ def test_the_scale_of_losses_is_restored_where_this_run_has_one(enabled: bool) -
     )
     restore(run, state, source=Path("checkpoint.pyth"))
     assert run.scaler.get_scale() == (64.0 if enabled else 1.0)
+
+
+@pytest.mark.parametrize(("shapes", "loaded"), [([(2,), (5,)], [0]), ([(2,)], [])])
+def test_forced_states_are_loaded_where_their_parameters_are_certain(
+    shapes: list[tuple[int, ...]], loaded: list[int]
+) -> None:
+    """Without names, as in PySlowFast's files, parameters are told by their order alone."""
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3))]
+    optimizer = torch.optim.SGD([{"params": parameters, "param_names": ["a", "b"]}], momentum=0.9)
+    saved = {
+        "state": {number: {"momentum_buffer": torch.ones(shape)} for number, shape in enumerate(shapes)},
+        "param_groups": [{"params": [*range(len(shapes))]}],
+    }
+    restore_optimizer(optimizer, saved, source=Path("checkpoint.pyth"), forced=True)
+    assert list(optimizer.state_dict()["state"]) == loaded
