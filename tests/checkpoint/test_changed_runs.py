@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from slowfast.checkpoint.restore import restore, restore_optimizer
+from slowfast.checkpoint.restore import restore, restore_average, restore_optimizer
 from slowfast.checkpoint.state import TrainingProgress, TrainingState, fingerprint
 from slowfast.checkpoint.storage import last_checkpoint, read_checkpoint, read_training_state
 from slowfast.datasets.annotations import PathTable
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
 from slowfast.models.build import MODEL_REGISTRY
+from slowfast.solver.ema import WeightAverage
 from tests.support.run_results import NO_DROPOUT_OR_TEST, log_of, metrics_of
 from tests.support.tiny import CLASSES, Tiny, tiny_config
 
@@ -178,3 +179,11 @@ def test_forced_states_are_loaded_where_their_parameters_are_certain(
     }
     restore_optimizer(optimizer, saved, source=Path("checkpoint.pyth"), forced=True)
     assert list(optimizer.state_dict()["state"]) == loaded
+
+
+def test_an_average_that_the_file_lacks_starts_with_the_restored_weights() -> None:
+    model = Tiny()
+    average = WeightAverage(model, decay=0.9)
+    nn.init.constant_(model.head.weight, 5.0)
+    restore_average(average, {}, source=Path("checkpoint.pyth"))
+    assert (average.state_dict()["weights"]["head.weight"] == 5.0).all()
