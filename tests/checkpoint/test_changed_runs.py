@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
-from slowfast.checkpoint.state import fingerprint
+from slowfast.checkpoint.restore import restore, restore_average, restore_optimizer
+from slowfast.checkpoint.state import TrainingProgress, TrainingState, fingerprint
 from slowfast.checkpoint.storage import last_checkpoint, read_checkpoint, read_training_state
 from slowfast.datasets.annotations import PathTable
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
 from slowfast.models.build import MODEL_REGISTRY
+from slowfast.solver.ema import WeightAverage
 from tests.support.run_results import NO_DROPOUT_OR_TEST, log_of, metrics_of
 from tests.support.tiny import CLASSES, Tiny, tiny_config
 
@@ -146,3 +149,41 @@ def test_a_run_from_the_state_in_a_file_starts_at_the_beginning_of_its_epoch(
     options = (*NO_DROPOUT_OR_TEST, "TRAIN.CHECKPOINT_FILE_PATH", str(path), "TRAIN.MAX_STEPS", 1)
     assert run(tiny_config(colour_videos, output, *options)) == 0
     assert f"started from {path} (step 2 of epoch 1) at the start of epoch 1" in log_of(output)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_scale_of_losses_is_restored_where_this_run_has_one(enabled: bool) -> None:
+    model, saved = Tiny(), torch.amp.GradScaler("cpu", init_scale=64.0)
+    names = [name for name, _ in model.named_parameters()]
+    optimizer = torch.optim.SGD([{"params": list(model.parameters()), "param_names": names}])
+    run = SimpleNamespace(
+        model=model, optimizer=optimizer, scaler=torch.amp.GradScaler("cpu", enabled=enabled), average=None
+    )
+    state = TrainingState(
+        TrainingProgress(1), model.state_dict(), optimizer.state_dict(), scaler_state=saved.state_dict()
+    )
+    restore(run, state, source=Path("checkpoint.pyth"))
+    assert run.scaler.get_scale() == (64.0 if enabled else 1.0)
+
+
+@pytest.mark.parametrize(("shapes", "loaded"), [([(2,), (5,)], [0]), ([(2,)], [])])
+def test_forced_states_are_loaded_where_their_parameters_are_certain(
+    shapes: list[tuple[int, ...]], loaded: list[int]
+) -> None:
+    """Without names, as in PySlowFast's files, parameters are told by their order alone."""
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3))]
+    optimizer = torch.optim.SGD([{"params": parameters, "param_names": ["a", "b"]}], momentum=0.9)
+    saved = {
+        "state": {number: {"momentum_buffer": torch.ones(shape)} for number, shape in enumerate(shapes)},
+        "param_groups": [{"params": [*range(len(shapes))]}],
+    }
+    restore_optimizer(optimizer, saved, source=Path("checkpoint.pyth"), forced=True)
+    assert list(optimizer.state_dict()["state"]) == loaded
+
+
+def test_an_average_that_the_file_lacks_starts_with_the_restored_weights() -> None:
+    model = Tiny()
+    average = WeightAverage(model, decay=0.9)
+    nn.init.constant_(model.head.weight, 5.0)
+    restore_average(average, {}, source=Path("checkpoint.pyth"))
+    assert (average.state_dict()["weights"]["head.weight"] == 5.0).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 
 from slowfast.checkpoint import writer as checkpoint_writer
+from slowfast.checkpoint.best import best_of
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import (
     checkpoint_path,
+    list_checkpoints,
     record_validation,
     recorded_validation,
     save_checkpoint,
@@ -50,11 +53,14 @@ def test_a_checkpoint_that_is_due_while_another_is_written_is_skipped_and_logged
         return checkpoint_path(output, state.progress)
 
     monkeypatch.setattr(checkpoint_writer, "save_checkpoint", write_slowly)
-    writer = CheckpointWriter(tmp_path, steps=5)
+    writer = CheckpointWriter(tmp_path, minutes=60, steps=5)
     assert [step for step in range(1, 11) if writer.is_due(step)] == [5, 10]
     writer.write(state_of(Tiny(), TrainingProgress(0, 5)))
     assert not writer.is_due(10)
     assert "no checkpoint after 10 steps: the previous one is still being written" in caplog.text
+    writer._last = -math.inf
+    assert not any(map(writer.is_due, range(11, 15)))
+    assert caplog.text.count("no checkpoint after") == 2, "one line for all steps of the period"
     disk_is_ready.set()
     writer.wait()
     assert writer.is_due(15)
@@ -93,6 +99,17 @@ def test_the_latest_checkpoints_and_the_best_one_are_kept(tmp_path: Path) -> Non
     # Epoch 2 has the best validation; at least two are always kept.
     assert names(superfluous(tmp_path, keep=1)) == ["00001", "00003", "00003_step_000004"]
     assert names(superfluous(tmp_path, keep=3)) == ["00001", "00003_step_000004"]
+
+
+def test_the_best_checkpoint_is_the_earliest_of_equals_and_has_its_metric(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for epoch, error in enumerate((math.nan, 5.0, 3.0, 3.0, 4.0), start=1):
+        path = checkpoint_path(tmp_path, TrainingProgress(epoch))
+        path.touch()
+        record_validation(path, {"top1_err": error})
+    found = list_checkpoints(tmp_path)
+    assert best_of(found) == checkpoint_path(tmp_path, TrainingProgress(3))
+    assert best_of(found, "loss") is None
 
 
 def test_pruning_deletes_the_metrics_with_the_checkpoint(tmp_path: Path) -> None:

@@ -257,6 +257,19 @@ def test_a_segment_with_a_pause_lasts_as_long_as_it_says() -> None:
         assert segment.seconds[-1] == pytest.approx(max(times.seconds[frames[-1]] - start, 0))
 
 
+def test_a_segment_ends_before_a_frame_that_its_rounded_end_touches() -> None:
+    assert constant(100, 25.0).cut(0.4, 0.8005)[1].num_frames == 10
+    assert constant(100, 1000.0).cut(0.0, 0.0108)[1].num_frames == 11, "half of a shorter frame"
+    first, segment = constant(100, 25.0).cut(1.0, 1.0005)
+    assert (first, segment.num_frames) == (25, 1)
+
+
+def test_the_centres_of_a_segment_begin_with_it() -> None:
+    times = FrameTimes(np.array([0.0, 1.0, 9.0]), 10.0, centres=np.array([0.5, 5.0, 9.5]))
+    _, segment = times.cut(0.8, 10.0)
+    np.testing.assert_allclose(segment.position_seconds, [0.0, 4.2, 8.7])
+
+
 def test_the_frames_of_a_recording_with_a_pause_are_read(tmp_path: Path) -> None:
     path = write_video(tmp_path / "pause.mp4", 100, ticks=PAUSE)
     rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ from av.video.frame import PictureType
 
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.packets import PacketSource
+from slowfast.video.pyav_video import PyAVVideo
 from tests.support.decoding.encodings import FRAMES
 from tests.support.videos import read_stamps, stamp, write_video
 
@@ -85,3 +87,17 @@ def test_a_clip_late_in_the_video_is_reached_by_seeking(
     monkeypatch.setattr(PacketSource, "decode", lambda self, p: sent.append(p) or plain(self, p))
     assert read_stamps(decode(path, indices=[550, 560])) == [550, 560]
     assert len(sent) < 60
+
+
+def test_frames_that_must_be_counted_are_decoded_once_for_all_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", FRAMES, bf="2")
+    table = replace(PacketSource(path).table, pts=None, packet=None)
+    sent = []
+    plain = PacketSource.decode
+    monkeypatch.setattr(PacketSource, "decode", lambda self, p: sent.append(p) or plain(self, p))
+    with PyAVVideo(path, table=table) as video:
+        chunks = list(video.read_chunks(np.arange(FRAMES), 10))
+    assert read_stamps(np.concatenate(chunks)) == list(range(FRAMES))
+    assert len(sent) <= FRAMES + 1

@@ -62,9 +62,18 @@ def test_the_next_server_removes_the_files_of_a_crashed_one_alone(base: Path) ->
     assert list(base.iterdir()) == []
 
 
-def test_a_folder_of_others_is_refused(base: Path, tmp_path: Path) -> None:
+def test_a_link_in_the_base_is_not_followed(base: Path, tmp_path: Path) -> None:
+    base.mkdir(0o700)
+    (base / "server-link").symlink_to(tmp_path)
+    (tmp_path / "video").touch()
+    UploadFolder(base).close()
+    assert (tmp_path / "video").exists()
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702])
+def test_a_folder_of_others_is_refused(mode: int, base: Path, tmp_path: Path) -> None:
     base.mkdir()
-    base.chmod(0o777)
+    base.chmod(mode)
     with pytest.raises(InputError, match="other users can write into it"):
         UploadFolder(base)
     (tmp_path / "link").symlink_to(tmp_path)

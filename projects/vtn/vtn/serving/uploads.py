@@ -98,7 +98,7 @@ def _create_base(base: Path) -> None:
 def _remove_abandoned(base: Path) -> None:
     """Removes the folders of servers that ended without removing them."""
     for folder in base.glob(f"{_PREFIX}*"):
-        if not folder.is_dir() or folder.is_symlink():
+        if not folder.is_dir():
             continue
         lock = FileLock(_lock_path(folder))
         with suppress(Timeout):
