@@ -27,9 +27,7 @@ class Progress:
         unit: name of one unit, such as ``step``.
         enabled: False shows nothing, for all ranks but one.
         interval: seconds between two log lines where stderr is not a terminal.
-
-    Attributes:
-        done: number of units so far.
+        done: number of units so far; those that an earlier start has done are given.
 
     >>> with Progress(4, "epoch 3", "step") as progress:
     ...     for _ in range(4):
@@ -43,17 +41,26 @@ class Progress:
     unit: str = "step"
     enabled: bool = True
     interval: float = 10.0
-    done: int = field(default=0, init=False)
+    done: int = 0
+    # ``done`` and the time at the first update.
+    _first: tuple[int, float] | None = field(default=None, init=False)
     _bar: tqdm | None = field(default=None, init=False)
     _bar_context: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __enter__(self) -> Self:
-        self._start = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
         if self.enabled and sys.stderr.isatty():
             # Log lines appear above the bar instead of breaking it.
             self._bar_context.enter_context(logging_redirect_tqdm())
             self._bar = self._bar_context.enter_context(
-                tqdm(total=self.total, desc=self.description, unit=self.unit, dynamic_ncols=True, leave=False)
+                tqdm(
+                    total=self.total,
+                    initial=self.done,
+                    desc=self.description,
+                    unit=self.unit,
+                    dynamic_ncols=True,
+                    leave=False,
+                )
             )
         return self
 
@@ -66,26 +73,28 @@ class Progress:
             if shown:
                 self._bar.set_postfix({name: _short(value) for name, value in shown.items()}, refresh=False)
             self._bar.update(n)
-        elif time.monotonic() - self._last_line >= self.interval:
-            self._last_line = time.monotonic()
-            logger.info("%s", self._line(shown))
+            return
+        now = time.monotonic()
+        # The start of workers, before the first update, is not part of the rate.
+        self._first = self._first or (self.done, now)
+        if now - self._last_line >= self.interval:
+            self._last_line = now
+            logger.info("%s", self._line(now, shown))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar_context.close()
 
-    def _line(self, shown: dict[str, Any]) -> str:
-        """Returns the log line of the current state: count, fraction, rate, remaining time, values."""
-        elapsed = time.monotonic() - self._start
-        rate = self.done / elapsed if elapsed > 0 else 0.0
-        eta = format_duration((self.total - self.done) / rate) if rate > 0 else "?"
+    def _line(self, now: float, shown: dict[str, Any]) -> str:
+        """Returns the log line: count, fraction, rate and remaining time since the first update, values."""
         fraction = self.done / self.total if self.total else 1.0
-        values = "".join(f", {name} {_short(value)}" for name, value in shown.items())
-        return (
-            f"{self.description}: {self.done}/{self.total} ({fraction:.0%}), "
-            f"{rate:.2f} {self.unit}/s, ETA {eta}{values}"
-        )
+        parts = [f"{self.description}: {self.done}/{self.total} ({fraction:.0%})"]
+        done, start = self._first or (self.done, now)
+        if self.done > done and now > start:
+            rate = (self.done - done) / (now - start)
+            parts += [f"{rate:.2f} {self.unit}/s", f"ETA {format_duration((self.total - self.done) / rate)}"]
+        return ", ".join([*parts, *(f"{name} {_short(value)}" for name, value in shown.items())])
 
 
 def format_duration(seconds: float, *, tenths: bool = False) -> str:

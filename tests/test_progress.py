@@ -1,6 +1,7 @@
 """Progress is shown by a bar on a terminal, and by log lines elsewhere."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,11 +14,23 @@ def test_without_a_terminal_there_are_lines(caplog: pytest.LogCaptureFixture) ->
         progress.update(loss=0.123456)
         progress.update(3, loss=1, phase="end")
     first, last = (record.getMessage() for record in caplog.records)
-    assert first.startswith("epoch 3: 1/4 (25%)")
-    assert "step/s" in first
-    assert "loss 0.1235" in first
-    assert "ETA 0:00:00" in last
+    assert first == "epoch 3: 1/4 (25%), loss 0.1235"
+    assert "step/s, ETA 0:00:00" in last
     assert last.endswith("loss 1, phase end")
+
+
+def test_the_rate_leaves_out_the_start_of_workers_and_units_of_an_earlier_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = iter((0.0, 11.0, 22.0))
+    monkeypatch.setattr("slowfast.progress.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    with caplog.at_level(logging.INFO), Progress(200, "scan", "video", done=50) as progress:
+        progress.update(failed=0)
+        progress.update(55, failed=1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "scan: 51/200 (26%), failed 0",
+        "scan: 106/200 (53%), 5.00 video/s, ETA 0:00:19, failed 1",
+    ]
 
 
 def test_log_lines_are_at_least_the_interval_apart(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fvcore.common.config import CfgNode
 
-from slowfast.config.values import value_of
+from slowfast.config.values import flatten, value_of
 from slowfast.errors import ConfigError
 from slowfast.registry import REGISTRY_OF_KEY, REGISTRY_OF_RUN_KEY, registry_of
 
@@ -117,6 +117,9 @@ def check_values(cfg: CfgNode) -> Iterator[str]:
     for key in _UP_TO_ONE:
         if not 0 <= (value := value_of(cfg, key)) <= 1:
             yield f"{key} = {value}: must be a fraction from 0 to 1"
+    for key, value in flatten(cfg).items():
+        if isinstance(value, str) and "\0" in value:
+            yield f"{key} = {value!r}: must not contain a zero byte; remove it"
 
 
 def check_names(cfg: CfgNode) -> Iterator[str]:

@@ -36,6 +36,8 @@ _NAMES = {
 COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names.split()}
 _SEPARATOR_NAMES = {" ": "a space", ",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _ALIGNED_TABS = re.compile(r"\t\s*", re.ASCII)
+# The separator of a line whose path, up to a file's suffix, may contain other separators.
+_AFTER_SUFFIX = re.compile(r"\.\w+([,;|])[\d,;]+$", re.ASCII)
 _SHOWN_CHARACTERS = 200
 _QUOTING = "put each column that needs them into double quotes, and write a quote inside them twice"
 
@@ -151,13 +153,12 @@ class ListFormat:
         message = f"{self.source}, line {line}: {text[:_SHOWN_CHARACTERS]!r} {why}"
         if hint:
             message += f"; {self.key} is {self.separator!r}"
-            others = [s for s in ("\t", ",", ";", "|", " ") if s in text and s != self.separator]
-            if self.separator not in text:
-                message += (
-                    f", but the line contains {_SEPARATOR_NAMES[others[0]]}: set it to {others[0]!r}"
-                    if others
-                    else ", which the line does not contain: write the label after the path"
-                )
+            written = _AFTER_SUFFIX.search(text)
+            others = [s for s in (written[1] if written else "\t,;| ") if s in text and s != self.separator]
+            if others and (written or self.separator not in text):
+                message += f", but the line contains {_SEPARATOR_NAMES[others[0]]}: set it to {others[0]!r}"
+            elif self.separator not in text:
+                message += ", which the line does not contain: write the label after the path"
         return AnnotationError(message)
 
     def _split(self, line: int, text: str, count: int) -> list[str]:

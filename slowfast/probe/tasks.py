@@ -214,8 +214,7 @@ class Runner:
             if (known := self._files.read(task)) is not None:
                 results[task] = known
         left = [task for task in tasks if task not in results]
-        with Progress(len(tasks), description, "training") as bar:
-            bar.update(len(results))
+        with Progress(len(tasks), description, "training", done=len(results)) as bar:
             for task, result in self._run_all(left):
                 self.new_tasks += 1
                 if isinstance(result, SlowFastError):

@@ -64,6 +64,8 @@ def test_a_hyphen_is_no_name_of_a_file(command: str, capsys: pytest.CaptureFixtu
         ("--output my.onnx --format torch-export", "must end in .pt2 for one file of --format torch-export"),
         ("--output my.pt2 --format torch-export --int8", "--int8: needs --format onnx"),
         ("--output a --parts encoder --test-split b.csv", "--test-split: needs frames to scores"),
+        ("--output m.pt2", "--format onnx; for this name give --format torch-export"),
+        ("--output m.onnx --format torch-export", "--format torch-export; for this name give --format onnx"),
         ("--output {file} --parts encoder", "{file}: is a file; with --parts name a folder"),
     ],
 )

@@ -27,6 +27,7 @@ def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
         ({"TEST__NUM_SPATIAL_CROPS": 0}, "TEST.NUM_SPATIAL_CROPS = 0", "1 or more"),
         ({"DATA__PATH_LABEL_SEPARATOR": "::"}, "DATA.PATH_LABEL_SEPARATOR = '::'", "such as ' '"),
         ({"TRAIN__EVAL_FULL_VIDEO": True}, "TEST.NUM_ENSEMBLE_VIEWS = 10", "TRAIN.EVAL_FULL_VIDEO False"),
+        ({"OUTPUT_DIR": "out/a\0b"}, r"OUTPUT_DIR = 'out/a\x00b'", "must not contain a zero byte; remove it"),
         ({"TRAIN__EVAL_NUM_FRAMES": -1}, "TRAIN.EVAL_NUM_FRAMES = -1", "0 or more"),
         ({"TRAIN__BATCH_SIZE": 0}, "TRAIN.BATCH_SIZE = 0", "1 or more"),
         ({"DATA__MEAN": [0.5]}, "DATA.MEAN = [0.5]", "three"),

@@ -97,6 +97,11 @@ def test_one_attention_window_applies_to_all_layers() -> None:
             "VTN.BACKBONE.FROZEN_DTYPE",
             "must be 'bfloat16' or '' where LEARNING_NORMS is True",
         ),
+        (
+            "VTN.BACKBONE.FROZEN True VTN.BACKBONE.LORA.RANK 4",
+            "VTN.BACKBONE.LORA.RANK (override) = 4",
+            "set it 0, or to train LoRA",
+        ),
         ("VTN.BACKBONE.CHUNK_FRAMES -1", "CHUNK_FRAMES (override) = -1", "0 (all at once)"),
         ("VTN.BACKBONE.NAME '' MODEL.ARCH X3D", "MODEL.ARCH (override) = 'X3D'", "VIT, VIT_B, DEIT_B"),
         (

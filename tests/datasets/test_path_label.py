@@ -197,6 +197,8 @@ def test_plain_and_other_lines_of_many_chunks_read_alike(read, monkeypatch: pyte
             r"line 1: 'a.mp4, 3' .*the columns are separated by ','; set DATA.PATH_LABEL",
         ),
         ("a.mp4,3\n", " ", r"line 1: .*SEPARATOR is ' ', but the line contains a comma: set it to ','"),
+        ("clip 0.mp4;3\n", " ", r"SEPARATOR is ' ', but the line contains a semicolon: set it to ';'"),
+        ("a b.mp4;0,3\n", " ", r"SEPARATOR is ' ', but the line contains a semicolon: set it to ';'"),
         ("a.mp4;3\n", ",", r"but the line contains a semicolon: set it to ';'"),
         ("a.mp4\t3\n", ",", r"but the line contains a tab: set it to '\\t'"),
         ("a.mp4 3\n", ",", r"but the line contains a space: set it to ' '"),

@@ -61,8 +61,7 @@ def work_through(
         left = [path for path in paths if path not in outcomes]
         problems = sum(1 for outcome in outcomes.values() if outcome.problem)
         states: dict[str, FileState] = {}
-        with Progress(len(paths), description, "video") as progress:
-            progress.update(len(outcomes))
+        with Progress(len(paths), description, "video", done=len(outcomes)) as progress:
             starting = _note_states(left, states)
             results = run_isolated(task, starting, workers=options.workers, time_limit=options.time_limit)
             for outcome in results:

@@ -126,6 +126,8 @@ def test_the_results_of_a_video(published: Path, videos: Path) -> None:
     best = result.top(2)
     assert [score.score for score in best] == sorted(result.scores.tolist(), reverse=True)[:2]
     assert [score.label for score in best] == [CLASS_NAMES[score.index] for score in best]
+    with pytest.raises(InputError, match=r"= -1: must be 0 or more"):
+        result.top(-1)
     content = result.to_dict()
     assert content["scores"] == result.scores.tolist()
     assert content["top"][0] == {"class": best[0].label, "score": best[0].score}

@@ -113,7 +113,9 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         try:
             output_file(_SUFFIXES[args.format])(args.output)
         except argparse.ArgumentTypeError as problem:
-            parser.error(f"--output {problem} for one file of --format {args.format}")
+            other = next((name for name, suffix in _SUFFIXES.items() if args.output.endswith(suffix)), "")
+            remedy = f"; for this name give --format {other}" if other not in ("", args.format) else ""
+            parser.error(f"--output {problem} for one file of --format {args.format}{remedy}")
     if args.int8 and args.format != "onnx":
         parser.error(f"--int8: needs --format onnx, but it is {args.format}")
     if args.test_split and len(args.parts) == 1:

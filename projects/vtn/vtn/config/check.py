@@ -67,8 +67,8 @@ def _check_backbone(cfg: CfgNode) -> Iterator[str]:
         )
     if lora.RANK and frozen:
         yield (
-            f"VTN.BACKBONE.LORA.RANK = {lora.RANK}: must be 0 with a frozen backbone, since LoRA itself "
-            "freezes the backbone's weights; set VTN.BACKBONE.FROZEN False and FROZEN_BLOCKS 0"
+            f"VTN.BACKBONE.LORA.RANK = {lora.RANK}: must be 0 with a frozen backbone; set it 0, or to "
+            "train LoRA, which itself freezes the backbone's weights, set FROZEN False and FROZEN_BLOCKS 0"
         )
     if backbone.POOLING and (list(backbone.TOKENS) != [1, 1] or backbone.CLASS_TOKEN or backbone.STAGE):
         yield (

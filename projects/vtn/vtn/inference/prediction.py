@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from slowfast.datasets.class_names import class_text
-from slowfast.errors import counted
+from slowfast.errors import InputError, counted
 from slowfast.files import write_text
 from slowfast.progress import format_duration
 from slowfast.visualization.text_table import align_columns
@@ -151,7 +151,11 @@ class Prediction:
         return f"<Prediction of {self.describe_in_a_line(3)}>"
 
     def top(self, count: int = TOP) -> list[Score]:
-        """Returns the ``count`` classes with the highest scores, the best first; [] without scores."""
+        """Returns the ``count`` classes with the highest scores, the best first; [] without scores.
+
+        Raises:
+            InputError: where ``count`` is negative.
+        """
         return self._best(self.scores, count)
 
     def describe(self, top: int = TOP) -> str:
@@ -236,6 +240,8 @@ class Prediction:
         write_text(path, self.to_csv() if Path(path).suffix == ".csv" else self.to_json(top))
 
     def _best(self, scores: np.ndarray, count: int) -> list[Score]:
+        if count < 0:
+            raise InputError(f"a number of best classes = {count}: must be 0 or more")
         if not _is_scored(scores):
             return []
         order = np.argsort(-scores, kind="stable")[:count]
