@@ -86,12 +86,12 @@ def create_model(
     >>> type(model).__name__, model.num_classes, model.arguments.encoder.num_layers
     ('VTN', 12, 3)
     """
+    folder = _published_config(name, fields)
     if Path(name).is_file() and Path(name).suffix in _WEIGHT_SUFFIXES:
         raise ConfigError(
             f"{name}: is a file of weights: must be a configuration or a published folder; give the name of "
             "its configuration, and the file as checkpoint=FILE"
         )
-    folder = _published_config(name, fields)
     if folder is not None:
         if overrides:
             raise ConfigError(

@@ -276,6 +276,14 @@ def test_a_stream_that_is_closed_waits_for_no_decoder(
     assert not [child for child in multiprocessing.active_children() if child.name == "decoder"]
 
 
+def test_no_decoder_starts_after_the_end() -> None:
+    """A process that is not forked imports modules for seconds, for which Ctrl-C would wait."""
+    with closing(Decoders(0)) as decoders:
+        pass
+    with pytest.raises(OSError, match="the decoders have been ended"):
+        decoders.take()
+
+
 def test_decoders_are_forked_before_any_thread_reads(
     published: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

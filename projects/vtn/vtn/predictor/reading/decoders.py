@@ -92,12 +92,18 @@ class Decoders:
         self._is_closed = False
 
     def take(self) -> Decoder:
-        """Returns a decoder without a video; one that has ended where none starts, or after the end."""
+        """Returns a decoder without a video; one that has ended where none starts.
+
+        Raises:
+            OSError: after the end.
+        """
         with suppress(IndexError):  # none is left
             while True:
                 if (decoder := self._idle.pop()).is_ready():
                     return decoder
                 self.end(decoder)
+        if self._is_closed:
+            raise OSError("the decoders have been ended")
         decoder = Decoder()
         self._running.add(decoder)
         if not decoder.is_ready() or self._is_closed:
