@@ -71,7 +71,7 @@ PLANS = (
     Plan(  # few shapes, since flex attention is compiled for each
         "flex attention",
         "temporal",
-        "--against flex --lengths 250 4096 --training 4096 --dtypes bfloat16",
+        "--against flex --lengths 250 4096 --training 4096 --dtypes mixed",
         "--against flex --lengths 250 --windows 18 --dtypes float32 --rounds 3",
     ),
     Plan(

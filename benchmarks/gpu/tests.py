@@ -42,14 +42,17 @@ def run_tests(output: Path, seconds: float, folder: str = "tests/gpu") -> list[T
     """
     report, log = output / "tests.xml", output / "tests.log"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", folder, "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", folder, "-p", "no:cacheprovider"]
     command += [f"--junitxml={report}", "-o", "junit_family=xunit1"]
     is_complete = run_for(command, log, seconds)
     results = read_results(report) if report.exists() else []
     if not is_complete:
         left = TestResult("all other tests", "failed", seconds, f"not finished in time, see {log.name}")
         return [*results, left]
-    return results or [TestResult("all tests", "failed", 0.0, f"pytest did not start, see {log.name}")]
+    if results:
+        return results
+    last = (log.read_text().strip().splitlines() or ["no output"])[-1]
+    return [TestResult("all tests", "failed", 0.0, f"pytest ended without results: {last} (see {log.name})")]
 
 
 def read_results(report: Path) -> list[TestResult]:

@@ -72,6 +72,16 @@ def test_that_does_not_end():
 """
 
 
+FATAL = """
+import os
+import pytest
+
+@pytest.mark.gpu
+def test_that_ends_the_process():
+    os._exit(3)
+"""
+
+
 @pytest.mark.faults  # it waits for the end of the time
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["front", "background"])
 def test_where_the_time_does_not_suffice_the_results_so_far_are_kept(
@@ -85,6 +95,15 @@ def test_where_the_time_does_not_suffice_the_results_so_far_are_kept(
     assert (passed.name, passed.outcome) == ("long: that passes", "passed")
     assert (others.name, others.outcome) == ("all other tests", "failed")
     assert others.detail == "not finished in time, see tests.log"
+
+
+@pytest.mark.faults  # it runs pytest a second time
+def test_the_test_that_ends_the_process_is_named(tmp_path: Path) -> None:
+    (tmp_path / "test_fatal.py").write_text(FATAL)
+    (result,) = run_tests(tmp_path, seconds=100, folder=str(tmp_path))
+    assert (result.name, result.outcome) == ("all tests", "failed")
+    assert "pytest ended without results: " in result.detail
+    assert "test_that_ends_the_process" in result.detail
 
 
 def test_the_report_is_one_table_and_one_json_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch._dynamo
 from torch.nn.attention.flex_attention import flex_attention
 
 from benchmarks import temporal
+from benchmarks.gpu.measurements import PLANS
 from benchmarks.support.flex_attention import (
     attention_inputs,
     exact_band_attention,
@@ -66,6 +67,16 @@ def test_the_comparison_with_flex_attention_has_times_and_errors(monkeypatch: py
     for row, bound in zip(rows, (1e-5, 2e-2), strict=True):
         assert row["blocked"] > 0 < row["flex"]
         assert max(row["error blocked"], row["error flex"]) < bound
+
+
+def test_flex_attention_is_measured_in_float16_where_the_device_lacks_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.support.flex_attention._compiled_flex_attention", lambda: flex_attention)
+    monkeypatch.setattr("slowfast.models.precision.supports_bfloat16", lambda device: False)
+    plan = next(plan for plan in PLANS if plan.name == "flex attention")
+    options = [*plan.on_gpu.split(), "--windows", "18", "--lengths", "40", "--training", "--rounds", "1"]
+    assert [row["dtype"] for row in temporal.run(parse(temporal, *options)).rows] == ["float16"]
 
 
 def test_flex_attention_is_compiled_for_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ class CompiledNetwork(nn.Module):
         super().__init__()
         self.network = network
         self._call = torch.compile(network)
+        logging.getLogger("torch._dynamo.convert_frame").addFilter(_log_limit)
 
     def forward(self, *inputs: Any) -> Any:
         return self._call(*inputs)
@@ -40,6 +42,18 @@ class CompiledNetwork(nn.Module):
             type(cause).__name__,
             first_line(cause),
         )
+
+
+def _log_limit(record: logging.LogRecord) -> bool:
+    """Logs that torch compiles no more, which it writes to stderr alone; keeps every record."""
+    if "recompile_limit" in (message := record.getMessage()).partition("\n")[0]:
+        reason = next((line.strip() for line in message.splitlines() if "last reason" in line), "")
+        logger.warning(
+            "TRAIN.COMPILE True: torch has compiled the network as often as it does; training continues "
+            "without compilation for inputs of other kinds (%s)",
+            reason,
+        )
+    return True
 
 
 def is_compile_error(error: Exception) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._dynamo.exc import BackendCompilerFailed
 
 from slowfast.engine.run import run
@@ -44,6 +45,28 @@ def test_a_network_that_cannot_be_compiled_is_trained_as_it_is(
     log = (tmp_path / "run" / "stdout.log").read_text()
     assert "cannot be compiled (RuntimeError: no C++ compiler); training continues without" in log
     assert losses(tmp_path / "run") == plain
+
+
+def test_the_log_names_the_reason_for_which_torch_stops_compiling(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Torch compiles a function eight times, then writes to stderr alone that it will not do so again."""
+
+    class Changing(nn.Module):
+        name = ""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + len(self.name)
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    changing = Changing()
+    network = CompiledNetwork(changing)
+    for number in range(12):
+        changing.name = "a" * number
+        assert network(torch.zeros(1)).item() == number
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("slowfast")]
+    assert "training continues without compilation for inputs of other kinds" in line
+    assert "self.name ==" in line
 
 
 def test_errors_of_the_network_itself_end_the_run(
