@@ -111,7 +111,7 @@ def test_frames_with_errors(frames: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        ([[True] * 4] * 2, "mask: is a list, must be a torch.Tensor"),
+        ([[True] * 4] * 2, "mask: is of type list, must be a torch.Tensor"),
         (torch.ones(2, 3, dtype=torch.bool), "mask: has shape (2, 3), must be (2, 4) like the frames"),
         (torch.ones(2, 4), "mask has dtype torch.float32: must be torch.bool"),
     ],
