@@ -134,9 +134,9 @@ def test_names_and_fields_with_errors(
 def test_a_checkpoint_in_place_of_a_configuration_or_folder(tmp_path: Path) -> None:
     path = tmp_path / "weights.pyth"
     torch.save(weights_of(tiny()), path)
-    with pytest.raises(ConfigError, match=r"weights\.pyth: is a file of weights: .*as checkpoint=FILE"):
+    with pytest.raises(ConfigError, match=r"weights\.pyth: is a file of weights, not .*as checkpoint=FILE"):
         vtn.create_model(path)
-    with pytest.raises(CheckpointError, match=r"weights\.pyth: is a file: .*vtn\.create_model"):
+    with pytest.raises(CheckpointError, match=r"weights\.pyth: is a file, not .*vtn\.create_model"):
         vtn.VTN.from_pretrained(path)
 
 

@@ -89,7 +89,7 @@ def create_model(
     folder = _published_config(name, fields)
     if Path(name).is_file() and Path(name).suffix in _WEIGHT_SUFFIXES:
         raise ConfigError(
-            f"{name}: is a file of weights: must be a configuration or a published folder; give the name of "
+            f"{name}: is a file of weights, not a configuration or a published folder; give the name of "
             "its configuration, and the file as checkpoint=FILE"
         )
     if folder is not None:

@@ -80,7 +80,7 @@ def find_file(name: str, file: str, **options: Any) -> Path:
         return Path(name, file)
     if Path(name).is_file():
         raise CheckpointError(
-            f"{name}: is a file: must be a folder with {file}, or OWNER/NAME of a model on the hub; load a "
+            f"{name}: is a file, not a folder with {file} or OWNER/NAME of a model on the hub; load a "
             "checkpoint by vtn.create_model(CONFIG, checkpoint=FILE), or by vtn.Predictor(FILE)"
         )
     try:
