@@ -147,7 +147,7 @@ def _add(log: RunLog, by_epoch: dict[int, EpochMetrics], stats: dict[str, Any]) 
     elif kind == "train_iter" and (progress := _number(stats.get("epochs_done"))) is not None:
         log.steps[progress] = {"loss": _number(stats.get("loss")), "top1": _top1(stats)}
     elif "test_final" in (kind, stats.get("split")):  # PySlowFast's line has no kind
-        _number(stats.get("top1_acc", stats.get("map")))
+        _number(stats.get("top1_acc", stats.get("map")))  # an error for what is not a number
         log.test = stats
 
 

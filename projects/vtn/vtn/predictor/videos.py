@@ -237,7 +237,7 @@ def expand_arguments(
         arguments: paths of files; folders, whose videos are found at any depth; patterns with ``*``, ``?``,
             ``[…]`` and ``**``; addresses; ``-``, which stands for ``lines``.
         lines: paths of files, folders and patterns, one per line. Addresses in them are not opened, since
-            the lines may not be trusted.
+            the lines cannot be trusted.
         ignored: gets the files in folders that are not videos.
     """
     for argument in arguments:

@@ -72,7 +72,8 @@ class Service:
                 with self._count_upload(), record.measure("upload"):
                     if int(headers.get("content-length", 0)) > self.limits.upload_bytes + FORM_BYTES:
                         raise too_large(self.limits)
-                    sends_nothing, kind = False, headers.get("content-type", "")
+                    sends_nothing = False
+                    kind = headers.get("content-type", "")
                     name = await receive_video(chunks, kind, folder / UPLOAD_NAME, self.limits)
                 with self._count_job():
                     job = Job(folder, name, self.limits.video_seconds, pictures)

@@ -38,7 +38,7 @@ _LOADING_OPTIONS = ("torch_dtype", "attn_implementation", "experts_implementatio
 class VTNConfig(PretrainedConfig):
     """The description of a model of this package: its class, arguments, class names and evaluation.
 
-    A configuration that was read from a file names no weights: the file may not be trusted. Its
+    A configuration that was read from a file names no weights: the file cannot be trusted. Its
     backbone is checked when a model is built from it. Only the entries of a published folder are saved.
 
     Args:
