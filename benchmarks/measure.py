@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
 from slowfast.distributed.device import choose_device, describe_device, is_cpu, synchronize
 from slowfast.distributed.host import keep_freed_memory, set_malloc
 from slowfast.errors import ConfigError
+from slowfast.files import write_text
 from slowfast.models.inference.processor import has_bfloat16
 from slowfast.visualization.text_table import align_columns
 
@@ -201,8 +202,10 @@ class BenchmarkReport:
         rows: values; the table shows floats with three significant digits, JSON has all digits.
         notes: explanations of the columns.
         machine: see :func:`describe_machine`.
+        file: gets the report after each row, so that an interrupted benchmark has written its results.
     """
 
+    file: ClassVar[str] = ""
     title: str
     columns: Sequence[str]
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -210,23 +213,25 @@ class BenchmarkReport:
     machine: dict[str, str] = field(default_factory=describe_machine)
 
     def add(self, **row: Any) -> None:
-        """Adds a row and prints it on stderr, so that an interrupted benchmark has printed its results."""
+        """Adds a row, and prints it on stderr."""
         self.rows.append(row)
-        cells = (f"{name}: {_text(row[name])}" for name in self.columns if name in row)
+        cells = (f"{name}: {text_of_cell(row[name])}" for name in self.columns if name in row)
         print("  done:", ", ".join(cells), file=sys.stderr)
+        if self.file:
+            self.write_json(self.file)
 
     def __str__(self) -> str:
-        cells = [[_text(row.get(name)) for name in self.columns] for row in self.rows]
+        cells = [[text_of_cell(row.get(name)) for name in self.columns] for row in self.rows]
         header, *lines = align_columns([self.columns, *cells])
         machine = "  ".join(f"{key}: {value}" for key, value in self.machine.items())
         return "\n".join([self.title, machine, "", header, "-" * len(header), *lines, "", *self.notes])
 
     def write_json(self, path: str | Path) -> None:
         """Writes all attributes as JSON."""
-        Path(path).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
 
 
-def _text(value: Any) -> str:
+def text_of_cell(value: Any) -> str:
     """Returns the text of a table cell."""
     if value is None:
         return "–"

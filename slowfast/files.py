@@ -56,7 +56,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         path: the file to write; its folder is created where it is missing.
     """
     path = Path(path)
-    if _is_device(path):
+    if is_device(path):
         yield path
         return
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
@@ -75,7 +75,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _is_device(path: Path) -> bool:
+def is_device(path: Path) -> bool:
     """Returns whether a path is that of a device or a pipe, perhaps by a link such as ``/dev/stdout``."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
@@ -109,7 +109,7 @@ def output_file(*suffixes: str, standard_output: bool = False) -> Callable[[str]
         path = Path(text)
         if not text or (text == "-" and standard_output):
             return text
-        if not suffixes and _is_device(path):
+        if not suffixes and is_device(path):
             return text
         if text == "-":
             raise argparse.ArgumentTypeError("-: is not printed here; name a file")

@@ -31,16 +31,15 @@ def main() -> int:
     print(f"device: {describe_device(device)}")
     args.output.mkdir(parents=True, exist_ok=True)
 
-    tests = run_tests(args.output, args.minutes * 60 * _TESTS_FRACTION)
-    for test in tests:
+    report = GpuReport(describe_machine(), run_tests(args.output, args.minutes * 60 * _TESTS_FRACTION))
+    for test in report.tests:
         if test.outcome == "failed":
             print(f"failed: {test.name}: {test.detail}")
-    benchmarks = []
     for measurement in run_benchmarks(args.output, device.type, until=start + args.minutes * 60):
         print(f"benchmark {measurement.name}: {measurement.outcome} {measurement.detail}")
-        benchmarks.append(measurement)
-    report = GpuReport(describe_machine(), tests, benchmarks, time.monotonic() - start)
-    report.write(args.output)
+        report.benchmarks.append(measurement)
+        report.seconds = time.monotonic() - start
+        report.write(args.output)  # each time: this process may be ended
     print(report.as_markdown())
     print(f"results: {args.output / 'gpu.json'} and {args.output / 'gpu.md'}")
     return 1 if report.has_failed else 0

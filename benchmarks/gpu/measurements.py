@@ -109,16 +109,19 @@ def run_benchmarks(output: Path, device: str, *, until: float) -> Iterator[Measu
 def _run(name: str, arguments: tuple[str, ...], output: Path, seconds: float) -> Measurement:
     stem = name.replace(" ", "_")
     result, log = output / f"{stem}.json", output / f"{stem}.log"
-    result.unlink(missing_ok=True)
+    for path in (result, log):
+        path.unlink(missing_ok=True)
     command = [sys.executable, "tools/benchmark.py", *arguments, "--json", str(result.resolve())]
     start = time.monotonic()
-    if not run_for(command, log, seconds):
-        return Measurement(name, "failed", seconds, f"not finished in time, see {log.name}")
+    code = run_for(command, log, seconds)
     taken = time.monotonic() - start
-    if not result.exists():
-        shown = log.read_text()
-        if any(sign in shown for sign in _NO_COMPILER):
-            return Measurement(name, "skipped", taken, f"torch.compile finds no compiler, see {log.name}")
-        last = (shown.strip().splitlines() or ["no output"])[-1]
-        return Measurement(name, "failed", taken, f"{last} (see {log.name})")
-    return Measurement(name, "measured", taken, report=json.loads(result.read_text()))
+    report = json.loads(result.read_text()) if result.exists() else {}  # perhaps only the first rows
+    if code == 0:
+        return Measurement(name, "measured", taken, report=report)
+    shown = log.read_text()
+    outcome, detail = "failed", (shown.strip().splitlines() or ["no output"])[-1]
+    if code is None:
+        detail = "not finished in time"
+    elif any(sign in shown for sign in _NO_COMPILER):
+        outcome, detail = "skipped", "torch.compile finds no compiler"
+    return Measurement(name, outcome, taken, f"{detail} (see {log.name})", report)

@@ -22,16 +22,16 @@ def environment() -> dict[str, str]:
 _GRACE_SECONDS = 20.0
 
 
-def run_for(command: Sequence[str], log: Path, seconds: float) -> bool:
-    """Runs a command in the checkout for at most that time; returns whether it ended by itself.
+def run_for(command: Sequence[str], log: Path, seconds: float) -> int | None:
+    """Runs a command in the checkout for at most that time; returns its exit code, None: it did not end.
 
-    Otherwise it is interrupted, and ended with all processes that it has started.
+    Then it is interrupted, and ended with all processes that it has started.
 
     Args:
-        log: file that gets its output.
+        log: file to which its output is appended.
     """
     grace = min(_GRACE_SECONDS, seconds / 4)
-    with log.open("w") as file:
+    with log.open("a") as file:
         # The command would inherit that interrupts are ignored, as they are in the background of a script.
         handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
@@ -44,14 +44,13 @@ def run_for(command: Sequence[str], log: Path, seconds: float) -> bool:
         )
         signal.signal(signal.SIGINT, handler)
         try:
-            process.wait(seconds - grace)
+            return process.wait(seconds - grace)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(grace)
-            return False
+            return None
         finally:
             with suppress(ProcessLookupError):  # all have ended
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    return True

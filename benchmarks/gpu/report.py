@@ -1,18 +1,21 @@
-"""All results in one JSON file and one table."""
+"""All results in one JSON file and one page of tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.measurements import Measurement
-from benchmarks.gpu.tests import TestResult
+from benchmarks.gpu.results_plugin import TestResult
+from benchmarks.measure import text_of_cell
+from slowfast.errors import counted
 
 
-@dataclass(frozen=True)
+@dataclass
 class GpuReport:
     """The results of all tests and benchmarks.
 
@@ -24,8 +27,8 @@ class GpuReport:
 
     machine: dict[str, str]
     tests: Sequence[TestResult]
-    benchmarks: Sequence[Measurement]
-    seconds: float
+    benchmarks: list[Measurement] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def has_failed(self) -> bool:
@@ -39,7 +42,7 @@ class GpuReport:
         (output / "gpu.md").write_text(self.as_markdown(), encoding="utf-8")
 
     def as_markdown(self) -> str:
-        """Returns the machine, the counts, and one table of tests and measurements."""
+        """Returns the machine, a table of the tests, and a table of each benchmark."""
         outcomes = [test.outcome for test in self.tests]
         counts = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("passed", "failed", "skipped"))
         lines = [
@@ -49,37 +52,34 @@ class GpuReport:
             "",
             f"Tests: {counts}. Total time: {self.seconds:.0f} s.",
             "",
-            "| what | result | seconds | values |",
-            "| --- | --- | ---: | --- |",
-            *(_line(*row) for row in self._rows()),
+            *_table(("test", "result", "seconds", "values"), self._test_rows()),
         ]
+        for found in self.benchmarks:
+            report = found.report
+            lines += ["", f"## {found.name}: {found.outcome}, {found.seconds:.0f} s", ""]
+            lines += [text for text in (found.detail, report.get("title")) if text]
+            if report:
+                columns = report["columns"]
+                lines += ["", *_table(columns, ([row.get(key) for key in columns] for row in report["rows"]))]
+                lines += ["", *(f"- {note}" for note in report["notes"])]
         return "\n".join(lines) + "\n"
 
-    def _rows(self) -> Iterator[tuple[str, str, float | None, str]]:
-        """Yields the rows of the table: skipped tests by their reason, all others one by one."""
-        skipped: dict[str, int] = {}
+    def _test_rows(self) -> Iterator[Sequence[Any]]:
+        """Yields the rows of the tests: skipped ones by their reason, all others one by one."""
+        skipped = Counter(test.detail for test in self.tests if test.outcome == "skipped")
         for test in self.tests:
-            if test.outcome == "skipped":
-                skipped[test.detail] = skipped.get(test.detail, 0) + 1
-            else:
-                yield f"test {test.name}", test.outcome, test.seconds, _values(test.measured) or test.detail
+            if test.outcome != "skipped":
+                values = "; ".join(f"{name}: {value}" for name, value in test.measured.items())
+                name = test.name.rpartition("/")[2]
+                yield name, test.outcome, test.seconds, "; ".join(filter(None, (test.detail, values)))
         for reason, count in skipped.items():
-            yield f"{count} tests", "skipped", None, reason
-        for measurement in self.benchmarks:
-            what = f"benchmark {measurement.name}"
-            yield what, measurement.outcome, measurement.seconds, measurement.detail
-            for row in measurement.report.get("rows", []):
-                yield what, "measured", None, _values(row)
+            yield counted(count, "test"), "skipped", None, reason
 
 
-def _line(what: str, result: str, seconds: float | None, values: str) -> str:
-    cells = (what, result, "" if seconds is None else f"{seconds:.1f}", values)
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    lines = [columns, ["---"] * len(columns), *(map(_cell, row) for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def _values(values: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name}: {_text(value)}" for name, value in values.items())
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _cell(value: Any) -> str:
+    return text_of_cell(value).replace("|", "\\|").replace("\n", " ")

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
@@ -183,7 +184,7 @@ def join(world: World, store: dist.Store, *, backend: str, timeout: float) -> No
         timeout: seconds that a collective may take.
 
     Raises:
-        DistributedError: where processes cannot reach each other.
+        DistributedError: where processes cannot reach each other, or share a GPU without gloo.
     """
     try:
         dist.init_process_group(
@@ -197,6 +198,11 @@ def join(world: World, store: dist.Store, *, backend: str, timeout: float) -> No
         # because a GPU's sum only enters a queue when it is called. All ranks must have the same order.
         sums = [_sum_of_ones(device) for device in dict.fromkeys((CPU, world.device))]
     except (RuntimeError, ValueError) as error:
+        if duplicate := re.search("Duplicate GPU detected.*", str(error)):  # NCCL's words
+            raise DistributedError(
+                f"rank {world.rank} of {world.size}: {duplicate[0]}; start as many processes per node as it "
+                "has GPUs, show each its own GPU (CUDA_VISIBLE_DEVICES), or share one by DIST_BACKEND gloo"
+            ) from error
         raise DistributedError(
             f"rank {world.rank} of {world.size} reached rank 0, but not all other ranks ({error}); all ports "
             "must be open between the nodes, and GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network"

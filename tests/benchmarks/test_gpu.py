@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +15,20 @@ from benchmarks.gpu import measurements
 from benchmarks.gpu.measurements import Measurement, Plan, run_benchmarks
 from benchmarks.gpu.paths import ROOT
 from benchmarks.gpu.report import GpuReport
-from benchmarks.gpu.tests import TestResult, read_results, run_tests
+from benchmarks.gpu.results_plugin import TestResult
+from benchmarks.gpu.tests import run_tests
 from slowfast.distributed.device import choose_device, is_cpu
 
 SAMPLE = """
+import os
 import pytest
+import torch
+
+pytestmark = pytest.mark.gpu
+
+@pytest.fixture
+def broken():
+    raise OSError("no driver")
 
 def test_that_passes(record_property):
     record_property("clips/s", "12.5")
@@ -29,22 +36,42 @@ def test_that_passes(record_property):
 def test_that_fails():
     assert 1 == 2, "first line\\nsecond line"
 
+def test_whose_fixture_fails(broken):
+    pass
+
 @pytest.mark.skip(reason="needs two GPUs")
 def test_that_is_skipped():
+    pass
+
+def test_that_ends_the_process():
+    os._exit(0)
+
+def test_that_breaks_the_device():
+    raise ValueError("the step failed") from torch.AcceleratorError("an illegal access")
+
+def test_that_needs_the_device():
     pass
 """
 
 
-def test_results_of_pytest_are_read_with_reasons_and_values(tmp_path: Path) -> None:
+@pytest.mark.faults  # it runs pytest three times
+def test_each_result_is_kept_and_the_next_process_continues(tmp_path: Path) -> None:
+    """After a test that ends the process, and one after which the device of the process fails every call."""
     (tmp_path / "test_sample.py").write_text(SAMPLE)
-    report = tmp_path / "tests.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-    subprocess.run([*command, "-o", "junit_family=xunit1", tmp_path], capture_output=True, cwd=tmp_path)
-    passed, failed, skipped = read_results(report)
-    assert (passed.name, passed.outcome) == ("sample: that passes", "passed")
-    assert passed.measured == {"clips/s": "12.5"}
-    assert (failed.outcome, failed.detail) == ("failed", "AssertionError: first line")
-    assert (skipped.outcome, skipped.detail) == ("skipped", "needs two GPUs")
+    results = run_tests(tmp_path, seconds=200, folder=str(tmp_path))
+    found = {one.name.partition("::test_")[2]: (one.outcome, one.detail) for one in results}
+    assert found == {
+        "that_passes": ("passed", ""),
+        "that_fails": ("failed", "AssertionError: first line"),
+        "whose_fixture_fails": ("failed", "OSError: no driver"),
+        "that_is_skipped": ("skipped", "needs two GPUs"),
+        "that_ends_the_process": ("failed", "did not end, see tests.log"),
+        "that_breaks_the_device": ("failed", "ValueError: the step failed"),
+        "that_needs_the_device": ("passed", ""),
+    }
+    assert results[0].measured == {"clips/s": "12.5"}
+    assert "second line" in results[1].traceback
+    assert (tmp_path / "tests.log").read_text().count("test session starts") == 3
 
 
 @pytest.mark.faults  # it runs pytest a second time
@@ -54,7 +81,7 @@ def test_without_a_gpu_all_tests_are_skipped_and_the_report_says_why(tmp_path: P
     assert len(results) > 20
     assert {result.outcome for result in results} == {"skipped"}
     report = GpuReport({"torch": "2"}, results, [], 1.0)
-    assert f"| {len(results)} tests | skipped |  | needs a GPU" in report.as_markdown()
+    assert f"| {len(results)} tests | skipped | – | needs a GPU" in report.as_markdown()
     assert not report.has_failed
 
 
@@ -72,16 +99,6 @@ def test_that_does_not_end():
 """
 
 
-FATAL = """
-import os
-import pytest
-
-@pytest.mark.gpu
-def test_that_ends_the_process():
-    os._exit(3)
-"""
-
-
 @pytest.mark.faults  # it waits for the end of the time
 @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["front", "background"])
 def test_where_the_time_does_not_suffice_the_results_so_far_are_kept(
@@ -91,39 +108,54 @@ def test_where_the_time_does_not_suffice_the_results_so_far_are_kept(
     before = signal.signal(signal.SIGINT, handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     (tmp_path / "test_long.py").write_text(LONG)
-    passed, others = run_tests(tmp_path, seconds=20, folder=str(tmp_path))
-    assert (passed.name, passed.outcome) == ("long: that passes", "passed")
+    passed, unended, others = run_tests(tmp_path, seconds=20, folder=str(tmp_path))
+    assert (passed.outcome, unended.outcome) == ("passed", "failed")
+    assert unended.name.endswith("test_long.py::test_that_does_not_end")
     assert (others.name, others.outcome) == ("all other tests", "failed")
     assert others.detail == "not finished in time, see tests.log"
 
 
-@pytest.mark.faults  # it runs pytest a second time
-def test_the_test_that_ends_the_process_is_named(tmp_path: Path) -> None:
-    (tmp_path / "test_fatal.py").write_text(FATAL)
-    (result,) = run_tests(tmp_path, seconds=100, folder=str(tmp_path))
-    assert (result.name, result.outcome) == ("all tests", "failed")
-    assert "pytest ended without results: " in result.detail
-    assert "test_that_ends_the_process" in result.detail
-
-
-def test_the_report_is_one_table_and_one_json_file(tmp_path: Path) -> None:
-    tests = [TestResult("parity: golden", "passed", 1.25, measured={"largest difference": "1e-6"})]
-    rows = [{"frames": 16, "ours": 1.23456789}, {"frames": 250, "ours": 4.0}]
+def test_the_report_is_one_page_and_one_json_file(tmp_path: Path) -> None:
+    tests = [
+        TestResult("tests/gpu/test_parity.py::test_cases[a]", "passed", 1.25, "", {"difference": "1e-6"}),
+        TestResult("tests/gpu/test_parity.py::test_ddp", "skipped", detail="needs two GPUs"),
+    ]
+    rows = [{"frames": 16, "ours": 1.23456789}, {"frames": 250}]
+    shown = {"title": "encoder", "columns": ["frames", "ours"], "rows": rows, "notes": ["ours: ms"]}
     benchmarks = [
-        Measurement("temporal", "measured", 3.0, report={"rows": rows}),
+        Measurement("temporal", "measured", 3.0, report=shown),
         Measurement("inference", "failed", 2.0, "a | b"),
     ]
     report = GpuReport({"gpu": "H100"}, tests, benchmarks, 6.0)
     report.write(tmp_path)
-    lines = (tmp_path / "gpu.md").read_text().splitlines()
-    assert "Tests: 1 passed, 0 failed, 0 skipped. Total time: 6 s." in lines
-    assert lines[-5:] == [
-        "| test parity: golden | passed | 1.2 | largest difference: 1e-6 |",
-        "| benchmark temporal | measured | 3.0 |  |",
-        "| benchmark temporal | measured |  | frames: 16; ours: 1.235 |",
-        "| benchmark temporal | measured |  | frames: 250; ours: 4 |",
-        "| benchmark inference | failed | 2.0 | a \\| b |",
-    ]
+    expected = """\
+# GPU checks
+
+gpu: H100
+
+Tests: 1 passed, 0 failed, 1 skipped. Total time: 6 s.
+
+| test | result | seconds | values |
+| --- | --- | --- | --- |
+| test_parity.py::test_cases[a] | passed | 1.25 | difference: 1e-6 |
+| 1 test | skipped | – | needs two GPUs |
+
+## temporal: measured, 3 s
+
+encoder
+
+| frames | ours |
+| --- | --- |
+| 16 | 1.23 |
+| 250 | – |
+
+- ours: ms
+
+## inference: failed, 2 s
+
+a | b
+"""
+    assert (tmp_path / "gpu.md").read_text() == expected
     written = json.loads((tmp_path / "gpu.json").read_text())
     assert written["benchmarks"][0]["report"]["rows"] == rows
     assert report.has_failed
@@ -133,11 +165,13 @@ def test_the_report_is_one_table_and_one_json_file(tmp_path: Path) -> None:
 def test_benchmarks_that_fail_or_get_no_time_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plans = (Plan("inference", "inference", "", "--no-such-option"),)
+    few = "--lengths 16 --training --dtypes float32 float1 --rounds 1"
+    plans = (Plan("inference", "inference", "", "--no-such-option"), Plan("temporal", "temporal", "", few))
     monkeypatch.setattr(measurements, "PLANS", plans)
-    (failed,) = run_benchmarks(tmp_path, "cpu", until=time.monotonic() + 100)
+    failed, partial = run_benchmarks(tmp_path, "cpu", until=time.monotonic() + 100)
     assert failed.outcome == "failed"
     assert "--no-such-option" in failed.detail
+    assert (partial.outcome, [row["dtype"] for row in partial.report["rows"]]) == ("failed", ["float32"])
     assert [one.detail for one in run_benchmarks(tmp_path, "cpu", until=0.0)][:1] == ["no time left"]
 
 

@@ -228,6 +228,22 @@ def test_all_ranks_try_their_devices_in_the_same_order(monkeypatch: pytest.Monke
     assert tried == ["cpu", "cuda"] * 8
 
 
+def test_processes_that_share_a_gpu_are_told_to_use_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``torchrun --nproc-per-node 2`` with one GPU: each process sees one, NCCL that it is the same."""
+
+    def refuse(device: torch.device) -> float:
+        raise dist.DistBackendError(
+            "NCCL error in: NCCLUtils.hpp:275, invalid usage (run with NCCL_DEBUG=WARN for details)\n"
+            "Last error:\nDuplicate GPU detected : rank 1 and rank 0 both on CUDA device 10"
+        )
+
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(world_module, "_sum_of_ones", refuse)
+    words = "^rank 1 of 2: Duplicate GPU detected : rank 1 .* as many processes per node as.*gloo$"
+    with pytest.raises(DistributedError, match=words):
+        join(World(1, 2, 1, 2), dist.HashStore(), backend="nccl", timeout=60.0)
+
+
 def _synchronizes(world: World) -> int:
     """Counts the waits for the device at the end of what all ranks take part in."""
     waits: list[str] = []
