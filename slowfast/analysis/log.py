@@ -1,6 +1,7 @@
 """Prints the metrics of runs from their logs, by epoch, and draws curves of losses and accuracies.
 
-A table has the losses, accuracies, learning rates and step times of the epochs, then the best epoch. Reads
+A table has the losses, accuracies, learning rates and step times of the epochs, then the best epoch. The last
+line has mean and standard deviation of the tests of several runs, such as three seeds of one recipe. Reads
 metrics.jsonl in the output folder of a run, or the json_stats lines of a log of PySlowFast.
 
 examples:
@@ -19,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slowfast.analysis.folds import METRICS, spread_of
 from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
 from slowfast.visualization.text_table import align_columns
 
@@ -49,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     logs = [read_run_log(path) for path in args.runs]
     for log in logs:
         print_run(log, show_all=args.all)
+    if line := describe_spread([log.test for log in logs if log.test]):
+        print(line)
     if args.output:
         write_curves(args.output, logs)
         print(args.output)
@@ -80,6 +84,22 @@ def print_run(log: RunLog, *, show_all: bool = False) -> None:
         print(f"  best: epoch {best.epoch}, {reached} the validation videos")
     if log.test:
         print(f"  test: {_test_result(log.test)}")
+
+
+def describe_spread(tests: Sequence[Mapping[str, Any]]) -> str:
+    """Returns mean and standard deviation (N − 1) of each metric that all tests have; empty for one test.
+
+    >>> describe_spread([{"top1_acc": 95.0}, {"top1_acc": 96.5}, {"top1_acc": 94.0}])
+    'mean ± standard deviation of 3 tests: top-1 95.2 ± 1.3 %'
+    """
+    found = []
+    for name, (title, digits) in METRICS.items():
+        values = [float(value) for test in tests if (value := test.get(name)) is not None]
+        if len(values) == len(tests) > 1 and not math.isnan(sum(values)):
+            spread = spread_of(values)
+            metric, _, unit = title.partition(", ")
+            found.append(f"{metric} {spread.mean:.{digits}f} ± {spread.std:.{digits}f} {unit}".rstrip())
+    return f"mean ± standard deviation of {len(tests)} tests: {', '.join(found)}" if found else ""
 
 
 def _test_result(test: Mapping[str, Any]) -> str:

@@ -125,7 +125,9 @@ def check_demo(cfg: CfgNode) -> Iterator[str]:
         path = Path(demo.OUTPUT_FILE)
         if path.suffix.lower() not in (".mp4", ".mkv", ".mov"):
             yield f"DEMO.OUTPUT_FILE = {demo.OUTPUT_FILE!r}: must end in .mp4, .mkv or .mov; rename it"
-        if path.resolve() == Path(demo.INPUT_VIDEO).resolve():
+        # The first two are False for text that cannot be a path, for which the last one raises an error.
+        video = demo.INPUT_VIDEO
+        if os.path.exists(path) and os.path.exists(video) and os.path.samefile(path, video):
             yield (
                 f"DEMO.OUTPUT_FILE = {demo.OUTPUT_FILE!r}: must differ from DEMO.INPUT_VIDEO, which it would "
                 "replace; choose another name"

@@ -15,6 +15,8 @@ from slowfast.registry import Project
 
 # Keys whose default is a whole number, as in PySlowFast, and which also take fractions.
 _FRACTIONS = frozenset({"DATA.TARGET_FPS"})
+# Problems after which nearest keys are not searched any more.
+_MOST_SUGGESTIONS = 100
 
 
 class Merge:
@@ -189,7 +191,10 @@ class Merge:
         return key in self._fixed or any(section in self._obsolete for section in sections)
 
     def _suggestion(self, written: str, kind: str) -> str:
-        """Returns the end of a message about an unknown key or section: the nearest known ones."""
+        """Returns the end of a message about an unknown key or section: the nearest known ones.
+
+        A search takes 2 ms; a file that is not a configuration may have thousands of unknown keys.
+        """
         leaf = written.rpartition(".")[2].upper()
         if kind == "section":
             known, cutoff = self._sections, 0.75  # nearer, since most are of models that are not here
@@ -198,6 +203,8 @@ class Merge:
             # A name with a dot is meant as a key within a section, not as a section.
             known = [key for key in self._known if "." not in written or key not in self._sections]
             cutoff, otherwise = 0.6, "; see slowfast/config/defaults and the config of each project"
+        if len(self.problems) >= _MOST_SUGGESTIONS:
+            return otherwise
         exact = [key for key in known if key == written.upper()]
         same_leaf = [key for key in known if key.rpartition(".")[2] == leaf]
         near = exact or same_leaf or difflib.get_close_matches(written.upper(), known, n=2, cutoff=cutoff)

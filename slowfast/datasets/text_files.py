@@ -153,6 +153,8 @@ def parse_index(text: str) -> int | None:
 
 def parse_segment(start: Any, end: Any) -> tuple[float, float] | None:
     """Returns start and end of a segment as seconds, 0 <= start < end; None for any other values."""
+    if "_" in f"{start}{end}":  # `float` reads 1_0 as 10
+        return None
     try:
         first, last = float(start), float(end)
     except (TypeError, ValueError, OverflowError):

@@ -108,6 +108,6 @@ def network_for(
     if training and origin.manifest is not None and model.learns_features:
         raise ConfigError(
             f"DATA.FEATURES = {origin.folder!r}: must be '' for a model that trains its frame encoder, since "
-            "cached features do not change; freeze the encoder, or set the key to ''"
+            "cached features do not change; freeze all of the encoder, without LoRA, or set the key to ''"
         )
     return FeatureHead(model, origin, normalization)

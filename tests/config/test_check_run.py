@@ -40,6 +40,12 @@ class TestRun:
         set_keys(cfg, **{key.replace(".", "__"): "x" * 300})
         assert any(problem.startswith(f"{key} = 'xxx") for problem in check(cfg, for_run=True))
 
+    @pytest.mark.parametrize("key", ["DEMO.INPUT_VIDEO", "DEMO.OUTPUT_FILE"])
+    def test_a_path_of_the_demo_with_a_zero_byte_is_a_problem(self, cfg: CfgNode, key: str) -> None:
+        set_keys(cfg, DEMO__ENABLE=True, DEMO__INPUT_VIDEO=__file__, DEMO__OUTPUT_FILE="b.mp4")
+        set_keys(cfg, **{key.replace(".", "__"): "a\0.mp4"})
+        assert rf"{key} = 'a\x00.mp4': must not contain a zero byte; remove it" in check(cfg, for_run=True)
+
     def test_missing_csv_files_of_the_enabled_parts_are_listed(self, cfg: CfgNode) -> None:
         for name in ("train.csv", "val.csv", "test.csv"):
             Path(cfg.DATA.PATH_TO_DATA_DIR, name).unlink()

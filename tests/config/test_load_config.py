@@ -269,6 +269,12 @@ class TestProblems:
     def test_an_unknown_key_gets_the_nearest_key(self, key: str, suggestion: str) -> None:
         assert suggestion in problems_of("VIT_B_VTN", key, "1")[0]
 
+    def test_nearest_keys_are_searched_for_the_first_unknown_ones_only(self, write: WriteConfig) -> None:
+        """A search takes milliseconds, and a file that is not a configuration may have very many keys."""
+        problems = problems_of(write("a.yaml", "\n".join(f"SOLVER.MOMENTUM_{n}: 1" for n in range(300))))
+        assert sum("did you mean" in problem for problem in problems) == 100
+        assert len(problems) == 300
+
     def test_all_problems_are_reported_together_with_key_value_and_place(self, write: WriteConfig) -> None:
         write("base.yaml", SMALL_MODEL + "VTN:\n  NUM_ATTENTION_HEADS: 7\nTRAIN: {BATCH_SIZE: many}\n")
         path = write("top.yaml", "_BASE_: base.yaml\nDATA:\n  TRAIN_CROP_SIZE: 512\nFOO: 1\n")

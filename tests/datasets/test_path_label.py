@@ -97,6 +97,7 @@ def test_a_file_of_many_chunks_with_segments(read, monkeypatch: pytest.MonkeyPat
         ("path label start end\na.mp4 1 2 2\n", "line 2.*has a wrong segment"),
         ("path label start end\na.mp4 1 0 1\nb.mp4 1 0 x\n", "line 3.*has a wrong segment"),
         ("path label start end\na.mp4 1 -1 2\n", "line 2.*0 <= start < end"),
+        ("path label start end\na.mp4 1 1_0 20\n", "line 2.*has a wrong segment"),
     ],
 )
 def test_a_wrong_line_is_named(read, text: str, message: str) -> None:

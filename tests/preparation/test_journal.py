@@ -104,6 +104,19 @@ def test_damaged_lines_are_passed_over(tmp_path: Path, line: bytes, asked: list[
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(("old", "new"), [(b'"frames": 5, ', b""), (b"a.mp4", b"b.mp4")])
+def test_results_without_some_value_or_of_another_path_are_made_again(
+    tmp_path: Path, old: bytes, new: bytes, asked: list[str]
+) -> None:
+    path = write_video(tmp_path / "a.mp4", 5)
+    found = probe(path)
+    journal = tmp_path / "journal.jsonl"
+    start, value = journal.read_bytes().split(b'"value": ')
+    journal.write_bytes(start + b'"value": ' + value.replace(old, new))
+    assert probe(path) == found
+    assert len(asked) == 2
+
+
 def test_a_file_that_is_not_a_journal_is_not_appended_to(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

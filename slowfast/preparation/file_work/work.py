@@ -74,10 +74,12 @@ def work_through(
 
 
 def _restore(path: str, entry: Any, kind: type[T]) -> FileResult[T] | None:
-    """Returns the outcome of an entry of the journal; None without one, and for that of another version."""
+    """Returns the outcome of an entry of the journal; None without one, and for a damaged or outdated one."""
     try:
         value = None if entry["value"] is None else kind(**entry["value"])
-        return FileResult(path, value, entry["problem"], entry["detail"])
+        # A field that the entry lacks would have its default.
+        is_complete = value is None or vars(value) == entry["value"]
+        return FileResult(path, value, entry["problem"], entry["detail"]) if is_complete else None
     except (KeyError, TypeError):
         return None
 
@@ -100,6 +102,7 @@ def survey(
         options,
         description=description,
         settings={"decode": decode, "with_hash": with_hash},
+        is_current=lambda path, facts: facts is None or facts.path == path,
     )
     return [
         outcome.value or VideoFacts(path, problem=outcome.problem, detail=outcome.detail)

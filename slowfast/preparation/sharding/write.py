@@ -55,15 +55,14 @@ def write_shards(
         OSError: where a shard cannot be written.
     """
     stop = threading.Event()
-    total = sum(len(shard.videos) for shard in shards)
-    with Progress(total, "shards", "video") as progress:
-        remaining = []
-        for shard in shards:
-            if _is_complete(path := os.path.join(folder, shard.name), shard, left_out):
-                progress.update(len(shard.videos))
-                yield WrittenShard(shard, os.path.getsize(path), kept=True)
-            else:
-                remaining.append(shard)
+    total, done, remaining = sum(len(shard.videos) for shard in shards), 0, []
+    for shard in shards:
+        if _is_complete(path := os.path.join(folder, shard.name), shard, left_out):
+            done += len(shard.videos)
+            yield WrittenShard(shard, os.path.getsize(path), kept=True)
+        else:
+            remaining.append(shard)
+    with Progress(total, "shards", "video", done=done) as progress:
         lock = threading.Lock()
 
         def count() -> None:

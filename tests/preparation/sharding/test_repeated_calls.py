@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from slowfast.datasets.class_names import find_class_names
 from slowfast.preparation.sharding import write
+from slowfast.progress import Progress
 from tests.support.sharding.shards import hashes_of, read_annotations, run_shard, write_tar
 from tests.support.videos import write_video
 
@@ -46,6 +48,23 @@ def test_finished_shards_are_kept(
     assert hashes_of(target) == hashes_of(tmp_path / "whole")
     assert {name: (target / name).stat().st_mtime_ns for name in times} == times
     assert run_shard(listed, target)["kept"] == report["shards"]
+
+
+def test_the_rate_leaves_out_finished_shards(
+    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_shard(listed, target := tmp_path / "train")
+    (target / "shard-000001.tar").unlink()
+    begun: list[Progress] = []
+
+    def spy(*args: Any, **options: Any) -> Progress:
+        begun.append(replace(progress := Progress(*args, **options)))
+        return progress
+
+    monkeypatch.setattr(write, "Progress", spy)
+    report = run_shard(listed, target)
+    assert [(progress.total, progress.done) for progress in begun] == [(12, 11)]
+    assert (report["videos"], report["kept"]) == (12, 8)
 
 
 def refused(target: Path) -> Exception:
