@@ -171,7 +171,7 @@ def test_evaluating_restores_the_mode_of_each_module() -> None:
 def test_lengths_of_windows_must_be_finite_and_above_0(lengths: tuple[float, float]) -> None:
     seconds, stride = lengths
     with pytest.raises(InputError, match="must be above 0"):
-        score_windows(tiny(), video_features(4), seconds=seconds, stride=stride)
+        score_windows(tiny(), video_features(4), window_seconds=seconds, stride_seconds=stride)
     with pytest.raises(InputError, match="must be above 0"):
         window_lengths(*lengths)
 

@@ -110,7 +110,7 @@ def test_windows_are_of_the_middle_crop_and_say_so(
 ) -> None:
     cfg = config(films, tmp_path / "run", CROPS, 3)
     with caplog.at_level(logging.INFO):
-        found = predict(cfg, films / "40.mp4", window=1.0, fps=10.0)
+        found = predict(cfg, films / "40.mp4", window_seconds=1.0, fps=10.0)
     assert "in the middle crop of the 3 that the test merges" in caplog.text
     assert "40 frames scored in the middle crop" in found.describe()
     assert found.to_dict()["crop"] == "middle"
