@@ -255,7 +255,7 @@ def test_classes_without_names_are_called_classes_in_texts_alone() -> None:
         "  0:00:00 to 0:00:04  class 2  0.600",
     ]
     assert prediction.to_dict(1)["top"][0]["class"] == "2"
-    assert prediction.to_csv().startswith("start,end,0,1,2\n")
+    assert prediction.to_csv().startswith("video,start,end,error,0,1,2\n")
 
 
 def test_times_in_json_have_no_digits_of_rounding() -> None:
