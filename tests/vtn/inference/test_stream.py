@@ -209,7 +209,7 @@ def test_wrong_arguments_are_refused_and_change_nothing(frames: np.ndarray) -> N
         with pytest.raises(InputError, match=rf"must be .frames, {FEATURE_DIM}. of a float dtype"):
             stream.push_features(features, 0.4)
     for wrong in (0.0, float("nan"), "a"):
-        with pytest.raises(InputError, match=f"last = {wrong!r}"):
+        with pytest.raises(InputError, match=f"last_seconds = {wrong!r}"):
             stream.scores(last_seconds=wrong)
         with pytest.raises(InputError, match=f"keep_seconds = {wrong!r}"):
             VideoStream(tiny(), keep_seconds=wrong)
