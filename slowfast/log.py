@@ -123,11 +123,28 @@ class _Formatter(logging.Formatter):
         return printable(super().format(record))
 
 
+class _TerminalFormatter(_Formatter):
+    """A formatter of lines for a terminal of 80 columns: the time, the level if not INFO, and the message.
+
+    Lines of other libraries have the name of their logger.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        level = "" if record.levelno == logging.INFO else f"{record.levelname}: "
+        is_own = logging.getLogger(record.name.partition(".")[0]) in _packages
+        source = "" if is_own else f"{record.name}: "
+        return f"{super().formatMessage(record)} {level}{source}{record.message}"
+
+
 def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
     """Directs the log lines of this process; a later call replaces an earlier one.
 
     Rank 0 writes to the terminal and to ``stdout.log``, and its metrics to ``metrics.jsonl``. Any other rank
-    writes to ``stdout_rank{N}.log`` only. Files are appended to, so that a resumed run continues them.
+    writes to ``stdout_rank{N}.log`` only. Files are appended to, so that a resumed run continues them. Lines
+    in files and pipes begin with date, level and module, those on a terminal with the time.
 
     Args:
         output_dir: folder of the files, created where it is missing; None: the terminal only.
@@ -146,7 +163,8 @@ def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
         _handlers.append(_FileHandler(folder / name, encoding="utf-8"))
         _metrics_path = folder / METRICS_FILE if rank == 0 else None
     for handler in _handlers:
-        handler.setFormatter(_Formatter(_LINE_FORMAT, _TIME_FORMAT))
+        on_terminal = isinstance(handler, _TerminalHandler) and sys.stdout.isatty()
+        handler.setFormatter(_TerminalFormatter() if on_terminal else _Formatter(_LINE_FORMAT, _TIME_FORMAT))
         logging.getLogger().addHandler(handler)
 
 

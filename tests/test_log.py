@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,30 @@ def test_rank_0_writes_to_the_terminal_and_a_file(tmp_path: Path, capsys: pytest
     get_logger("slowfast.somewhere").info("it begins")
     assert "slowfast.somewhere: it begins" in capsys.readouterr().out
     assert "[INFO] slowfast.somewhere: it begins" in lines_of(tmp_path / "run" / "stdout.log")[0]
+
+
+def test_lines_on_a_terminal_have_the_time_alone_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Date, level and module took up to 63 of 80 columns; the file has them."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    setup_logging(tmp_path)
+    get_logger("slowfast.somewhere").info("it begins")
+    get_logger("slowfast.somewhere").warning("a video is truncated")
+    logging.getLogger("a_library.part").warning("something is deprecated")
+    shown = [line.partition(" ") for line in capsys.readouterr().out.splitlines()]
+    assert [text for _, _, text in shown] == [
+        "it begins",
+        "WARNING: a video is truncated",
+        "WARNING: a_library.part: something is deprecated",
+    ]
+    for time, _, _ in shown:
+        assert re.fullmatch(r"\d\d:\d\d:\d\d", time)
+    kept = [line.partition("]")[2] for line in lines_of(tmp_path / "stdout.log")]
+    assert kept[:2] == [
+        "[INFO] slowfast.somewhere: it begins",
+        "[WARNING] slowfast.somewhere: a video is truncated",
+    ]
 
 
 def test_without_a_folder_lines_go_to_the_terminal_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,6 @@ class _PlannedVideo:
         return np.zeros((len(indices), place.crop_height, place.crop_width, 3), np.uint8)
 
     def read_chunks(
-        self, indices: np.ndarray, size: int, placer: Placer | None = None
+        self, indices: np.ndarray, chunk_frames: int, placer: Placer | None = None
     ) -> Iterator[np.ndarray]:
         raise NotImplementedError("training clips are not read in chunks")

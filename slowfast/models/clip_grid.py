@@ -45,7 +45,7 @@ class ClipGrid:
         frames: t, a multiple of ``tubelet``.
         tubelet: u.
         stride: frames from the start of a clip to the start of the next, a multiple of ``tubelet``.
-        frame_rate: frames per second of the clips that the encoder was trained on; 0: not known.
+        fps: frames per second of the clips that the encoder was trained on; 0: not known.
 
     Raises:
         ModelError: for numbers that do not fit together.
@@ -60,7 +60,7 @@ class ClipGrid:
     frames: int
     tubelet: int
     stride: int
-    frame_rate: float = 0.0
+    fps: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in (("frames", self.frames), ("stride", self.stride)):

@@ -103,7 +103,7 @@ def _rounded(values: list[float]) -> list[float]:
 def _adopt_clips(data: CfgNode, model: Any) -> list[str]:
     """Fills in number and rate of the frames in ``DATA``; returns the problems of keys that stay 0."""
     grid = clip_grid_of(model)
-    frames, rate = (0, 0.0) if grid is None else (grid.frames, grid.frame_rate)
+    frames, rate = (0, 0.0) if grid is None else (grid.frames, grid.fps)
     if data.NUM_FRAMES == 0:
         data.NUM_FRAMES = frames
     if data.SAMPLING_RATE == 0 and rate:

@@ -41,9 +41,9 @@ class OpenVideo(Protocol):
         ...
 
     def read_chunks(
-        self, indices: np.ndarray, size: int, placer: Placer | None = None
+        self, indices: np.ndarray, chunk_frames: int, placer: Placer | None = None
     ) -> Iterator[np.ndarray]:
-        """Yields the frames of ascending indices in chunks of ``size`` frames, (t, H, W, 3) uint8 RGB."""
+        """Yields the frames of ascending indices in chunks (t, H, W, 3) uint8 RGB, t = ``chunk_frames``."""
         ...
 
     def __enter__(self) -> Self: ...

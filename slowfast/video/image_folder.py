@@ -107,14 +107,14 @@ class ImageFolder:
         return scaler.frames()
 
     def read_chunks(
-        self, indices: np.ndarray, size: int, placer: Placer | None = None
+        self, indices: np.ndarray, chunk_frames: int, placer: Placer | None = None
     ) -> Iterator[np.ndarray]:
-        """Yields the images of the given indices in chunks of ``size``; see :meth:`PyAVVideo.read_chunks`."""
+        """Yields the images of the given indices in chunks; see :meth:`PyAVVideo.read_chunks`."""
         indices = self.times.checked(indices, self.name)
         placement, image_size = SharedPlacement(placer or full_frame()), list[int]()
-        for start in range(0, len(indices), size):
+        for start in range(0, len(indices), chunk_frames):
             with measure(DECODING):
-                frames = self._read(indices[start : start + size], placement, image_size)
+                frames = self._read(indices[start : start + chunk_frames], placement, image_size)
             yield frames
 
     def _read_image(self, name: str) -> av.VideoFrame:

@@ -165,19 +165,23 @@ class PyAVVideo:
         return sorted(missing | (self._table.lost & slots.keys()))
 
     def read_chunks(
-        self, indices: np.ndarray, size: int, placer: Placer | None = None, missing: set[int] | None = None
+        self,
+        indices: np.ndarray,
+        chunk_frames: int,
+        placer: Placer | None = None,
+        missing: set[int] | None = None,
     ) -> Iterator[np.ndarray]:
         """Decodes the frames of the given indices in one pass over the video; memory does not grow.
 
         Args:
             indices: (T,) ascending integers in [0, N), without repeats.
-            size: frames per chunk.
+            chunk_frames: frames per chunk.
             placer: scale, crop and flip; None: full frames.
             missing: collects the indices that cannot be decoded, whose frames are black then; None: such
                 frames are an error, as in :meth:`read`.
 
         Yields:
-            (t, H, W, 3) uint8, t = ``size`` frames, fewer in the last chunk.
+            (t, H, W, 3) uint8, t = ``chunk_frames`` frames, fewer in the last chunk.
         """
         placement = self._shared(placer)
         indices = self.times.checked(indices, self.name)
@@ -185,8 +189,8 @@ class PyAVVideo:
         ahead = next(found, None)
         with ExitStack() as stack:
             second: PyAVVideo | None = None
-            for start in range(0, len(indices), size):
-                chunk = indices[start : start + size]
+            for start in range(0, len(indices), chunk_frames):
+                chunk = indices[start : start + chunk_frames]
                 slots = {int(index): [slot] for slot, index in enumerate(chunk)}
                 scaler = FrameScaler(len(chunk), placement, self.name)
                 # Take the frames of this chunk; ``ahead`` is the first one after it.

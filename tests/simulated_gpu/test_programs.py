@@ -74,7 +74,7 @@ def test_streams_are_scored(gpu: torch.device, kind: str) -> None:
         for start in range(0, 20, 4):
             stream.push(shown[start : start + 4], np.arange(start, start + 4) / 5)
         features = torch.zeros(2, *model.feature_shape)
-        scores = [stream.scores(), stream.scores(last=1.0)]
+        scores = [stream.scores(), stream.scores(last_seconds=1.0)]
         stream.push_features(features, [8.0, 9.0])  # of the CPU
         found.append([*scores, stream.scores(), len(stream)])
     assert_same(*found)

@@ -69,7 +69,7 @@ class WindowScorer:
             seconds, stride: length of a window, and from the start of a window to the start of the next.
         """
         self.model.eval()
-        spans = window_spans(video.times.duration, seconds, stride)
+        spans = demo_spans(video.times.duration, seconds, stride)
         while batch := list(islice(spans, self.batch_size)):
             clips = [self._read(video, name, span) for span in batch]
             scores = iter(self._score([clip for clip in clips if clip is not None]))
@@ -101,10 +101,10 @@ class WindowScorer:
         return scores
 
 
-def window_spans(duration: float, seconds: float, stride: float) -> Iterator[tuple[float, float]]:
+def demo_spans(duration: float, seconds: float, stride: float) -> Iterator[tuple[float, float]]:
     """Yields (start, end) of windows in seconds; the last one ends with the video and may be shorter.
 
-    >>> list(window_spans(5.0, seconds=2.0, stride=1.5))
+    >>> list(demo_spans(5.0, seconds=2.0, stride=1.5))
     [(0.0, 2.0), (1.5, 3.5), (3.0, 5.0)]
     """
     for number in count():

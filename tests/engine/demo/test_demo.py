@@ -15,7 +15,7 @@ from slowfast.config.check import check
 from slowfast.distributed.world import World
 from slowfast.engine.demo.drawing import OutputFormat, Overlay, draw_video
 from slowfast.engine.demo.run import run_demo
-from slowfast.engine.demo.windows import Window, window_spans
+from slowfast.engine.demo.windows import Window, demo_spans
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError, DecodeError
 from slowfast.interrupt import Interrupt, Interrupted
@@ -150,7 +150,7 @@ def test_each_frame_shows_the_newest_window_that_has_started(film: Path, tmp_pat
     taken: list[int] = []
 
     def windows() -> Any:
-        for number, (start, end) in enumerate(window_spans(3.0, 1.0, 1.0)):
+        for number, (start, end) in enumerate(demo_spans(3.0, 1.0, 1.0)):
             taken.append(number)
             scores = np.eye(3, dtype=np.float32)[number]
             yield Window(start, end, None if number == 1 else scores)

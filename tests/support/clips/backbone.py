@@ -30,7 +30,7 @@ class TinyClips(nn.Module):
 
     def __init__(self, *, accepts_shorter: bool = True) -> None:
         super().__init__()
-        self.clip = ClipDescription(FRAMES, TUBELET, frame_rate=5.0, accepts_shorter=accepts_shorter)
+        self.clip = ClipDescription(FRAMES, TUBELET, fps=5.0, accepts_shorter=accepts_shorter)
         self.embed = nn.Conv3d(3, WIDTH, (TUBELET, 8, 8), stride=(TUBELET, 8, 8))
         self.times = nn.Parameter(torch.randn(FRAMES // TUBELET, 1, 1, WIDTH))
         self.attend = nn.Linear(WIDTH, 2 * WIDTH)

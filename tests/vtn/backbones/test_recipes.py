@@ -116,7 +116,7 @@ def test_a_recipe_with_a_clip_encoder_builds_its_model(name: str, monkeypatch: p
         features = model.encode_frames(torch.zeros(1, 3, frames, pixels, pixels))
     assert features.shape == (1, steps, width)
     assert model.clip_grid is not None
-    assert model.clip_grid.frame_rate == cfg.DATA.TARGET_FPS / cfg.DATA.SAMPLING_RATE
+    assert model.clip_grid.fps == cfg.DATA.TARGET_FPS / cfg.DATA.SAMPLING_RATE
     data = adopt_frame_format(cfg, model).DATA
     assert (pixels, pixels, frames) == (data.TRAIN_CROP_SIZE, data.TEST_CROP_SIZE, data.NUM_FRAMES)
     assert model.frame_size == pixels

@@ -181,7 +181,7 @@ def test_predictions_windows_and_streams_agree(model: VTN, data: Path, tmp_path:
         np.testing.assert_allclose(stream.scores(), score_video(model, alone), atol=1e-4)
     np.testing.assert_allclose(stream.scores(), score_video(model, video), atol=1e-4)
     assert stream.seconds == seconds[-1]
-    timeline = score_windows(model, video, seconds=2.0, stride=2.0)
+    timeline = score_windows(model, video, window_seconds=2.0, stride_seconds=2.0)
     np.testing.assert_allclose(timeline.scores[-1], score_video(model, video.part(4.0, 6.0)), atol=1e-5)
     assert video.part(2.4, 4.4).positions(model.position_rate)[0] == video.positions(model.position_rate)[0]
 

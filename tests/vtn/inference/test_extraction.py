@@ -150,7 +150,7 @@ def test_frames_that_cannot_be_decoded_are_left_out(
         expected = model.classify(video.features.nan_to_num()[None], positions, decodable)
     np.testing.assert_allclose(score_video(model, video), expected.softmax(-1)[0], atol=1e-6)
 
-    timeline = score_windows(model, video, seconds=1.0, stride=1.0)
+    timeline = score_windows(model, video, window_seconds=1.0, stride_seconds=1.0)
     assert np.flatnonzero(np.isnan(timeline.scores).any(axis=1)).tolist() == [2, 3]
 
 

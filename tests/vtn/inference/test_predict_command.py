@@ -75,7 +75,7 @@ class TestCommandLine:
         output = ["OUTPUT_DIR", str(tmp_path)]
         scores = tmp_path / "scores.json"
         assert main([*arguments, "--window=2", "--stride=1", f"--output={scores}", "--top=3", *output]) == 0
-        read = json.loads(scores.read_text())
+        (read,) = json.loads(scores.read_text())["videos"]
         expected = score_video(
             tiny(),
             extract_video_features(tiny(), video_path, VIEW, tmp_path / "other.npy"),
@@ -116,8 +116,8 @@ class TestCommandLine:
         assert np.load(tmp_path / "f.npy").shape == (36, FEATURE_DIM)
         assert (tmp_path / "f.npy").stat().st_mtime_ns >= made
         rows = [line.split(",") for line in table.read_text().splitlines()]
-        assert rows[0] == ["start", "end", *(f"class {k}" for k in range(CLASSES))]
-        assert [row[:2] for row in rows[1:]] == [["0.000", "7.200"], ["0.000", "4.000"], ["4.000", "7.200"]]
+        assert rows[0] == ["video", "start", "end", "error", *(f"class {k}" for k in range(CLASSES))]
+        assert [row[1:3] for row in rows[1:]] == [["0.000", "7.200"], ["0.000", "4.000"], ["4.000", "7.200"]]
 
     def test_a_video_with_frames_that_cannot_be_decoded(
         self, arguments: list[str], damaged_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -128,7 +128,7 @@ class TestCommandLine:
         shown = capsys.readouterr().out
         assert "22 frames scored, 14 could not be decoded" in shown
         assert "0:00:02 to 0:00:04  no frame could be decoded" in shown
-        written = json.loads(scores.read_text())
+        (written,) = json.loads(scores.read_text())["videos"]
         assert written["undecodable_frames"] == 14
         assert [window["scores"] is None for window in written["windows"][:5]] == [0, 0, 1, 1, 0]
 

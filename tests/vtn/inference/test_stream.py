@@ -51,8 +51,8 @@ def test_frames_can_be_pushed_in_any_number(frames: np.ndarray, rate: float | No
         np.testing.assert_allclose(stream.scores(), scores_at_once(model, frames[:end]), atol=1e-5)
         first = end
     assert (len(stream), stream.seconds) == (40, 39 / FPS)
-    np.testing.assert_allclose(stream.scores(last=3.0), scores_at_once(model, frames[25:]), atol=1e-5)
-    np.testing.assert_allclose(stream.scores(last=99.0), stream.scores(), atol=1e-6)
+    np.testing.assert_allclose(stream.scores(last_seconds=3.0), scores_at_once(model, frames[25:]), atol=1e-5)
+    np.testing.assert_allclose(stream.scores(last_seconds=99.0), stream.scores(), atol=1e-6)
 
 
 def test_each_frame_is_encoded_once(frames: np.ndarray) -> None:
@@ -63,7 +63,7 @@ def test_each_frame_is_encoded_once(frames: np.ndarray) -> None:
     for first in range(0, 40, 20):
         stream.push(frames[first : first + 20], times(first, first + 20))
         stream.scores()
-        stream.scores(last=1.0)
+        stream.scores(last_seconds=1.0)
     assert seen == [8, 8, 4] * 2
 
 
@@ -116,7 +116,7 @@ def test_kept_seconds_are_the_last_seconds(distances: list[float], pushes: list[
         rows = slice(first, min(first + count, len(seconds)))
         for stream in (kept, whole):
             stream.push_features(features[: len(seconds)][rows], seconds[rows])
-        np.testing.assert_allclose(kept.scores(), whole.scores(last=keep), atol=1e-5)
+        np.testing.assert_allclose(kept.scores(), whole.scores(last_seconds=keep), atol=1e-5)
         assert len(kept) == len(kept.video().features)
         first = rows.stop
 
@@ -136,7 +136,7 @@ def test_kept_seconds_have_the_positions_of_the_last_seconds(
     for row, seconds in enumerate(start + np.cumsum(fiftieths) / 50):
         for stream in (kept, whole):
             stream.push_features(features[row : row + 1], [seconds])
-        np.testing.assert_array_equal(kept.scores(), whole.scores(last=keep / 50))
+        np.testing.assert_array_equal(kept.scores(), whole.scores(last_seconds=keep / 50))
 
 
 def test_the_last_seconds_of_a_stream_are_that_part_of_the_whole_video() -> None:
@@ -149,7 +149,7 @@ def test_the_last_seconds_of_a_stream_are_that_part_of_the_whole_video() -> None
     stream.push_features(features, seconds)
     assert stream.video().duration == pytest.approx(video.duration)
     part = video.part(video.duration - 4.7, video.duration)
-    np.testing.assert_allclose(stream.scores(last=4.7), score_video(model, part), atol=1e-6)
+    np.testing.assert_allclose(stream.scores(last_seconds=4.7), score_video(model, part), atol=1e-6)
 
 
 def test_a_stream_without_a_frame_has_no_time() -> None:
@@ -209,8 +209,8 @@ def test_wrong_arguments_are_refused_and_change_nothing(frames: np.ndarray) -> N
         with pytest.raises(InputError, match=rf"must be .frames, {FEATURE_DIM}. of a float dtype"):
             stream.push_features(features, 0.4)
     for wrong in (0.0, float("nan"), "a"):
-        with pytest.raises(InputError, match=f"last = {wrong!r}"):
-            stream.scores(last=wrong)
+        with pytest.raises(InputError, match=f"last_seconds = {wrong!r}"):
+            stream.scores(last_seconds=wrong)
         with pytest.raises(InputError, match=f"keep_seconds = {wrong!r}"):
             VideoStream(tiny(), keep_seconds=wrong)
     assert len(stream) == 2

@@ -171,7 +171,7 @@ def test_evaluating_restores_the_mode_of_each_module() -> None:
 def test_lengths_of_windows_must_be_finite_and_above_0(lengths: tuple[float, float]) -> None:
     seconds, stride = lengths
     with pytest.raises(InputError, match="must be above 0"):
-        score_windows(tiny(), video_features(4), seconds=seconds, stride=stride)
+        score_windows(tiny(), video_features(4), window_seconds=seconds, stride_seconds=stride)
     with pytest.raises(InputError, match="must be above 0"):
         window_lengths(*lengths)
 
@@ -255,7 +255,7 @@ def test_classes_without_names_are_called_classes_in_texts_alone() -> None:
         "  0:00:00 to 0:00:04  class 2  0.600",
     ]
     assert prediction.to_dict(1)["top"][0]["class"] == "2"
-    assert prediction.to_csv().startswith("start,end,0,1,2\n")
+    assert prediction.to_csv().startswith("video,start,end,error,0,1,2\n")
 
 
 def test_times_in_json_have_no_digits_of_rounding() -> None:

@@ -51,7 +51,7 @@ def test_what_is_not_a_number_is_named(predictor: Predictor, published: Path, vi
         "fps": lambda: Predictor(published, device="cpu", fps=wrong),
         "batch_size": lambda: Predictor(published, device="cpu", batch_size=wrong),
         "workers": lambda: Predictor(published, device="cpu", workers=wrong),
-        "frames_per_second": lambda: predictor(videos / "20.mp4", frames_per_second=wrong),
+        "video_fps": lambda: predictor(videos / "20.mp4", video_fps=wrong),
         "window_seconds": lambda: predictor(videos / "20.mp4", window_seconds=wrong),
         "time_limit": lambda: next(predictor.stream([videos / "20.mp4"], time_limit=wrong)),
         "last_seconds": lambda: next(predictor.follow(videos / "20.mp4", last_seconds=wrong)),

@@ -228,7 +228,7 @@ def test_a_timeline(published: Path, videos: Path) -> None:
     assert result.timeline.starts.tolist() == [0, 1, 2, 3, 4, 5]
     assert result.num_frames == 70
     frames = decode(videos / "70.mp4", size=32)[30:50]
-    part = predictor(frames, frames_per_second=10)
+    part = predictor(frames, video_fps=10)
     np.testing.assert_allclose(result.timeline.scores[3], part.scores, atol=1e-5)
     (streamed,) = predictor.stream([videos / "70.mp4"], window_seconds=2, stride_seconds=1)
     assert streamed.timeline is not None

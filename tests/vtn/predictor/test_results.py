@@ -172,6 +172,22 @@ def test_the_files_say_how_they_were_made(published: Path, clips: Path, tmp_path
     assert (made["window"], made["fps"], made["precision"]) == (1, None, "float32")
 
 
+def test_a_result_in_python_is_written_as_the_command_writes_it(
+    published: Path, clips: Path, tmp_path: Path
+) -> None:
+    """A program that reads the files of the one reads those of the other."""
+    video = clips / "a.mp4"
+    files = [f"--json={tmp_path / 'command.json'}", f"--csv={tmp_path / 'command.csv'}"]
+    assert predict(published, video, *files, "--window=1") == 0
+    result = Predictor(published, device="cpu")(video, window_seconds=1)
+    for suffix in (".json", ".csv"):
+        result.write(tmp_path / f"python{suffix}")
+    content = json.loads((tmp_path / "command.json").read_text())
+    del content["settings"]
+    assert json.loads((tmp_path / "python.json").read_text()) == content
+    assert (tmp_path / "python.csv").read_text() == (tmp_path / "command.csv").read_text()
+
+
 def test_scores_of_other_settings_are_not_mixed(
     published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

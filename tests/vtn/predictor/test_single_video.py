@@ -110,7 +110,7 @@ def test_windows_are_of_the_middle_crop_and_say_so(
 ) -> None:
     cfg = config(films, tmp_path / "run", CROPS, 3)
     with caplog.at_level(logging.INFO):
-        found = predict(cfg, films / "40.mp4", window=1.0, fps=10.0)
+        found = predict(cfg, films / "40.mp4", window_seconds=1.0, fps=10.0)
     assert "in the middle crop of the 3 that the test merges" in caplog.text
     assert "40 frames scored in the middle crop" in found.describe()
     assert found.to_dict()["crop"] == "middle"
@@ -120,7 +120,7 @@ def test_windows_are_of_the_middle_crop_and_say_so(
 
 def test_the_full_video_in_place_of_clips_is_of_the_middle_crop(films: Path, tmp_path: Path) -> None:
     cfg = config(films, tmp_path / "run", *CLIPS, 2, CROPS, 3)
-    for options in ({"fps": 5.0}, {"window": 2.0}):
+    for options in ({"fps": 5.0}, {"window_seconds": 2.0}):
         assert predict(cfg, films / "40.mp4", **options).to_dict()["crop"] == "middle"
 
 
@@ -154,6 +154,7 @@ def test_the_file_of_scores_says_what_is_merged(films: Path, tmp_path: Path) -> 
     scores = tmp_path / "scores.json"
     options = [f"--cfg={tmp_path}/run/config.yaml", f"--checkpoint={weights}", f"--output={scores}"]
     assert main([str(films / "3.mp4"), *options]) == 0
-    assert json.loads(scores.read_text())["merged"] == {"clips": 1, "crops": 3}
+    (written,) = json.loads(scores.read_text())["videos"]
+    assert written["merged"] == {"clips": 1, "crops": 3}
     names = sorted(path.name.split(".", 1)[1] for path in (tmp_path / "run" / "features").glob("3-*.npy"))
     assert names == ["crop0.npy", "crop1.npy", "crop2.npy"]

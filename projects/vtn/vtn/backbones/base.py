@@ -41,14 +41,14 @@ class ClipDescription:
     Attributes:
         frames: t, frames of a clip, a multiple of ``tubelet``.
         tubelet: frames per time step.
-        frame_rate: frames per second of the clips that the weights were trained on.
+        fps: frames per second of the clips that the weights were trained on.
         accepts_shorter: whether clips may have fewer frames, a multiple of ``tubelet``. The features are then
             those of a clip of t frames in which no token of the missing frames takes part.
     """
 
     frames: int
     tubelet: int
-    frame_rate: float
+    fps: float
     accepts_shorter: bool = True
 
 

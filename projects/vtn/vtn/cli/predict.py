@@ -276,8 +276,8 @@ def _predict(args: argparse.Namespace, interrupt: Interrupt) -> None:
         checkpoint=args.checkpoint,
         overrides=overrides,
         fps=args.fps,
-        window=args.window,
-        stride=args.stride,
+        window_seconds=args.window,
+        stride_seconds=args.stride,
         features=args.features,
     )
     prediction = predict_video(request, interrupt)

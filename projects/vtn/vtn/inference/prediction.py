@@ -218,21 +218,22 @@ class Prediction:
         return content
 
     def to_json(self, top: int = TOP) -> str:
-        """Returns :meth:`to_dict` with the class names as text."""
-        content = {**self.to_dict(top), "classes": list(self.class_names)}
+        """Returns the text of a file of one video as ``vtn predict --json`` writes it, without settings."""
+        content = {"classes": list(self.class_names), "videos": [self.to_dict(top)]}
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
     def rows(self) -> Iterator[list[str]]:
-        """Yields start and end in seconds and K scores as text: of the whole video, then of its windows."""
+        """Yields the rows of :func:`csv_header`: of the whole video, then of its windows."""
+        if self.error:
+            yield [self.video, "", "", self.error, *("" for _ in self.class_names)]
+            return
         for start, end, scores in ((0.0, self.seconds, self.scores), *self._windows()):
-            yield [f"{start:.3f}", f"{end:.3f}", *(f"{score:.6g}" for score in scores)]
+            yield [self.video, f"{start:.3f}", f"{end:.3f}", "", *(f"{score:.6g}" for score in scores)]
 
     def to_csv(self) -> str:
-        """Returns a line for the whole video and one per window: start and end in seconds, K scores."""
+        """Returns the text of a file of one video as ``vtn predict --csv`` writes it."""
         table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["start", "end", *self.class_names])
-        writer.writerows(self.rows())
+        csv.writer(table, lineterminator="\n").writerows([csv_header(self.class_names), *self.rows()])
         return table.getvalue()
 
     def write(self, path: str | Path, top: int = TOP) -> None:
@@ -270,6 +271,11 @@ class Prediction:
             span = f"{first} to {last}"
             lines.append(f"{span:>20}  {text}")
         return lines
+
+
+def csv_header(class_names: Sequence[str]) -> list[str]:
+    """Returns the names of the columns of a table of predictions: start and end in seconds, K scores."""
+    return ["video", "start", "end", "error", *class_names]
 
 
 def _best_class(scores: np.ndarray) -> int | None:

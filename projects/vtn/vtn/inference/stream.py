@@ -37,8 +37,8 @@ class VideoStream:
     Args:
         model: a :class:`vtn.VTN` or another :class:`vtn.frame_model.FrameModel`.
         keep_seconds: duration that is kept and scored, from the frame that is displayed at its start on, as
-            for ``scores(last=keep_seconds)``; older features are dropped, so that memory is bounded. None:
-            all frames are kept (M · F numbers per frame).
+            for ``scores(last_seconds=keep_seconds)``; older features are dropped, so that memory is bounded.
+            None: all frames are kept (M · F numbers per frame).
         head_act: the score activation: softmax, sigmoid, none.
 
     Raises:
@@ -53,7 +53,7 @@ class VideoStream:
     ...     stream.push(np.zeros((size, size, 3), np.uint8), second)  # or (T, H, W, 3) with T times
     >>> len(stream), stream.scores().shape  # of all kept frames
     (12, (3,))
-    >>> stream.scores(last=10).shape  # of the last ten seconds
+    >>> stream.scores(last_seconds=10).shape  # of the last ten seconds
     (3,)
     """
 
@@ -150,14 +150,14 @@ class VideoStream:
                 self.push(frames, seconds)
                 yield self.seconds
 
-    def scores(self, last: float | None = None) -> np.ndarray:
-        """Returns the class scores (K,) float32 of all kept frames, or of the ``last`` seconds of them.
+    def scores(self, last_seconds: float | None = None) -> np.ndarray:
+        """Returns the class scores (K,) float32 of all kept frames, or of the last seconds of them.
 
         Raises:
-            InputError: before the first push, and for a ``last`` that is not above 0 and finite.
+            InputError: before the first push, and for a duration that is not above 0 and finite.
         """
-        check_positive(last=last)
-        given = [seconds for seconds in (last, self.keep_seconds) if seconds is not None]
+        check_positive(last_seconds=last_seconds)
+        given = [seconds for seconds in (last_seconds, self.keep_seconds) if seconds is not None]
         return score_video(self.model, self._video(min(given, default=None)), head_act=self.head_act)
 
     def video(self) -> VideoFeatures:

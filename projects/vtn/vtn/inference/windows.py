@@ -64,8 +64,8 @@ def score_video(model: FrameModel, video: VideoFeatures, *, head_act: str = "sof
 def score_windows(
     model: FrameModel,
     video: VideoFeatures,
-    seconds: float,
-    stride: float,
+    window_seconds: float,
+    stride_seconds: float,
     *,
     head_act: str = "softmax",
     batch_frames: int = BATCH_FRAMES,
@@ -78,7 +78,8 @@ def score_windows(
 
     Args:
         model: as in :func:`score_video`.
-        seconds, stride: length of a window, and from the start of a window to the start of the next.
+        window_seconds: length of a window.
+        stride_seconds: from the start of a window to the start of the next.
         head_act: as in :func:`score_video`.
         batch_frames: number of frames of the windows that are scored together, which bounds the memory.
         on_batch: called after each batch with the number of its windows.
@@ -94,13 +95,13 @@ def score_windows(
     >>> model = VTN("precomputed", backbone_args={"feature_dim": 24}, **options)
     >>> times = FrameTimes(np.arange(50) / 5, 10.0)  # 10 seconds at 5 frames per second
     >>> video = VideoFeatures(torch.randn(50, 24), times, np.arange(50))
-    >>> timeline = score_windows(model, video, seconds=4.0, stride=2.0)
+    >>> timeline = score_windows(model, video, window_seconds=4.0, stride_seconds=2.0)
     >>> timeline.starts.tolist(), timeline.scores.shape
     ([0.0, 2.0, 4.0, 6.0], (4, 3))
     """
     _require_features(video)
-    window_lengths(seconds, stride)
-    starts, ends = window_spans(video.duration, seconds, stride)
+    window_lengths(window_seconds, stride_seconds)
+    starts, ends = window_spans(video.duration, window_seconds, stride_seconds)
     scores: list[np.ndarray] = []
     with evaluating(model):
         for windows in _batches(map(video.part, starts, ends), batch_frames):
@@ -144,23 +145,23 @@ def device_of(model: FrameModel) -> torch.device:
     return next(model.parameters(), torch.empty(0, device="cpu")).device
 
 
-def window_lengths(seconds: float | None, stride: float | None) -> tuple[float, float] | None:
+def window_lengths(window_seconds: float | None, stride_seconds: float | None) -> tuple[float, float] | None:
     """Returns the length of windows and from one start to the next; None where no windows were asked for.
 
     Args:
-        seconds: length of a window; None: no windows.
-        stride: from the start of a window to the start of the next; None: ``seconds``.
+        window_seconds: length of a window; None: no windows.
+        stride_seconds: from the start of a window to the start of the next; None: ``window_seconds``.
 
     Raises:
         InputError: for lengths that are not above 0, and for a stride alone.
     """
-    if seconds is None:
-        if stride is not None:
-            raise InputError(f"stride_seconds = {stride}: needs window_seconds; give both")
+    if window_seconds is None:
+        if stride_seconds is not None:
+            raise InputError(f"stride_seconds = {stride_seconds}: needs window_seconds; give both")
         return None
-    stride = seconds if stride is None else stride
-    check_positive(window_seconds=seconds, stride_seconds=stride)
-    return float(seconds), float(stride)
+    stride_seconds = window_seconds if stride_seconds is None else stride_seconds
+    check_positive(window_seconds=window_seconds, stride_seconds=stride_seconds)
+    return float(window_seconds), float(stride_seconds)
 
 
 def choose_windows(
@@ -179,12 +180,14 @@ def choose_windows(
     return window, max(spacing, window / 4) if stride_seconds is None else stride_seconds
 
 
-def window_spans(duration: float, seconds: float, stride: float) -> tuple[np.ndarray, np.ndarray]:
+def window_spans(
+    duration: float, window_seconds: float, stride_seconds: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the starts and ends (W,) of the windows of a video, in seconds.
 
-    Windows start at multiples of ``stride`` until the end of the video is reached. A last window that would
-    be shorter than half of ``seconds`` has too few frames to be scored: it becomes a part of the window
-    before it, or is left out where ``stride`` leaves gaps between windows.
+    Windows start at multiples of ``stride_seconds`` until the end of the video is reached. A last window that
+    would be shorter than half of the others has too few frames to be scored: it becomes a part of the window
+    before it, or is left out where there are gaps between windows.
 
     Raises:
         InputError: for more than a million windows.
@@ -193,18 +196,18 @@ def window_spans(duration: float, seconds: float, stride: float) -> tuple[np.nda
     >>> starts.tolist(), ends.tolist()
     ([0.0, 4.0], [4.0, 9.04])
     """
-    if duration / stride > _MOST_WINDOWS:
+    if duration / stride_seconds > _MOST_WINDOWS:
         raise InputError(
-            f"{duration:g} s in windows every {stride:g} s: must be at most {_MOST_WINDOWS:,} windows; "
-            "choose longer windows (--window), or a longer time from one to the next (--stride)"
+            f"{duration:g} s in windows every {stride_seconds:g} s: must be at most {_MOST_WINDOWS:,} "
+            "windows; choose longer windows (--window), or a longer time from one to the next (--stride)"
         )
-    count = max(0, math.ceil((duration - seconds - _TOLERANCE) / stride)) + 1
-    starts = np.arange(count) * float(stride)
+    count = max(0, math.ceil((duration - window_seconds - _TOLERANCE) / stride_seconds)) + 1
+    starts = np.arange(count) * float(stride_seconds)
     starts = starts[starts < duration]
-    ends = np.minimum(starts + seconds, duration)
-    if len(starts) > 1 and ends[-1] - starts[-1] < seconds / 2 - _TOLERANCE:
+    ends = np.minimum(starts + window_seconds, duration)
+    if len(starts) > 1 and ends[-1] - starts[-1] < window_seconds / 2 - _TOLERANCE:
         starts, ends = starts[:-1], ends[:-1]
-    if stride <= seconds:
+    if stride_seconds <= window_seconds:
         ends[-1] = duration
     return starts, ends
 

@@ -36,7 +36,7 @@ class ExplainsVideos(PreparedModel):
         video: Video | VideoSource,
         *,
         request: ExplanationRequest | None = None,
-        frames_per_second: float | None = None,
+        video_fps: float | None = None,
         show_progress: bool = False,
         interrupt: Interrupt | None = None,
     ) -> Explanation:
@@ -51,7 +51,7 @@ class ExplainsVideos(PreparedModel):
             video: as for :meth:`__call__`.
             request: the class to explain, and the parts of the explanation; None: the predicted class, all
                 parts.
-            frames_per_second: as for :meth:`__call__`.
+            video_fps: as for :meth:`__call__`.
             show_progress: show a progress bar, or log lines, with the remaining time.
             interrupt: checked after each chunk of frames and each batch of passes of the encoder.
 
@@ -82,7 +82,7 @@ class ExplainsVideos(PreparedModel):
             check_regions(self.model)
         passes = self._features
         model = ExplainedModel(passes.encoder, passes.view, self._scorer.head_act, self.class_names)
-        source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
+        source = as_source(video, default_fps=self._cfg.DATA.TARGET_FPS, video_fps=video_fps)
         path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
         shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
         with passes.read_crops(source, **shown) as (opened, features):
@@ -119,7 +119,7 @@ class ExplainsVideos(PreparedModel):
         from vtn.explaining.overview import survey_video
 
         self.check_overview()
-        source = as_source(video, fps=self._cfg.DATA.TARGET_FPS)
+        source = as_source(video, default_fps=self._cfg.DATA.TARGET_FPS)
         with self._features.read_crops(source) as (opened, features):
             return survey_video(
                 opened,
@@ -166,7 +166,7 @@ class ExplainsVideos(PreparedModel):
     def _source(self, video: Video | VideoSource) -> VideoSource:
         """Returns the source of one of many videos, which raises the error where it is not a video."""
         try:
-            return as_source(video, fps=self._cfg.DATA.TARGET_FPS)
+            return as_source(video, default_fps=self._cfg.DATA.TARGET_FPS)
         except InputError as error:
             name = f"<{type(video).__name__}>"
             if isinstance(video, str | os.PathLike):

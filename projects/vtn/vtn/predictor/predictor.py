@@ -130,7 +130,7 @@ class Predictor(ExplainsVideos):
         *,
         window_seconds: float | None = None,
         stride_seconds: float | None = None,
-        frames_per_second: float | None = None,
+        video_fps: float | None = None,
     ) -> Prediction:
         """Predicts one video.
 
@@ -139,8 +139,8 @@ class Predictor(ExplainsVideos):
                 uint8 RGB as an array or tensor.
             window_seconds: length of windows that are scored as well, see :meth:`stream`.
             stride_seconds: from the start of a window to the start of the next; None: ``window_seconds``.
-            frames_per_second: of frames in memory; None: those of the clips that the model was trained with,
-                before every ``DATA.SAMPLING_RATE``-th is taken.
+            video_fps: frames per second of frames in memory; None: those of the clips that the model was
+                trained with, before every ``DATA.SAMPLING_RATE``-th is taken.
 
         Raises:
             DecodeError, OSError: for a video that cannot be decoded.
@@ -148,7 +148,7 @@ class Predictor(ExplainsVideos):
             NotFiniteError: for scores that are NaN or infinite.
         """
         windows = window_lengths(window_seconds, stride_seconds)
-        source = as_source(video, fps=self._cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
+        source = as_source(video, default_fps=self._cfg.DATA.TARGET_FPS, video_fps=video_fps)
         ((_, result),) = self._predict([source], windows, workers=1, threads=DECODING_THREADS)
         if isinstance(result, Exception):
             raise result

@@ -62,9 +62,9 @@ class PredictionRequest:
         checkpoint: file with the weights of the model.
         overrides: ``[KEY, VALUE, …]`` over the configuration.
         fps: frames per second of the full video; None: the frames of the test, for windows those of training.
-        window: length in seconds of windows that are scored as well; None: no windows. The video is then
+        window_seconds: length of windows that are scored as well; None: no windows. The video is then
             scored in the middle crop, too.
-        stride: seconds from the start of a window to the start of the next; None: ``window``.
+        stride_seconds: from the start of a window to the start of the next; None: ``window_seconds``.
         features: ``.npy`` file of the features; empty: a file in ``OUTPUT_DIR/features``. Several crops have
             a file each, with ``crop0``, ``crop1``, … in its name.
     """
@@ -74,8 +74,8 @@ class PredictionRequest:
     checkpoint: str
     overrides: Sequence[str] = ()
     fps: float | None = None
-    window: float | None = None
-    stride: float | None = None
+    window_seconds: float | None = None
+    stride_seconds: float | None = None
     features: str = ""
 
 
@@ -101,7 +101,7 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
     class_names = build_class_names(cfg, model.class_names)
     cfg = adopt_frame_format(cfg, model)
     clips = None
-    if not (request.window or request.fps or cfg.TRAIN.EVAL_FULL_VIDEO):
+    if not (request.window_seconds or request.fps or cfg.TRAIN.EVAL_FULL_VIDEO):
         clips = (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS)
     plan = build_view_plan(cfg, model, views=clips, fps=request.fps)
     if clips and request.features:
@@ -143,8 +143,8 @@ class _VideoScorer:
 
     def predict(self) -> Prediction:
         """Predicts the video by windows, as a full video, or by clips."""
-        if self.request.window:
-            return self._predict_windows(self.request.window)
+        if self.request.window_seconds:
+            return self._predict_windows(self.request.window_seconds)
         return self._predict_crops() if self.plan.is_full_video else self._predict_clips()
 
     def _predict_windows(self, window: float) -> Prediction:
@@ -165,7 +165,7 @@ class _VideoScorer:
             self.model,
             features,
             window,
-            self.request.stride or window,
+            self.request.stride_seconds or window,
             head_act=self.cfg.MODEL.HEAD_ACT,
             on_batch=lambda windows: self.interrupt.raise_if_requested(),
         )

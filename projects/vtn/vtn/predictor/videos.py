@@ -76,13 +76,13 @@ class ArrayVideo:
     def read_chunks(
         self,
         indices: np.ndarray,
-        size: int,
+        chunk_frames: int,
         placer: Placer | None = None,
         missing: set[int] | None = None,
     ) -> Iterator[np.ndarray]:
-        """Yields the frames of ascending indices in chunks of ``size``; none of them can be missing."""
-        for start in range(0, len(indices), size):
-            yield self.read(indices[start : start + size], placer)
+        """Yields the frames of ascending indices in chunks; none of them can be missing."""
+        for start in range(0, len(indices), chunk_frames):
+            yield self.read(indices[start : start + chunk_frames], placer)
 
 
 @runtime_checkable
@@ -180,19 +180,19 @@ def is_endless(text: str) -> bool:
 
 
 def as_source(
-    video: Video | VideoSource, *, fps: float, frames_per_second: float | None = None
+    video: Video | VideoSource, *, default_fps: float, video_fps: float | None = None
 ) -> VideoSource:
     """Returns the source of one video.
 
     Args:
         video: a path, an address, an open binary file, or frames (T, H, W, 3) uint8.
-        fps: frames per second of frames in memory, where ``frames_per_second`` is not given.
-        frames_per_second: of frames in memory.
+        default_fps: frames per second of frames in memory, where ``video_fps`` is not given.
+        video_fps: of frames in memory.
 
     Raises:
         InputError: for frames of another shape or dtype, a rate that is not above 0, and any other object.
     """
-    check_positive(frames_per_second=frames_per_second)
+    check_positive(video_fps=video_fps)
     if isinstance(video, str | os.PathLike):
         path = os.fsdecode(video)
         if is_endless(path):
@@ -210,7 +210,7 @@ def as_source(
                 "height, width, 3), at least one frame of one pixel"
             )
         frames = video.detach().cpu().numpy() if isinstance(video, Tensor) else video
-        return ArraySource(frames, frames_per_second or fps)
+        return ArraySource(frames, video_fps or default_fps)
     if isinstance(video, VideoSource):
         return video
     if hasattr(video, "read") and hasattr(video, "seek"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from slowfast.files import atomic_write, naming_file, write_text
-from vtn.inference.prediction import Prediction
+from vtn.inference.prediction import Prediction, csv_header
 
 STANDARD_OUTPUT = "-"
 
@@ -62,18 +62,10 @@ def _json_lines_writer(file: TextIO, top: int) -> Write:
 
 
 def _csv_writer(file: TextIO, class_names: Sequence[str]) -> Write:
-    """Returns a function that writes a row per video and per window: video, start, end, error, K scores."""
+    """Returns a function that writes a row per video and per window."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["video", "start", "end", "error", *class_names])
-
-    def write(prediction: Prediction) -> None:
-        if prediction.error:
-            writer.writerow([prediction.video, "", "", prediction.error, *("" for _ in class_names)])
-            return
-        for start, end, *scores in prediction.rows():
-            writer.writerow([prediction.video, start, end, "", *scores])
-
-    return write
+    writer.writerow(csv_header(class_names))
+    return lambda prediction: writer.writerows(prediction.rows())
 
 
 @contextmanager

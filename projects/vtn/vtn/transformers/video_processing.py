@@ -102,7 +102,7 @@ class VTNVideoProcessor(BaseVideoProcessor):
         num_frames: int | None = None,
         fps: float | None = None,
         do_sample_frames: bool = True,
-        frames_per_second: float | None = None,
+        video_fps: float | None = None,
         return_tensors: str | None = "pt",
     ) -> BatchFeature:
         """Reads videos.
@@ -112,7 +112,8 @@ class VTNVideoProcessor(BaseVideoProcessor):
                 (T, H, W, 3) uint8 RGB as an array or tensor.
             num_frames, fps: in place of the processor's own.
             do_sample_frames: False: every frame of a video.
-            frames_per_second: of frames in memory; None: those of the clips that the model was trained with.
+            video_fps: frames per second of frames in memory; None: those of the clips that the model was
+                trained with.
             return_tensors: ``pt``.
 
         Returns:
@@ -131,7 +132,7 @@ class VTNVideoProcessor(BaseVideoProcessor):
         several: Sequence[Any] = videos if isinstance(videos, list | tuple) else [videos]
         clips = []
         for video in several:
-            source = as_source(video, fps=cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
+            source = as_source(video, default_fps=cfg.DATA.TARGET_FPS, video_fps=video_fps)
             clips += [_in_memory(clip, source.name) for clip in plan.read(source, DECODING_THREADS).clips]
         batch = Clip.collate(clips)
         frames = batch.inputs(Normalization(tuple(self.image_mean), tuple(self.image_std))).transpose(1, 2)

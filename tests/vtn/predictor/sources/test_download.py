@@ -87,13 +87,13 @@ def server(video: Path) -> Iterator[str]:
 def test_frames_are_those_of_the_file(way: str, server: str, video: Path) -> None:
     """No server here answers requests for a part of the file, which this one needs: its index is last."""
     address = f"{server}/{way}/{quote(f'{server}/plain/a.mp4', '') if way == 'to' else 'ä b.mp4'}"
-    with as_source(address.replace(" ", "%20"), fps=10).open() as found, open_video(video) as local:
+    with as_source(address.replace(" ", "%20"), default_fps=10).open() as found, open_video(video) as local:
         assert found.times.num_frames == 30
         np.testing.assert_array_equal(found.read(np.arange(30)), local.read(np.arange(30)))
 
 
 def test_names_and_passwords_of_the_address_are_sent(server: str) -> None:
-    with as_source(server.replace("//", "//me:a%40b@") + "/private/a.mp4", fps=10).open() as found:
+    with as_source(server.replace("//", "//me:a%40b@") + "/private/a.mp4", default_fps=10).open() as found:
         assert found.times.num_frames == 30
 
 
@@ -117,26 +117,26 @@ def test_an_address_that_cannot_be_read_to_its_end_fails(
     monkeypatch.setattr(module, "_SECONDS", 0.2)
     address = server + place if place.startswith("/") else "http://127.0.0.1" + place
     with pytest.raises(DecodeError, match=detail) as caught:
-        as_source(address, fps=10).open()
+        as_source(address, default_fps=10).open()
     assert (caught.value.path, caught.value.reason) == (address, reason)
 
 
 def test_a_server_that_does_not_listen_is_named() -> None:
     with pytest.raises(DecodeError, match=r"127.0.0.1:1/a: unreadable \(the connection failed: Connection"):
-        as_source("http://127.0.0.1:1/a", fps=10).open()
+        as_source("http://127.0.0.1:1/a", default_fps=10).open()
 
 
 @pytest.mark.parametrize("way", ["plain", "unbounded"])
 def test_a_disk_without_room_is_named(way: str, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_DISK_FRACTION", 0.0)
     with pytest.raises(DecodeError, match="half of the free disk of"):
-        as_source(f"{server}/{way}/a.mp4", fps=10).open()
+        as_source(f"{server}/{way}/a.mp4", default_fps=10).open()
 
 
 def test_no_file_is_left(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = psutil.Process().num_fds()
-    source = as_source(f"{server}/plain/a.mp4", fps=10)
+    source = as_source(f"{server}/plain/a.mp4", default_fps=10)
     for _ in range(5):
         with source.open() as found:
             found.read(np.array([29]))
@@ -150,7 +150,7 @@ def test_a_file_without_its_end_is_named_in_the_log(tmp_path: Path, caplog: pyte
     options = {"movflags": "faststart"}
     path = write_video(tmp_path / "cut.mp4", 60, size=(128, 128), container_options=options)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    with as_source(path, fps=10).open() as found:
+    with as_source(path, default_fps=10).open() as found:
         assert found.times.num_frames < 60
     (line,) = caplog.messages
     assert line.startswith(f"{path}: is truncated (")

@@ -104,7 +104,7 @@ def test_tracebacks_have_no_secrets(published: Path, server: str) -> None:
     with pytest.raises(DecodeError) as lost:
         next(Predictor(published, device="cpu").follow("rtsp://me:geheim@127.0.0.1:1/a", last_seconds=1))
     with pytest.raises(DecodeError) as missing:
-        as_source(server.format("/missing"), fps=1).open()
+        as_source(server.format("/missing"), default_fps=1).open()
     (refused,) = Predictor(published, device="cpu").stream(["rtsp://me:geheim@127.0.0.1:1/a"])
     assert (refused.video, refused.reason) == ("rtsp://***@127.0.0.1:1/a", "input")
     assert "geheim" not in refused.error

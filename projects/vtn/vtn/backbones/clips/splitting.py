@@ -128,7 +128,7 @@ def build_splitter(backbone: Backbone, config: BackboneConfig) -> ClipSplitter |
             f"{clip.frames}"
         )
     try:
-        grid = ClipGrid(frames, clip.tubelet, config.clip_stride or frames, clip.frame_rate)
+        grid = ClipGrid(frames, clip.tubelet, config.clip_stride or frames, clip.fps)
     except ModelError as error:
         raise ModelError(f"VTN.BACKBONE.CLIP_FRAMES, CLIP_STRIDE: {error}") from error
     return ClipSplitter(grid, clip.accepts_shorter)

@@ -107,16 +107,16 @@ class IsolatedVideo:
     def read_chunks(
         self,
         indices: np.ndarray,
-        size: int,
+        chunk_frames: int,
         placer: Placer | None = None,
         missing: set[int] | None = None,
     ) -> Iterator[np.ndarray]:
-        """Yields the frames of ascending indices in chunks (t, H, W, 3) uint8 of ``size``.
+        """Yields the frames of ascending indices in chunks (t, H, W, 3) uint8 of ``chunk_frames``.
 
         Args:
             missing: collects the indices that cannot be decoded; None: such frames are an error.
         """
-        return self._ask(indices, size, placer, missing)
+        return self._ask(indices, chunk_frames, placer, missing)
 
     def _ask(
         self, indices: np.ndarray, size: int, placer: Placer | None, missing: set[int] | None

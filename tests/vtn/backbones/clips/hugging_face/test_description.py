@@ -35,7 +35,7 @@ class TestDescription:
         with torch.device("meta"):
             clip = build_clips(f"hf:{model_type}", **options).clip
         assert clip is not None
-        assert (clip.frames, clip.tubelet, clip.frame_rate) == (frames, tubelet, rate)
+        assert (clip.frames, clip.tubelet, clip.fps) == (frames, tubelet, rate)
         assert clip.accepts_shorter
 
     @pytest.mark.parametrize(

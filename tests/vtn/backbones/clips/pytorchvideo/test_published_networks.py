@@ -72,7 +72,7 @@ def test_published_configurations(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert shape == (1, facts.frames // facts.tubelet, side, side, facts.width)
     assert built.clip is not None
     assert (built.clip.frames, built.clip.tubelet) == (facts.frames, facts.tubelet)
-    assert (built.clip.frame_rate, built.feature_dim) == (facts.rate, facts.width)
+    assert (built.clip.fps, built.feature_dim) == (facts.rate, facts.width)
     assert (built.mean, built.std) == ((0.45,) * 3, (0.225,) * 3)
     assert built.fixed_size == name.startswith("mvit")
 

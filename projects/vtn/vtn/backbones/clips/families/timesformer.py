@@ -44,7 +44,7 @@ class TimesformerClips(ClipTransformer):
                 "the attention of the published TimeSformer weights"
             )
         stride = _STRIDES.get(config.num_frames, _DEFAULT_STRIDE)
-        clip = ClipDescription(config.num_frames, tubelet=1, frame_rate=30 / stride)
+        clip = ClipDescription(config.num_frames, tubelet=1, fps=30 / stride)
         super().__init__(model, clip, config.image_size, config.patch_size, resize_positions)
         for layer in self.blocks:
             layer.__class__ = DividedLayer  # a new module would draw its random weights a second time

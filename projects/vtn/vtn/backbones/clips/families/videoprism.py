@@ -32,7 +32,7 @@ class VideoPrismClips(ClipTransformer):
 
     def __init__(self, model: Any, config: Any, *, resize_positions: bool = False) -> None:
         tubelet, patch, _ = config.tubelet_size
-        clip = ClipDescription(config.num_frames, tubelet, frame_rate=config.num_frames / SECONDS)
+        clip = ClipDescription(config.num_frames, tubelet, fps=config.num_frames / SECONDS)
         super().__init__(model, clip, config.image_size, patch, resize_positions)
         # The order of the modules gives the depth of their parameters, see tuning.blocks.
         for name in ("layernorm1", "temporal_embeddings", "temporal_layers", "layernorm2"):
