@@ -12,6 +12,7 @@ import av
 import av.video.frame
 import numpy as np
 import torch
+from av.filter import Graph
 from av.video.reformatter import VideoReformatter
 
 from slowfast.errors import DecodeError
@@ -125,7 +126,7 @@ class FrameScaler:
         place = self._placement = self._shared.of(frame, orientation, self._name)
         height, width = (place.width, place.height) if is_swapped else (place.height, place.width)
 
-        image = self._to_rgb(frame, height, width, place.interpolation)
+        image = self._to_rgb(as_progressive(frame), height, width, place.interpolation)
         return place.crop(orientation.apply(image))
 
     def frames(self) -> np.ndarray:
@@ -161,6 +162,24 @@ class FrameScaler:
         if (frame.height, frame.width) != (height, width) and frame.format.name in _SCALED_IN_YUV:
             frame = self._scaler.reformat(frame, width, height, **options)
         return self._converter.reformat(frame, width, height, format="rgb24", **options)
+
+
+def as_progressive(frame: Any) -> Any:
+    """Returns a frame on the same memory that is not marked as interlaced.
+
+    Of an interlaced one swscale would scale both fields apart, which leaves moving objects torn in the small
+    frame. The ``ffmpeg`` command and other readers scale it as a whole.
+    """
+    if not frame.interlaced_frame:
+        return frame
+    graph = Graph()
+    graph.threads = 1  # without a pool of threads, which would take longer to start
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+    )
+    graph.link_nodes(source, graph.add("setfield", "prog"), graph.add("buffersink")).configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def _free_scalers_of_threads() -> None:

@@ -17,7 +17,7 @@ from slowfast.preparation.file_work.transcode import CONTAINERS, Copy, Encoding,
 from slowfast.video.decoding import decode
 from slowfast.video.pyav_video import PyAVVideo
 from tests.support.preparation.command import prepare
-from tests.support.videos import read_stamps, write_csv, write_video
+from tests.support.videos import read_stamps, write_csv, write_torn, write_video
 
 # Colour matrices and ranges, ITU-T H.273 and FFmpeg's AVColorRange.
 BT709, UNSPECIFIED, FCC, BT470BG, SMPTE170M, SMPTE240M, YCGCO, BT2020, BT2020_CL = 1, 2, 4, 5, 6, 7, 8, 9, 10
@@ -69,6 +69,14 @@ def copy_of(source: Path, short_side: int = 32) -> Path:
 def videos(tmp_path: Path) -> Path:
     (tmp_path / "in").mkdir()
     return tmp_path / "in"
+
+
+def test_interlaced_frames_are_scaled_as_a_whole(videos: Path) -> None:
+    copies = [
+        decode(copy_of(write_torn(videos / name, **options)))
+        for name, options in (("progressive.mp4", {}), ("interlaced.mp4", {"x264opts": "tff=1"}))
+    ]
+    np.testing.assert_array_equal(*copies)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,14 @@ def write_video(
     return path
 
 
+def write_torn(path: Path, **options: str) -> Path:
+    """Writes a lossless video whose second field shows an object 16 pixels aside; returns its path."""
+    images = [stamp(i, 96, 128) for i in range(4)]
+    for image in images:
+        image[1::2] = np.roll(image[1::2], 16, axis=1)
+    return write_video(path, images, qp="0", **options)
+
+
 @lru_cache(maxsize=512)
 def _stamped(suffix: str, frames: int, size: tuple[int, int], **settings: Any) -> bytes:
     """Returns the file of stamped frames, which is encoded once per process: many tests ask for the same."""

@@ -22,6 +22,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from slowfast.errors import DecodeError
 from slowfast.files import atomic_write
+from slowfast.video.frame_scaler import as_progressive
 from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import scaled_size
 from slowfast.video.pyav_video import PyAVVideo
@@ -214,7 +215,7 @@ class _ColourConverter:
         if self._matrix is None:
             self._matrix = Colorspace.ITU601 if frame.colorspace == _RGB else frame.colorspace
         return self._reformatter.reformat(
-            frame,
+            as_progressive(frame),
             width,
             height,
             format=_FORMAT,

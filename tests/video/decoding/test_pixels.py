@@ -13,7 +13,7 @@ from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.placement import Placement, full_frame
-from tests.support.videos import read_stamp, read_stamps, write_video
+from tests.support.videos import read_stamp, read_stamps, write_torn, write_video
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
@@ -42,6 +42,13 @@ def test_scaling_keeps_brightness(tmp_path: Path) -> None:
         grey = [np.full((96, 128, 3), level, np.uint8)] * 2
         path = write_video(tmp_path / f"{level}.mp4", grey)
         assert abs(decode(path, size=48).mean() - decode(path).mean()) < 0.1
+
+
+def test_interlaced_frames_are_scaled_as_a_whole(tmp_path: Path) -> None:
+    """The edges of moving objects would stay torn where both fields are scaled apart."""
+    whole = decode(write_torn(tmp_path / "progressive.mp4"), size=48)
+    interlaced = write_torn(tmp_path / "interlaced.mp4", x264opts="tff=1")
+    np.testing.assert_array_equal(decode(interlaced, size=48), whole)
 
 
 def write_tagged(path: Path, matrix: int) -> Path:

@@ -203,7 +203,7 @@ def test_a_process_that_does_not_start_costs_no_video(
     published: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that is forked while another thread holds a lock may wait for that lock without an end."""
-    monkeypatch.setattr(decoders_module, "_START_SECONDS", 2)
+    monkeypatch.setattr(decoders_module, "_FORK_SECONDS", 2)
     starts = multiprocessing.get_context("fork").Value("i", 0)
 
     def hang_at_first() -> None:
@@ -214,6 +214,18 @@ def test_a_process_that_does_not_start_costs_no_video(
     predictor = Predictor(published, device="cpu")
     (result,) = predictor.stream([videos / "70.mp4"], window_seconds=1, time_limit=30)
     assert (result.error, starts.value) == ("", 2)
+
+
+@pytest.mark.parametrize(("method", "limit"), [("forkserver", 10), ("spawn", 120)])
+def test_a_process_that_imports_no_modules_has_less_time_for_its_start(
+    monkeypatch: pytest.MonkeyPatch, method: str, limit: float
+) -> None:
+    limits = []
+    monkeypatch.setattr(Decoder, "wait", lambda self, seconds: limits.append(seconds) or seconds)
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none=False: method)
+    with closing(Decoders(1)) as decoders:
+        decoders.take()
+    assert limits == [limit, limit]
 
 
 @pytest.mark.parametrize(("name", "window"), [("05.mp4", None), ("70.mp4", None), ("70.mp4", 1.0)])
@@ -252,6 +264,22 @@ def test_all_reads_of_a_video_share_its_limit_and_each_chunk_has_its_own(
             source.open() as video,
         ):
             video.read(np.arange(3))  # 6 s
+
+
+def test_a_video_whose_decoder_ends_once_gets_its_whole_limit_again(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Decoder, "wait", lambda self, seconds: 2.0)
+    with closing(Decoders(1)) as decoders:
+        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 7, decoders)
+        with source.open() as video:  # 2 s
+            for process in multiprocessing.active_children():
+                process.kill()
+                process.join()
+            with pytest.raises(DecodeError, match="killed its worker"):
+                video.read(np.arange(3))
+        with source.open() as video:  # 2 s
+            assert len(video.read(np.arange(3))) == 3  # 4 s, of two answers
 
 
 def test_a_stream_that_is_closed_waits_for_no_decoder(

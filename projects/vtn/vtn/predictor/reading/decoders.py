@@ -25,8 +25,9 @@ _JOIN_SECONDS = 5.0
 _POLL_SECONDS = 0.5
 # Seconds within which a video must be closed before the process gets another one.
 _CLOSE_SECONDS = 5.0
-# Seconds for the start of a process, which imports torch and the user's script where it is not forked.
-_START_SECONDS = 120.0
+# Seconds for the start of a process that is forked, in milliseconds unless another thread held a lock that it
+# needs, and of one that imports torch and the user's script.
+_FORK_SECONDS, _START_SECONDS = 10.0, 120.0
 
 
 class Decoder:
@@ -39,7 +40,7 @@ class Decoder:
         with sparing_new_processes(context):
             self._process.start()
         end.close()
-        self._ready_seconds = _START_SECONDS
+        self._ready_seconds = _FORK_SECONDS if context.get_start_method() == "fork" else _START_SECONDS
 
     def wait(self, seconds: float) -> float:
         """Returns how long the process took to answer; at least ``seconds`` where it has not answered.

@@ -47,7 +47,7 @@ class IsolatedSource:
         source: the video; a process can open it.
         time_limit: seconds for reading the video; where it is read in chunks of frames, for each chunk.
         decoders: the processes.
-        seconds: spent of the limit so far.
+        seconds: spent of the limit so far; a video whose process crashes may be read again from 0.
     """
 
     source: VideoSource
@@ -150,6 +150,7 @@ class IsolatedVideo:
                 raise DecodeError(isolated.name, "hung", f"{detail}; --time-limit allows more")
             answer = connection.recv()
         except (EOFError, ConnectionError):
+            isolated.seconds = 0.0  # for a second attempt
             detail = "the decoder crashed or took all memory"
             raise DecodeError(isolated.name, CRASHED, detail) from None
         isolated.seconds = 0.0 if is_chunk else isolated.seconds + seconds
