@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from slowfast.errors import AnnotationError
+from slowfast.video.archive.member import TarMember
 
 if TYPE_CHECKING:
     from slowfast.datasets.shards.member_paths import ShardOrder
@@ -216,6 +217,13 @@ class Annotations:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The path of each video; for videos in shards that of the file it was copied from, where known."""
+        if self.shards is None:
+            return self.paths
+        return [(isinstance(path, TarMember) and path.original) or path for path in self.paths]
 
     def label(self, video_id: int) -> int | Tensor:
         """Returns the class index, or (K,) float32 of ones and zeros where videos have several labels."""

@@ -145,6 +145,17 @@ def _build_original_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
     return BuiltReader(OriginalViewReader(scheme))
 
 
+def read_lists(cfg: CfgNode, *splits: str) -> dict[str, Annotations]:
+    """Reads the annotations of splits before there is a model, so that their errors cost no download.
+
+    A user's own data set is left out: it may ask for the size of frames, which the model may decide.
+
+    Raises:
+        AnnotationError: for annotations that cannot be read.
+    """
+    return {split: _build_registered(cfg, split) for split in splits if dataset_name(cfg, split) in READERS}
+
+
 def read_annotations(cfg: CfgNode, split: str) -> Annotations:
     """Reads the annotations of a split of the data set that the configuration names.
 
@@ -190,6 +201,7 @@ def build_dataset(
     streamed_views: bool = False,
     feature_shape: tuple[int, ...] | None = None,
     clip_grid: ClipGrid | None = None,
+    annotations: Annotations | None = None,
 ) -> ViewDataset:
     """Builds the data set of a split ("train", "val", "test").
 
@@ -199,6 +211,7 @@ def build_dataset(
             not decoded, and their items are :class:`slowfast.datasets.clip.StreamedClip`.
         feature_shape: shape (F,) or (M, F) of a frame's features in the model, for data sets of features.
         clip_grid: clips and time steps of a model that encodes clips; None: single frames.
+        annotations: those of the split by :func:`read_lists`; None: they are read here.
 
     Returns:
         A :class:`VideoDataset`; for a user's data set of clips a :class:`MapDataset`.
@@ -208,16 +221,14 @@ def build_dataset(
         AnnotationError: for annotations that cannot be read.
         DataError: for a user's data set that lacks something.
     """
-    annotations = _build_registered(cfg, split)
-    if not isinstance(annotations, Annotations):
-        return _adapt_map_dataset(cfg, split, annotations, position_rate)
+    found = _build_registered(cfg, split) if annotations is None else annotations
+    if not isinstance(found, Annotations):
+        return _adapt_map_dataset(cfg, split, found, position_rate)
     scheme = build_views(cfg, split)
-    request = ReaderRequest(
-        split, annotations, scheme, position_rate, feature_shape, streamed_views, clip_grid
-    )
+    request = ReaderRequest(split, found, scheme, position_rate, feature_shape, streamed_views, clip_grid)
     built = READER_REGISTRY.get(_choose_reader(cfg, request))(cfg, request)
     return VideoDataset(
-        annotations,
+        found,
         built.reader,
         num_temporal=scheme.num_temporal,
         num_crops=scheme.num_crops,

@@ -30,7 +30,6 @@ from slowfast.datasets.views.streamed_view import StreamedView
 from slowfast.datasets.views.view_reader import Segment
 from slowfast.errors import DataError, DecodeError
 from slowfast.timing.stage_times import READING, measure
-from slowfast.video.archive.member import TarMember
 
 # Videos tried in place of a broken one before a training sample is reported as broken.
 _MAX_SUBSTITUTES = 10
@@ -255,10 +254,7 @@ class VideoDataset(ViewDataset):
 
     @property
     def names(self) -> Sequence[str]:
-        """The path of each video; for videos in shards that of the file it was copied from, where known."""
-        if self.shards is None:
-            return self.paths
-        return [(isinstance(path, TarMember) and path.original) or path for path in self.paths]
+        return self._annotations.names
 
     def find_same_file(self, video_id: int) -> NDArray[np.int64]:
         """Returns all videos that are read from the file of one, itself included, such as its segments."""

@@ -9,6 +9,7 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from slowfast.config.derived import split_section
+from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
 from slowfast.datasets.video_dataset import ViewDataset
@@ -109,13 +110,20 @@ class SplitEvaluator:
 
 
 def build_evaluation_loader(
-    cfg: CfgNode, split: str, model: Any, world: World, *, dataset: ViewDataset | None = None
+    cfg: CfgNode,
+    split: str,
+    model: Any,
+    world: World,
+    *,
+    dataset: ViewDataset | None = None,
+    annotations: Annotations | None = None,
 ) -> ClipLoader:
     """Reads the list of ``split`` (``val`` or ``test``), and builds the loader of this process's views.
 
     Args:
         model: see :func:`build_evaluator`; another one of the same class may be evaluated.
         dataset: used in place of that of the configuration.
+        annotations: of the split, where they have been read already.
     """
     views_per_step = cfg[split_section(split)].BATCH_SIZE
     dataset = dataset or build_dataset(
@@ -125,6 +133,7 @@ def build_evaluation_loader(
         streamed_views=isinstance(model, FrameByFrameModel),
         feature_shape=feature_shape_of(model),
         clip_grid=clip_grid_of(model),
+        annotations=annotations,
     )
     return build_loader(
         cfg,

@@ -16,7 +16,8 @@ from fvcore.common.config import CfgNode
 from slowfast import __version__
 from slowfast.checkpoint.resume import RESET_OPTION
 from slowfast.checkpoint.weights import load_model_weights
-from slowfast.datasets.build import read_annotations, video_opener
+from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.build import read_annotations, read_lists, video_opener
 from slowfast.datasets.clip import Normalization
 from slowfast.datasets.unusable_videos import log_broken
 from slowfast.datasets.views.build import build_views
@@ -85,14 +86,18 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
         Interrupted: after a signal; the same call continues.
         DataError: where no video at all could be read, or features cannot be written.
     """
-    model = _build_model(cfg, world, request)
-    cfg = adopt_frame_format(cfg, model)
     enabled = [*(["train", "val"] if cfg.TRAIN.ENABLE else []), *(["test"] if cfg.TEST.ENABLE else [])]
     if not enabled:
         raise ConfigError(
             "TRAIN.ENABLE = False: must be True, or TEST.ENABLE must be; enable the splits to extract"
         )
-    splits = [_build_split(cfg, split, world, request) for split in enabled]
+    if cfg.TRAIN.ENABLE:
+        _check_whole_pictures(cfg, request)
+    # What needs no model is read and checked first, since the model's weights may have to be downloaded.
+    lists = read_lists(cfg, *enabled)
+    model = _build_model(cfg, world, request)
+    cfg = adopt_frame_format(cfg, model)
+    splits = [_build_split(cfg, split, world, request, lists.get(split)) for split in enabled]
     folder = Path(cfg.DATA.FEATURES)
     rows = estimate_rows(splits, cfg.DATA.FEATURES_FPS, clip_grid_of(model))
     setup = build_encoding(cfg, model, world, rows)
@@ -133,9 +138,12 @@ def _build_model(cfg: CfgNode, world: World, request: ExtractionRequest) -> Any:
     return model
 
 
-def _build_split(cfg: CfgNode, split: str, world: World, request: ExtractionRequest) -> SplitVideos:
+def _build_split(
+    cfg: CfgNode, split: str, world: World, request: ExtractionRequest, annotations: Annotations | None
+) -> SplitVideos:
     """Returns those videos of a split that this process extracts."""
-    annotations = read_annotations(cfg, split)
+    if annotations is None:
+        annotations = read_annotations(cfg, split)
     names = build_feature_names(cfg, annotations)
     rows, first_rows = array("q"), dict[int, int]()
     for row, path in enumerate(annotations.paths):
@@ -162,7 +170,6 @@ def _build_variants(cfg: CfgNode, split: str, request: ExtractionRequest) -> Ite
     if not isinstance(scheme, TrainingViews):
         yield from evaluation_variants(scheme)
         return
-    _check_whole_pictures(cfg, request)
     multiple = cfg.DATA.TEST_PICTURE_MULTIPLE if request.whole_pictures else 0
     own_sides = (scheme.crop_size,) if multiple else scheme.short_sides[:1]
     for side in request.short_sides or own_sides:

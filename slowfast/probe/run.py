@@ -15,7 +15,7 @@ from fvcore.common.config import CfgNode
 from numpy.typing import NDArray
 
 from slowfast.config.check import check
-from slowfast.datasets.build import build_dataset
+from slowfast.datasets.build import build_dataset, read_lists
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.distributed.device import choose_device, is_cpu
 from slowfast.distributed.host import usable_cores
@@ -122,14 +122,15 @@ def _load_problem(
     cfg: CfgNode, source: CandidateSource, options: ProbeOptions
 ) -> tuple[Problem, Manifest | None]:
     """Reads the features and divides the videos."""
+    splits = [*options.splits, "test"] if options.test else options.splits
+    lists = read_lists(cfg, *splits)  # before the model, whose weights may have to be downloaded
     model: Any = None
     if cfg.DATA.FEATURES:  # the model tells whether the cache is one of its own features
         model = build_seeded_model(cfg, World(), fetch_weights=True)
         own = adopt_frame_format(cfg, model)
     else:
         own = changed(cfg, [("DATA.INTERPOLATION", "bilinear"), ("DATA.NORMALIZATION", "data")])
-    splits = [*options.splits, "test"] if options.test else options.splits
-    datasets = {split: build_dataset(own, split) for split in splits}
+    datasets = {split: build_dataset(own, split, annotations=lists.get(split)) for split in splits}
     manifests = [_check_origin(own, model, dataset) for dataset in datasets.values()]
     if not options.group_by:
         check_group_columns({split: dataset.groups is not None for split, dataset in datasets.items()})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from slowfast.config.derived import uses_tensorboard
+from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.build import read_lists
 from slowfast.datasets.class_names import build_class_names
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.datasets.unusable_videos import log_broken
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.evaluator import SplitEvaluator, build_evaluator
+from slowfast.engine.evaluator import SplitEvaluator, build_evaluation_loader, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_tested_model, find_weights
 from slowfast.engine.testing.order_report import run_order_tests
@@ -34,7 +37,30 @@ _VISUALIZATION = "slowfast.visualization"
 _NEEDED_LATER = "(needed for the test after the training; TEST.ENABLE False trains without it)"
 
 
-def check_test_data(cfg: CfgNode, model: Any, world: World, interrupt: Interrupt) -> ViewDataset:
+@contextmanager
+def _needed_later() -> Iterator[None]:
+    """Adds to errors of a test's data why they appear before the training."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(*(f"{problem} {_NEEDED_LATER}" for problem in error.problems)) from error
+    except (AnnotationError, DataError) as error:
+        raise type(error)(f"{error} {_NEEDED_LATER}") from error
+
+
+@_needed_later()
+def read_test_list(cfg: CfgNode) -> dict[str, Annotations]:
+    """Reads and checks the list of a later test, before there is a model; see :func:`read_lists`."""
+    lists = read_lists(cfg, "test")
+    for found in lists.values():
+        find_groups(cfg, found)
+    return lists
+
+
+@_needed_later()
+def check_test_data(
+    cfg: CfgNode, model: Any, world: World, interrupt: Interrupt, annotations: Annotations | None
+) -> ViewDataset:
     """Builds the evaluation of a later test, so that its errors appear before the training.
 
     The list is not kept for the test, which reads it again: for ten million rows, each rank would hold 0.8 GB
@@ -42,6 +68,7 @@ def check_test_data(cfg: CfgNode, model: Any, world: World, interrupt: Interrupt
 
     Args:
         model: of the training; a test builds its own.
+        annotations: the result of :func:`read_test_list`; None for a user's own data set.
 
     Returns:
         Its data set, to be discarded.
@@ -49,14 +76,11 @@ def check_test_data(cfg: CfgNode, model: Any, world: World, interrupt: Interrupt
     Raises:
         SlowFastError: as the test would; no video is decoded.
     """
-    try:
-        dataset = build_evaluator(cfg, "test", model, world, interrupt).dataset
-        find_groups(cfg, dataset)
-    except ConfigError as error:
-        raise ConfigError(*(f"{problem} {_NEEDED_LATER}" for problem in error.problems)) from error
-    except (AnnotationError, DataError) as error:
-        raise type(error)(f"{error} {_NEEDED_LATER}") from error
-    return dataset
+    loader = build_evaluation_loader(cfg, "test", model, world, annotations=annotations)
+    build_evaluator(cfg, "test", model, world, interrupt, loader=loader)
+    if annotations is None:
+        find_groups(cfg, loader.dataset)
+    return loader.dataset
 
 
 def run_test(
@@ -77,11 +101,13 @@ def run_test(
         DataError: if no video could be scored.
     """
     weights = world.all_gather_objects(find_weights(cfg, trained) if world.is_main else None)[0]
+    lists = read_lists(cfg, "test")
     tested = build_tested_model(cfg, world, weights)
     cfg, model = tested.cfg, tested.model
     logger.info("testing %s", weights)
     trackers.start()
-    evaluator = build_evaluator(cfg, "test", model, world, interrupt)
+    loader = build_evaluation_loader(cfg, "test", model, world, annotations=lists.get("test"))
+    evaluator = build_evaluator(cfg, "test", model, world, interrupt, loader=loader)
     evaluation = evaluator.run()
     if evaluation is not None and (groups := find_groups(cfg, evaluator.dataset)) is not None:
         of_videos = tuple(groups[video] for video in evaluation.video_ids)
@@ -132,7 +158,7 @@ def _report(
     return metrics
 
 
-def find_groups(cfg: CfgNode, dataset: ViewDataset) -> Sequence[str] | None:
+def find_groups(cfg: CfgNode, dataset: ViewDataset | Annotations) -> Sequence[str] | None:
     """Returns the group of each video of the list; None where each video is a group of its own.
 
     Raises:

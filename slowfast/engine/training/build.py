@@ -10,7 +10,8 @@ from torch import nn
 from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
 from slowfast.checkpoint.state import TrainingState, fingerprint, former_fingerprint
 from slowfast.checkpoint.writer import build_checkpoint_writer
-from slowfast.datasets.build import build_dataset
+from slowfast.datasets.annotations import Annotations
+from slowfast.datasets.build import build_dataset, read_lists
 from slowfast.datasets.class_names import find_class_names
 from slowfast.datasets.clip import Normalization
 from slowfast.datasets.loading.loader import ClipLoader, build_loader
@@ -24,7 +25,7 @@ from slowfast.engine.evaluated_model import EvaluatedModel
 from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
 from slowfast.engine.run_model import build_seeded_model, log_model_info
 from slowfast.engine.speed.headroom import HeadroomMonitor, cores_of
-from slowfast.engine.testing.run import check_test_data
+from slowfast.engine.testing.run import check_test_data, read_test_list
 from slowfast.engine.training.compiled_network import CompiledNetwork
 from slowfast.engine.training.failure_budget import build_failure_budget
 from slowfast.engine.training.feature_statistics import set_feature_statistics
@@ -73,19 +74,30 @@ def build_training_run(
     Raises:
         SlowFastError: for every error that the user can fix.
     """
-    # The model comes first: the format of its frames completes the configuration.
+    # What needs no model is read and checked first, since the model's weights may have to be downloaded.
+    # The batch is that of the first start of the run, divided among the processes of this start.
+    global_batch = choose_global_batch(cfg, world, saved)
+    batch_size = global_batch // world.size
+    _check_micro_batches(cfg, batch_size)
+    lists = read_lists(cfg, "train", "val") | (read_test_list(cfg) if cfg.TEST.ENABLE else {})
+    named = find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES)
+    # The format of the model's frames completes the configuration.
     model = build_seeded_model(cfg, world, fetch_weights=fetch_weights)
     if cfg.BN.NORM_TYPE == "sync_batchnorm":
         model = synchronize_batch_norms(model, world)
     cfg = adopt_frame_format(cfg, model)
     normalization = frame_normalization(cfg, model)
-    # The batch is that of the first start of the run, divided among the processes of this start.
-    global_batch = choose_global_batch(cfg, world, saved)
-    batch_size = global_batch // world.size
-    # All lists are checked before the statistics of the training features, which may take long.
-    loader, val_loader = _build_loaders(cfg, model, world, interrupt, batch_size)
+    # All data is checked before the statistics of the training features, which may take long.
+    loader = _build_training_loader(cfg, model, world, batch_size, lists.pop("train", None))
     dataset = loader.dataset
-    named = find_class_names(cfg.DATA.CLASS_NAMES, cfg.DATA.PATH_TO_DATA_DIR, cfg.MODEL.NUM_CLASSES)
+    if world.is_main and cfg.LOG_MODEL_INFO:
+        log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
+    val_loader = build_evaluation_loader(cfg, "val", model, world, annotations=lists.pop("val", None))
+    _warn_of_shared_videos("validation", dataset, val_loader.dataset, world)
+    if cfg.TEST.ENABLE:
+        _warn_of_shared_videos(
+            "test", dataset, check_test_data(cfg, model, world, interrupt, lists.pop("test", None)), world
+        )
     schedule = build_schedule(cfg, steps_per_epoch=len(loader))
     identity = _build_identity(cfg, dataset, global_batch, saved)
     precision = build_precision(cfg, "train", world.device)
@@ -117,27 +129,27 @@ def build_training_run(
     )
 
 
-def _build_loaders(
-    cfg: CfgNode, model: Any, world: World, interrupt: Interrupt, batch_size: int
-) -> tuple[ClipLoader, ClipLoader]:
-    """Builds the loaders of training and validation, checks the test, and logs the size of the model.
-
-    Raises:
-        ConfigError: if a process has fewer clips per step than micro-batches.
-    """
+def _check_micro_batches(cfg: CfgNode, batch_size: int) -> None:
+    """Raises ``ConfigError`` if a process has fewer clips per step than micro-batches."""
     if batch_size < cfg.TRAIN.GRAD_ACCUM_STEPS:
         raise ConfigError(
             f"TRAIN.GRAD_ACCUM_STEPS = {cfg.TRAIN.GRAD_ACCUM_STEPS}: must be at most {batch_size}, the clips "
             "per step of each process; or use a larger TRAIN.BATCH_SIZE"
         )
+
+
+def _build_training_loader(
+    cfg: CfgNode, model: Any, world: World, batch_size: int, annotations: Annotations | None
+) -> ClipLoader:
     dataset = build_dataset(
         cfg,
         "train",
         position_rate=model.position_rate,
         feature_shape=feature_shape_of(model),
         clip_grid=clip_grid_of(model),
+        annotations=annotations,
     )
-    loader = build_loader(
+    return build_loader(
         cfg,
         dataset,
         "train",
@@ -146,13 +158,6 @@ def _build_loaders(
         batch_size=batch_size,
         pin_memory=uses_pinned_memory(world.device),
     )
-    if world.is_main and cfg.LOG_MODEL_INFO:
-        log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
-    val_loader = build_evaluation_loader(cfg, "val", model, world)
-    _warn_of_shared_videos("validation", dataset, val_loader.dataset, world)
-    if cfg.TEST.ENABLE:
-        _warn_of_shared_videos("test", dataset, check_test_data(cfg, model, world, interrupt), world)
-    return loader, val_loader
 
 
 def _warn_of_shared_videos(name: str, training: ViewDataset, evaluated: ViewDataset, world: World) -> None:
