@@ -24,10 +24,7 @@ def test_the_first_signal_counts() -> None:
 
 @pytest.mark.parametrize(
     ("signum", "answer"),
-    [
-        (signal.SIGINT, "stops soon; Ctrl-C again stops at once\n"),
-        (signal.SIGTERM, "stops soon (SIGTERM)\n"),
-    ],
+    [(signal.SIGINT, "stops soon; Ctrl-C again stops at once\n"), (signal.SIGTERM, "stops soon (SIGTERM)\n")],
 )
 def test_the_first_signal_is_answered(
     signum: signal.Signals, answer: str, capfd: pytest.CaptureFixture[str]

@@ -12,11 +12,7 @@ from torch.nn.attention.flex_attention import flex_attention
 
 from benchmarks import temporal
 from benchmarks.gpu.measurements import PLANS
-from benchmarks.support.flex_attention import (
-    attention_inputs,
-    exact_band_attention,
-    flex_band_attention,
-)
+from benchmarks.support.flex_attention import attention_inputs, exact_band_attention, flex_band_attention
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
 from tests.support.code.command_line import parse
 from tests.support.processes import run_forked

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from slowfast.checkpoint.weights import list_names, load_model_weights, match_names
@@ -88,12 +89,20 @@ def test_plain_weights_are_loaded_into_a_compiled_model(tmp_path: Path) -> None:
         lambda state: {"epoch": 3, "arch": "x", "state_dict": behind("module.")(state), "optimizer": {}},
         lambda state: {"state_dict": behind("model._orig_mod.module.")(state), "global_step": 7},
         lambda state: {"model": {"state_dict": state, "args": {"lr": 0.1}}, "epoch": 3},
+        lambda state: state,
     ],
-    ids=["PySlowFast", "Lightning", "timm", "Lightning, compiled", "two keys"],
+    ids=["PySlowFast", "Lightning", "timm", "Lightning, compiled", "two keys", "weights alone"],
 )
 def test_the_layouts_of_other_programs_are_read(layout: Callable[[State], Any], tmp_path: Path) -> None:
     source, target = Tiny(), Tiny()
     load(target, layout(source.state_dict()), tmp_path)
+    assert_equal(target, source)
+
+
+def test_weights_are_read_from_safetensors(tmp_path: Path) -> None:
+    source, target = Tiny(), Tiny()
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    load_model_weights(target, tmp_path / "w.safetensors")
     assert_equal(target, source)
 
 
@@ -223,7 +232,8 @@ def test_only_the_configuration_of_the_run_of_the_weights_is_named(
         (tmp_path / "config.yaml").touch()
     with pytest.raises(CheckpointError) as caught:
         load(Tiny(), {"other": torch.ones(1)}, tmp_path / folder)
-    assert ("trained with the configuration" in str(caught.value)) == (has_config and folder == "checkpoints")
+    named = f"trained with the configuration {tmp_path}/config.yaml; use" in str(caught.value)
+    assert named == (has_config and folder == "checkpoints")
 
 
 def test_of_many_names_ten_are_listed() -> None:

@@ -121,9 +121,7 @@ def test_pruning_deletes_the_metrics_with_the_checkpoint(tmp_path: Path) -> None
     assert names(list((tmp_path / "checkpoints").iterdir())) == ["00003", "00003", "00004", "00004"]
 
 
-def test_later_checkpoints_of_a_restarted_epoch_are_renamed_after_the_next_one(
-    tmp_path: Path,
-) -> None:
+def test_later_checkpoints_of_a_restarted_epoch_are_renamed_after_the_next_one(tmp_path: Path) -> None:
     writer = CheckpointWriter(tmp_path)
     for progress in (TrainingProgress(3), TrainingProgress(3, 400), TrainingProgress(3, 500)):
         record_validation(writer.write(state_of(Tiny(), progress)), {"top1_err": 1.0})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -25,19 +24,10 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
 
 
-def test_help_shows_examples() -> None:
-    result = run_tool("--help")
-    assert result.returncode == 0
-    assert "--num_shards" in result.stdout
-    assert "python tools/run_net.py --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR" in result.stdout
-    assert "python tools/run_net.py --cfg VIT_B_VTN --num_shards 2" in result.stdout
-
-
-def test_help_and_mistakes_do_not_import_torch() -> None:
+def test_a_mistake_in_the_configuration_is_found_without_torch() -> None:
     code = (
         "import sys\nfrom slowfast.cli.run import main\n"
         "assert main(['--cfg', 'VIT_B_VTN', 'RNG_SED', '1']) == 2\n"
-        "try: main(['--help'])\nexcept SystemExit: pass\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert run_python("-c", code).returncode == 0
@@ -145,7 +135,3 @@ class TestMain:
         monkeypatch.setattr(sys.modules["slowfast.engine.run"], "run", fail)
         assert slowfast.cli.run.main(["--cfg", "VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", "."]) == status
         assert text in capsys.readouterr().err
-
-
-def test_the_tool_calls_the_command() -> None:
-    assert runpy.run_path(str(TOOL))["main"] is slowfast.cli.run.main

@@ -76,11 +76,7 @@ def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
             "less than 1",
         ),
         (
-            {
-                "MIXUP__ENABLE": True,
-                "MODEL__LOSS_FUNC": "soft_cross_entropy",
-                "LOSS__LABEL_SMOOTHING": 0.1,
-            },
+            {"MIXUP__ENABLE": True, "MODEL__LOSS_FUNC": "soft_cross_entropy", "LOSS__LABEL_SMOOTHING": 0.1},
             "LOSS.LABEL_SMOOTHING = 0.1",
             "MIXUP.LABEL_SMOOTH_VALUE instead",
         ),

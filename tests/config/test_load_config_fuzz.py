@@ -27,8 +27,7 @@ VALUES = st.recursive(
 )
 OVERRIDES = ["TRAIN.BATCH_SIZE", "SOLVER.STEPS", "VTN.ATTENTION_WINDOW", "OUTPUT_DIR"]
 OVERRIDE = st.tuples(
-    st.sampled_from([*SECTIONS, *OVERRIDES]) | st.text(max_size=6),
-    st.text(max_size=8) | VALUES.map(str),
+    st.sampled_from([*SECTIONS, *OVERRIDES]) | st.text(max_size=6), st.text(max_size=8) | VALUES.map(str)
 )
 
 # A few keys of every type with values that are valid for each of them, whatever the others are.

@@ -72,11 +72,7 @@ def test_one_attention_window_applies_to_all_layers() -> None:
     [
         ("VTN.ATTENTION_WINDOW 17", "ATTENTION_WINDOW (override) = [17]", "even numbers from 2 on"),
         ("VTN.ATTENTION_WINDOW [18,0,18]", "ATTENTION_WINDOW (override) = [18, 0, 18]", "even numbers"),
-        (
-            "VTN.ATTENTION_WINDOW [18,18]",
-            "ATTENTION_WINDOW (override)",
-            "one per layer",
-        ),
+        ("VTN.ATTENTION_WINDOW [18,18]", "ATTENTION_WINDOW (override)", "one per layer"),
         ("VTN.ATTENTION_WINDOW []", "ATTENTION_WINDOW (override)", "one window for all layers"),
         (
             "VTN.NUM_ATTENTION_HEADS 10",
@@ -156,10 +152,7 @@ def test_an_empty_mapping_removes_the_backbone_arguments_of_the_base(tmp_path: P
     assert dict(load_config(tmp_path / "base.yaml", overrides).VTN.BACKBONE.ARGS) == {"heads": 2}
     assert dict(
         load_config(tmp_path / "base.yaml", ["VTN.BACKBONE.ARGS", "{width: 6}"]).VTN.BACKBONE.ARGS
-    ) == {
-        "depth": 3,
-        "width": 6,
-    }
+    ) == {"depth": 3, "width": 6}
 
 
 def test_the_section_is_not_checked_for_other_models() -> None:

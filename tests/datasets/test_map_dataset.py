@@ -183,10 +183,7 @@ def test_broken_videos_are_reported_or_substituted() -> None:
         (Items((PIXELS, 0), labels=None), "has no labels; add an attribute `labels`"),
         (Items((PIXELS, 0), labels=[1, 2]), r"Items\.labels has 2 values, but there are 1 videos"),
         (Items(*[(PIXELS, 0)] * 3, num_views=2), "3 items, not a multiple of its 2 views"),
-        (
-            Items((PIXELS, 0), labels=[3]),
-            r"has wrong labels; give .* 0 to 2 \(MODEL.NUM_CLASSES\)",
-        ),
+        (Items((PIXELS, 0), labels=[3]), r"has wrong labels; give .* 0 to 2 \(MODEL.NUM_CLASSES\)"),
         (Items((PIXELS, 0), labels=["bow"]), "has wrong labels"),
         (Items((PIXELS, 0), (PIXELS, 0), labels=[[0], [1, 2]]), "has wrong labels"),
         (Items((PIXELS, 0), labels=[[0, 1]]), r"has wrong labels; .* or an array \(1, 3\)"),

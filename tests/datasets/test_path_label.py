@@ -192,22 +192,14 @@ def test_plain_and_other_lines_of_many_chunks_read_alike(read, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("text", "separator", "message"),
     [
-        (
-            "a.mp4, 3\n",
-            " ",
-            r"line 1: 'a.mp4, 3' .*the columns are separated by ','; set DATA.PATH_LABEL",
-        ),
+        ("a.mp4, 3\n", " ", r"line 1: 'a.mp4, 3' .*the columns are separated by ','; set DATA.PATH_LABEL"),
         ("a.mp4,3\n", " ", r"line 1: .*SEPARATOR is ' ', but the line contains a comma: set it to ','"),
         ("clip 0.mp4;3\n", " ", r"SEPARATOR is ' ', but the line contains a semicolon: set it to ';'"),
         ("a b.mp4;0,3\n", " ", r"SEPARATOR is ' ', but the line contains a semicolon: set it to ';'"),
         ("a.mp4;3\n", ",", r"but the line contains a semicolon: set it to ';'"),
         ("a.mp4\t3\n", ",", r"but the line contains a tab: set it to '\\t'"),
         ("a.mp4 3\n", ",", r"but the line contains a space: set it to ' '"),
-        (
-            "label path\n3 a.mp4\n",
-            " ",
-            r"line 1: 'label path' is a header whose first column is not",
-        ),
+        ("label path\n3 a.mp4\n", " ", r"line 1: 'label path' is a header whose first column is not"),
         ("path label start\na.mp4 3 1\n", " ", r"line 1: .*only one of start and end"),
         ("clip number\na.mp4 3\n", " ", r"line 1: 'clip number' has a wrong label.*must be 'path label'"),
         ("path total_frames label\na.mp4 3\n", " ", r"line 2: 'a.mp4 3' is not 3 columns as in the header"),

@@ -220,11 +220,7 @@ def test_lists_stay_in_host_memory() -> None:
         ([0.5, 1], None, "label .*0.5.*: must be a class index, an integer"),
         (["0", "1"], None, "label .*'0'.*: must be a class index, an integer"),
         ([[0], [3]], None, "label 3: must be 0 to 2"),
-        (
-            [[0, 1, 0], [1, 0, 0]],
-            None,
-            r"labels .*: must be different indices, not a value per class",
-        ),
+        ([[0, 1, 0], [1, 0, 0]], None, r"labels .*: must be different indices, not a value per class"),
         ([0, 1], [(0, 1)], "2 paths and 1 segments; give one per path"),
         ([0, [1]], None, "the labels .*: must be one index per video, or a list of them per video"),
         ([[1], 0], None, "the labels .*: must be one index per video, or a list of them per video"),

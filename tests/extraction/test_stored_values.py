@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 
 from slowfast.datasets.build import build_dataset
 from slowfast.errors import DataError, DeviceError
-from slowfast.features.cache import Manifest, Variant
 from slowfast.models import frame_encoder
 from slowfast.video.decoding import describe_backend
 from tests.support.tiny_features import WIDTH, TinyFeatures
@@ -139,20 +137,6 @@ def test_a_damaged_file_counts_as_a_broken_video(make: Any, tmp_path: Path) -> N
     for content in (path.read_bytes()[:-1], b"", b"\x93NUMPY\x01\x00\x10\x00{'shape"):
         path.write_bytes(content)
         assert build_dataset(cfg, "test")[0].reason == "damaged features"
-
-
-def test_a_manifest_is_read_as_written_and_damage_is_reported(tmp_path: Path) -> None:
-    manifest = Manifest(
-        {"weights": "a"}, 4, "float16", 0.0, (0.5,) * 3, (0.25,) * 3, "RGB", (Variant(32, 24, 1, 3),), {}
-    )
-    manifest.write(tmp_path)
-    assert Manifest.read(tmp_path) == manifest
-    assert manifest.differences(replace(manifest, source={"weights": "b"})) == [
-        "weights: the cache has a, needed is b"
-    ]
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(DataError, match="extract the features again"):
-        Manifest.read(tmp_path)
 
 
 def test_a_full_device_names_the_keys_that_need_less(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

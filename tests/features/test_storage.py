@@ -206,10 +206,7 @@ def test_an_empty_file_is_used(tmp_path: Path) -> None:
 
 
 def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
-    with (
-        FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION),
-        pytest.raises(DataError, match="another process"),
-    ):
+    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION), pytest.raises(DataError, match="another process"):
         FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION)
     write(tmp_path / "a.npy")
 

@@ -9,13 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from slowfast.distributed.device import (
-    accelerator,
-    choose_device,
-    count_accelerators,
-    exact_products,
-    is_cpu,
-)
+from slowfast.distributed.device import accelerator, choose_device, count_accelerators, exact_products, is_cpu
 from slowfast.errors import first_line
 from tests.support.golden_cases import Golden, load_golden
 

@@ -164,10 +164,7 @@ def test_split_warns_of_missing_classes_and_says_what_it_replaces(
     assert main(arguments) == 0
     assert [
         line.endswith("; an earlier list was replaced") for line in capsys.readouterr().out.splitlines()
-    ] == [
-        True,
-        True,
-    ]
+    ] == [True, True]
 
 
 def test_divide_is_stratified_seeded_and_random() -> None:

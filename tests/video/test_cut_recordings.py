@@ -75,9 +75,7 @@ def test_a_stream_of_bytes_that_begins_anywhere(name: str, options: dict[str, An
     assert_frames_are(path, truth)
 
 
-def test_a_stream_refreshed_block_by_block_begins_with_its_first_complete_frame(
-    tmp_path: Path,
-) -> None:
+def test_a_stream_refreshed_block_by_block_begins_with_its_first_complete_frame(tmp_path: Path) -> None:
     refresh = {"bf": "0", "x264-params": "intra-refresh=1:keyint=20"}
     source = write_video(tmp_path / "source.mp4", FRAMES, size=(120, 160), **refresh)
     late = drop_first(source, tmp_path / "late.mp4", 12)

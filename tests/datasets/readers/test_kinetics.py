@@ -53,10 +53,7 @@ def test_kinetics_classes_json_orders_a_subset(tmp_path: Path) -> None:
         (KINETICS_HEADER + "a,abc,0,10,train\nb,abc,zero,10,train\n", r"train.csv, line 3: .*does not fit"),
         (KINETICS_HEADER + "a,abc\n", r"train.csv, line 2: 'a,abc' does not fit the header"),
         ("youtube_id,time_start,time_end,split\nabc,0,10,train\n", r"line 1: lacks the column 'label'"),
-        (
-            KINETICS_HEADER + "a,abc,0,10,train\n",
-            r"has 1 class, but MODEL.NUM_CLASSES is 2; .*classes.json",
-        ),
+        (KINETICS_HEADER + "a,abc,0,10,train\n", r"has 1 class, but MODEL.NUM_CLASSES is 2; .*classes.json"),
         (KINETICS_HEADER, "has 0 classes"),
         (
             KINETICS_HEADER + "a,abc,0,10,train\nb,d,0,10,train\n",

@@ -54,10 +54,7 @@ def test_labels_of_every_form(tmp_path: Path) -> None:
     ("members", "message"),
     [
         ({"0.mp4": b"v"}, r"shard-000007\.tar: 0\.mp4: has no label"),
-        (
-            {"0.mp4": b"v", "0.cls": b"dog"},
-            r"shard-000007\.tar: 0\.cls: contains 'dog', which must be a c",
-        ),
+        ({"0.mp4": b"v", "0.cls": b"dog"}, r"shard-000007\.tar: 0\.cls: contains 'dog', which must be a c"),
         ({"0.mp4": b"v", "0.json": b"{"}, r"0\.json: is not valid json"),
         ({"0.mp4": b"v", "0.json": b"3"}, "contains a int, which must be an object"),
         ({"0.mp4": b"v", "0.json": as_json(label="dog")}, "the label 'dog' must be a class index or a list"),
@@ -80,10 +77,7 @@ def test_labels_of_every_form(tmp_path: Path) -> None:
         ),
         ({"0.mp4": b"v", "0.json": as_json(label=1, group="\ud83d")}, r"'group' = '\\ud83d' must be valid"),
         ({"0.mp4": b"v", "0.json": as_json(label=1, path="a\0b")}, r"'path' = 'a\\x00b' must be a text w"),
-        (
-            {"0.cls": b"1", "0.jpg": b""},
-            r"'0' must have one video.*has 0 \(its members: 0\.cls, 0\.jpg\)",
-        ),
+        ({"0.cls": b"1", "0.jpg": b""}, r"'0' must have one video.*has 0 \(its members: 0\.cls, 0\.jpg\)"),
         ({"0.mp4": b"v", "0.avi": b"v", "0.cls": b"1"}, "must have one video, such as 0.mp4, and has 2"),
         ({"0.mp4": b"v", "0.MP4": b"v", "0.cls": b"1"}, r"0\.MP4: is there twice"),
     ],

@@ -19,17 +19,28 @@ from tests.support.run_results import metrics_of, run_nodes, run_with_signal, tr
 from tests.support.tiny import tiny_config
 
 
-def test_two_processes_give_the_metrics_of_one(colour_videos: Path, tmp_path: Path) -> None:
-    options = ("MODEL.DROPOUT_RATE", 0.0)
-    train_distributed(1, colour_videos, tmp_path / "one", *options)
-    train_distributed(2, colour_videos, tmp_path / "two", *options)
-    one, two = (metrics_of(tmp_path / name, "train_iter") for name in ("one", "two"))
-    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
-    assert [line["top1_err"] for line in two] == [line["top1_err"] for line in one]
+@pytest.fixture(scope="module")
+def one_process(colour_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run of one process, without dropout, whose random numbers depend on the process."""
+    output = tmp_path_factory.mktemp("one_process")
+    train_distributed(1, colour_videos, output, "MODEL.DROPOUT_RATE", 0.0)
+    return output
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_several_processes_give_the_metrics_of_one(
+    one_process: Path, colour_videos: Path, tmp_path: Path, size: int
+) -> None:
+    train_distributed(size, colour_videos, tmp_path, "MODEL.DROPOUT_RATE", 0.0)
+    one, several = (metrics_of(output, "train_iter") for output in (one_process, tmp_path))
+    assert [line["loss"] for line in several] == pytest.approx([line["loss"] for line in one], rel=1e-5)
+    assert [line["top1_err"] for line in several] == [line["top1_err"] for line in one]
     for name in ("loss", "top1_err", "videos"):
-        one_val, two_val = (metrics_of(tmp_path / where, "val_epoch") for where in ("one", "two"))
-        assert [line[name] for line in two_val] == pytest.approx([line[name] for line in one_val], rel=1e-4)
-    ours, theirs = (load_predictions(tmp_path / name / "predictions.npz") for name in ("one", "two"))
+        expected, found = (
+            [line[name] for line in metrics_of(output, "val_epoch")] for output in (one_process, tmp_path)
+        )
+        assert found == pytest.approx(expected, rel=1e-4)
+    ours, theirs = (load_predictions(output / "predictions.npz") for output in (one_process, tmp_path))
     assert ours.paths == theirs.paths
     assert abs(ours.scores - theirs.scores).max() < 1e-5
 

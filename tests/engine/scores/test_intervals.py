@@ -9,12 +9,7 @@ import pytest
 from scipy.stats import binomtest, t
 
 from slowfast.engine.video_scores import VideoScores
-from slowfast.metrics.intervals import (
-    accuracy_interval,
-    mean_interval,
-    student_quantile,
-    wilson_interval,
-)
+from slowfast.metrics.intervals import accuracy_interval, mean_interval, student_quantile, wilson_interval
 
 V = 200
 

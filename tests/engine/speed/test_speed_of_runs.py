@@ -171,4 +171,5 @@ def test_cached_features_are_not_decoded(
     (stats,) = [line for line in log.splitlines() if '"_type": "headroom"' in line]
     assert '"load_decoding": 0.00000' in stats
     assert '"load_transforming": 0.00000' in stats
+    assert '"load_reading": ' in stats
     assert '"load_reading": 0.00000' not in stats

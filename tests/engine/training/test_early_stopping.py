@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,24 @@ def saved(folder: Path) -> list[int]:
     return sorted(progress.epoch for progress, _ in list_checkpoints(folder))
 
 
+@pytest.fixture(scope="module")
+def stuck(colour_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a run without progress and without interruption."""
+    output = tmp_path_factory.mktemp("stuck")
+    assert run_forked(run, tiny_config(colour_videos, output, *STUCK)) == 0
+    return output
+
+
 def test_a_run_without_progress_ends_and_saves_its_best_and_last_state(
-    colour_videos: Path, tmp_path: Path
+    stuck: Path, colour_videos: Path, tmp_path: Path
 ) -> None:
-    assert run_forked(run, tiny_config(colour_videos, tmp_path, *STUCK)) == 0
+    shutil.copytree(stuck, tmp_path, dirs_exist_ok=True)
     assert len(metrics_of(tmp_path, "val_epoch")) == 3
     assert saved(tmp_path) == [1, 3]
     log = (tmp_path / "stdout.log").read_text()
     assert "ended early at the end of epoch 3, after 2 validations without improvement" in log
     assert "at the end of epoch 1" in log
+    assert log.count("differences below") == 1, "a small validation is warned about"
     # The same command finds that nothing is left to do; more patience continues.
     assert run_forked(run, tiny_config(colour_videos, tmp_path, *STUCK)) == 0
     assert len(metrics_of(tmp_path, "val_epoch")) == 3
@@ -46,15 +56,14 @@ def test_a_run_without_progress_ends_and_saves_its_best_and_last_state(
 
 @pytest.mark.parametrize("step", [3, 8, 15])
 def test_an_interrupted_run_ends_where_the_unbroken_one_does(
-    colour_videos: Path, tmp_path: Path, step: int
+    stuck: Path, colour_videos: Path, tmp_path: Path, step: int
 ) -> None:
-    assert run_forked(run, tiny_config(colour_videos, tmp_path / "a", *STUCK)) == 0
-    cfg = tiny_config(colour_videos, tmp_path / "b", *STUCK)
+    cfg = tiny_config(colour_videos, tmp_path, *STUCK)
     assert run_forked(run_with_signal, cfg, signal.SIGTERM, step) == 143
     assert run_forked(run, cfg) == 0
-    assert saved(tmp_path / "b")[-1] == 3
-    assert_same_end(tmp_path / "a", tmp_path / "b", LAST)
-    one, other = (read_training_state(tmp_path / name / "checkpoints" / LAST) for name in "ab")
+    assert saved(tmp_path)[-1] == 3
+    assert_same_end(stuck, tmp_path, LAST)
+    one, other = (read_training_state(output / "checkpoints" / LAST) for output in (stuck, tmp_path))
     assert one is not None
     assert other is not None
     assert one.selection_state == other.selection_state
@@ -98,8 +107,3 @@ def test_the_best_weights_need_a_validation(colour_videos: Path, tmp_path: Path)
         file.unlink()
     with pytest.raises(CheckpointError, match="has no validated checkpoint"):
         run(tiny_config(colour_videos, tmp_path, "TRAIN.ENABLE", False, "TEST.WEIGHTS", "best"))
-
-
-def test_a_small_validation_is_warned_about(colour_videos: Path, tmp_path: Path) -> None:
-    assert run(tiny_config(colour_videos, tmp_path, *STUCK, "TRAIN.MAX_STEPS", 12)) == 0
-    assert (tmp_path / "stdout.log").read_text().count("differences below") == 1

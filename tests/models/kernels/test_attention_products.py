@@ -14,11 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from slowfast.models.kernels import attention_products
-from slowfast.models.kernels.attention_products import (
-    MAX_TOKENS,
-    attend_by_products,
-    attention_by_products,
-)
+from slowfast.models.kernels.attention_products import MAX_TOKENS, attend_by_products, attention_by_products
 from slowfast.models.precision import Precision
 from tests.support.processes import run_forked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import tarfile
@@ -142,5 +143,5 @@ def test_sizes_have_units(text: str, count: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-1GB", "1XB", "GB", "1.2.3", "0.1B"])
 def test_a_wrong_size_is_refused(text: str) -> None:
-    with pytest.raises(Exception, match="must be a number of bytes above 0"):
+    with pytest.raises(argparse.ArgumentTypeError, match="must be a number of bytes above 0"):
         byte_count(text)

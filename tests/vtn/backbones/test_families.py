@@ -162,8 +162,7 @@ def test_an_unsupported_image_size_is_refused_with_a_remedy(
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"),
-    [("vit_tiny_patch16_224", SMALL_VIT), ("hf:vit", HUGGING_FACE["ViT"][2])],
+    ("name", "arguments"), [("vit_tiny_patch16_224", SMALL_VIT), ("hf:vit", HUGGING_FACE["ViT"][2])]
 )
 def test_position_embeddings_are_resized_on_request(name: str, arguments: dict[str, Any]) -> None:
     model = FrameAverage(

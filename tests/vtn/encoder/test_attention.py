@@ -78,8 +78,7 @@ def test_values_and_gradients_equal_the_reference(frames: int, half: int, masked
 
 @pytest.mark.parametrize("half", [1, 9])
 @pytest.mark.parametrize(
-    "chunk",
-    [(0, 2 * BLOCK), (0, 70), (2 * BLOCK, 4 * BLOCK), (200, 300), (500 - 2 * BLOCK, 500), (499, 500)],
+    "chunk", [(0, 2 * BLOCK), (0, 70), (2 * BLOCK, 4 * BLOCK), (200, 300), (500 - 2 * BLOCK, 500), (499, 500)]
 )
 def test_queries_of_a_span_get_the_same_context_as_in_the_full_sequence(
     chunk: tuple[int, int], half: int

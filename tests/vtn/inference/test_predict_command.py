@@ -63,11 +63,7 @@ class TestCommandLine:
             "TENSORBOARD": {"CLASS_NAMES_PATH": str(folder / "classes.json")},
         }
         (folder / "model.yaml").write_text(yaml.safe_dump(config))
-        return [
-            str(video_path),
-            f"--cfg={folder / 'model.yaml'}",
-            f"--checkpoint={folder / 'weights.pyth'}",
-        ]
+        return [str(video_path), f"--cfg={folder / 'model.yaml'}", f"--checkpoint={folder / 'weights.pyth'}"]
 
     def test_scores_of_a_file(
         self, arguments: list[str], video_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -91,11 +91,7 @@ def test_starts_of_windows(seconds: float, stride: float, starts: list[float]) -
     assert timeline.scores.shape == (len(starts), CLASSES)
 
 
-@given(
-    num_frames=st.integers(1, 400),
-    seconds=st.floats(0.05, 20.0),
-    stride_fraction=st.floats(0.1, 1.0),
-)
+@given(num_frames=st.integers(1, 400), seconds=st.floats(0.05, 20.0), stride_fraction=st.floats(0.1, 1.0))
 def test_windows_cover_the_video_and_the_last_one_is_never_a_sliver(
     num_frames: int, seconds: float, stride_fraction: float
 ) -> None:
@@ -146,21 +142,15 @@ def test_other_activations_and_models() -> None:
         score_windows(tiny(), video, 1.0, 0.0)
 
 
-def test_the_mode_of_the_model_is_restored() -> None:
-    model = tiny().train()
-    with evaluating(model):
-        assert not model.training
-        assert not torch.is_grad_enabled()
-    assert model.training
-    assert torch.is_grad_enabled()
-
-
 def test_evaluating_restores_the_mode_of_each_module() -> None:
     model = tiny()
     model.train()
     model.temporal_encoder.eval()
     with evaluating(model):
         assert not any(module.training for module in model.modules())
+        assert not torch.is_grad_enabled()
+    assert torch.is_grad_enabled()
+    assert model.training
     assert model.mlp_head.training
     assert not any(module.training for module in model.temporal_encoder.modules())
 

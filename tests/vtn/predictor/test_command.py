@@ -123,10 +123,7 @@ def test_standard_output_takes_one_file_instead_of_lines(
 
 
 def test_patterns_and_lists(
-    published: Path,
-    clips: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    published: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = os.fsdecode(b"b\xff[1].mp4")  # not UTF-8, and a pattern if it did not exist
     (clips / odd).write_bytes((clips / "a.mp4").read_bytes())
@@ -287,10 +284,7 @@ def test_archives_and_lists_of_path_and_label_name_the_way_to_give_them(
             ["/", "--checkpoint=w.pyth", "--cfg=QUICKSTART"],
             "/: is a folder, but --checkpoint predicts one video; for all videos in it use vtn predict",
         ),
-        (
-            ["a", "--checkpoint=w.pyth", "--cfg=QUICKSTART", "--jsonl=a"],
-            "--jsonl: belongs to the form",
-        ),
+        (["a", "--checkpoint=w.pyth", "--cfg=QUICKSTART", "--jsonl=a"], "--jsonl: belongs to the form"),
     ],
 )
 def test_mistakes_in_the_command(

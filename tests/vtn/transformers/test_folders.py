@@ -11,12 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoConfig,
-    AutoModelForVideoClassification,
-    AutoVideoProcessor,
-    PretrainedConfig,
-)
+from transformers import AutoConfig, AutoModelForVideoClassification, AutoVideoProcessor, PretrainedConfig
 
 from slowfast.errors import CheckpointError, InputError, ModelError
 from tests.support.tiny_models import (

@@ -34,14 +34,7 @@ def scores_by_pipeline(classify: Any, video: Path, names: list[str], **options: 
         ("TRAIN.EVAL_NUM_FRAMES", 5, "VTN.LONGFORMER.POSITION_RATE", 4.0),
         ("TRAIN.EVAL_FULL_VIDEO", False, "DATA.REVERSE_INPUT_CHANNEL", True),
     ],
-    ids=[
-        "as trained",
-        "crops",
-        "crops, sigmoid",
-        "crops, logits",
-        "five frames, seconds",
-        "clips, BGR",
-    ],
+    ids=["as trained", "crops", "crops, sigmoid", "crops, logits", "five frames, seconds", "clips, BGR"],
 )
 def test_scores_are_those_of_the_predictor(
     overrides: tuple[Any, ...], publish_model: Callable[..., Path], videos: dict[int, Path]

@@ -104,10 +104,7 @@ def test_the_error_about_a_file_that_does_not_fit_lists_each_entry(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [
-        ({"epoch": 3}, "contains no weights; its entries are epoch"),
-        ({"table": torch.zeros(2)}, "missing"),
-    ],
+    [({"epoch": 3}, "contains no weights; its entries are epoch"), ({"table": torch.zeros(2)}, "missing")],
 )
 def test_a_file_without_the_weights_is_refused(content: dict[str, Any], message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "w.pth")
