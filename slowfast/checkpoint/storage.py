@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
+from slowfast.config.values import parse_json, read_json_object
 from slowfast.errors import CheckpointError, first_line
 from slowfast.files import FULL_DISK, atomic_write, write_text
 from slowfast.log import get_logger
@@ -206,8 +207,8 @@ def class_names_in(content: Mapping[str, Any], path: str | Path) -> tuple[str, .
     if Path(path).suffix == ".safetensors":  # the names are in the metadata, not among the tensors
         from safetensors import safe_open
 
-        with safe_open(path, "pt") as file, suppress(ValueError, RecursionError):
-            names = json.loads((file.metadata() or {}).get("class_names", "[]"))
+        with safe_open(path, "pt") as file, suppress(ValueError):
+            names = parse_json((file.metadata() or {}).get("class_names", "[]"))
     # Other values are not written out: nested lists of a small file may be texts without an end.
     if not isinstance(names, list | tuple) or not all(isinstance(name, str | int) for name in names):
         return ()
@@ -226,11 +227,7 @@ def record_validation(checkpoint: Path, metrics: Mapping[str, float]) -> None:
 
 def recorded_validation(checkpoint: Path) -> dict[str, float] | None:
     """Returns the metrics that :func:`record_validation` wrote; None without them, and for a damaged file."""
-    try:
-        record = json.loads(record_path(checkpoint).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
+    return read_json_object(record_path(checkpoint)) or None
 
 
 def weights_in(content: Mapping[str, Any], path: str | Path, *, averaged: bool = False) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import json
 import math
 import operator
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -35,7 +36,7 @@ def parse_literal(text: str) -> Any:
         return text
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """Returns the value of a JSON text from a file that cannot be trusted.
 
     Raises:
@@ -46,6 +47,8 @@ def parse_json(text: str) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise too_deep from None
+    if isinstance(text, str) and text.count("[") + text.count("{") <= _MOST_LEVELS:
+        return value
     level = [value]
     for _ in range(_MOST_LEVELS + 1):
         level = [part for part in level if isinstance(part, dict | list)]
@@ -53,6 +56,15 @@ def parse_json(text: str) -> Any:
             return value
         level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
     raise too_deep
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Returns the object in a JSON file that cannot be trusted; an empty one for any other or no file."""
+    try:
+        value = parse_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def flatten(section: Mapping[str, Any]) -> dict[str, Any]:

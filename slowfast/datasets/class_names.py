@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
+from slowfast.config.values import parse_json
 from slowfast.datasets.shards.find import find_class_file
 from slowfast.datasets.text_files import CLASSES_FILE, read_utf8
 from slowfast.errors import AnnotationError, ConfigError
@@ -58,7 +58,7 @@ def read_class_names(path: str | Path, num_classes: int, *, key: str = "DATA.CLA
         names = _parse(read_utf8(str(path)))
     except AnnotationError as error:
         raise ConfigError(f"{key} = {str(path)!r}: {error}") from None
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(
             f"{key} = {str(path)!r}: must be json with class names and indices, such as "
             f'{{"archery": 0}}, or text with one name per line ({error})'
@@ -130,7 +130,7 @@ def _parse(text: str) -> dict[int, str]:
     """
     if text.lstrip()[:1] not in ("{", "["):
         return _parse_lines([line.strip() for line in text.splitlines() if line.strip()])
-    content = json.loads(text)
+    content = parse_json(text)
     if isinstance(content, list):
         return {index: _checked_name(name) for index, name in enumerate(content)}
     by_index = all(key.isdecimal() for key in content) and not all(_is_index(v) for v in content.values())

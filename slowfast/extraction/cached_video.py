@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slowfast.config.values import read_json_object
 from slowfast.datasets.views.sampling import whole_video
 from slowfast.extraction.video import VideoRows, append_features
 from slowfast.features.cache import Manifest, Variant, by_scaling, features_path, part_path, times_path
 from slowfast.features.row_times import RowTimes, write_table
 from slowfast.features.source import describe_source, is_same_source
-from slowfast.features.storage import FeatureFile, read_description
+from slowfast.features.storage import FeatureFile
 from slowfast.interrupt import Interrupt
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.frame_encoder import FrameEncoder
@@ -120,7 +121,5 @@ class CachedVideoExtractor:
 
     def _is_complete(self, path: str, name: str, variant: Variant) -> bool:
         features = features_path(self.folder, variant, name)
-        found = read_description(features.with_suffix(".json")) if features.is_file() else None
-        if not isinstance(found, dict) or found.get("settings") != self.settings:
-            return False
-        return is_same_source(path, found.get("video"))
+        found = read_json_object(features.with_suffix(".json")) if features.is_file() else {}
+        return found.get("settings") == self.settings and is_same_source(path, found.get("video"))

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from slowfast.config.values import parse_json
 from slowfast.files import hold_lock, write_text
 
 _LIST = "broken.json"
@@ -83,8 +84,8 @@ def _read(file: Path) -> Mapping[str, BrokenEntry]:
 def _parse(file: Path, state: tuple[int, ...]) -> Mapping[str, BrokenEntry]:
     """Returns the entries of a list; a data set asks for each of its broken videos."""
     try:
-        entries = [BrokenEntry(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError, RecursionError):
+        entries = [BrokenEntry(**entry) for entry in parse_json(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):
         return {}
     valid = [entry for entry in entries if all(isinstance(value, str) for value in vars(entry).values())]
     return {entry.name: entry for entry in valid}

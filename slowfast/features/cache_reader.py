@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slowfast.config.values import read_json_object
 from slowfast.datasets.views.view_reader import Scheme, Segment
 from slowfast.errors import DecodeError
 from slowfast.features.array_file import ArrayFile, read_array
@@ -22,7 +23,7 @@ from slowfast.features.broken_list import find_failure
 from slowfast.features.cache import MANIFEST, FeatureNames, Variant, features_path, times_path
 from slowfast.features.row_times import RowTimes, plan_rows
 from slowfast.features.source import find_change
-from slowfast.features.storage import STORED, from_stored, read_description
+from slowfast.features.storage import STORED, from_stored
 
 # Videos that a process remembers as unchanged, in about 10 MB.
 _MOST_REMEMBERED = 200_000
@@ -96,8 +97,7 @@ class CacheReader:
         if key in self._unchanged:
             return
         description = features_path(self.folder, variant, self.names(path)).with_suffix(".json")
-        found = read_description(description)
-        found = found if isinstance(found, dict) else {}
+        found = read_json_object(description)
         if self.settings and found.get("settings", self.settings) != self.settings:
             # As where a cache was copied into the folder of another one, and not to the end.
             detail = f"of other weights or settings than {MANIFEST} states; run `slowfast extract` again"

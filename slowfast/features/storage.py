@@ -26,6 +26,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
+from slowfast.config.values import read_json_object
 from slowfast.errors import DataError
 from slowfast.features.array_file import read_header
 from slowfast.files import atomic_write, hold_lock, write_text
@@ -163,8 +164,7 @@ class FeatureFile:
 
     def _refuse_foreign_files(self, description: Mapping[str, Any]) -> None:
         """Raises ``DataError`` where a file that this class did not write would be replaced."""
-        found = read_description(self._json)
-        if isinstance(found, dict) and found.keys() >= description.keys():
+        if read_json_object(self._json).keys() >= description.keys():
             return
         has_content = self.path.exists() and self.path.stat().st_size > 0
         for path, exists in ((self.path, has_content), (self._json, self._json.exists())):
@@ -176,7 +176,7 @@ class FeatureFile:
     def _open(self, description: dict[str, Any]) -> tuple[BinaryIO, int]:
         """Opens the array for appending; returns the file and the number of rows that are kept."""
         present = self._count_rows()
-        difference = _difference(read_description(self._json), description) if present else ""
+        difference = _difference(read_json_object(self._json), description) if present else ""
         if not present or difference:
             if difference:
                 logger.warning("%s is replaced: %s", self.path, difference)
@@ -249,17 +249,9 @@ def feature_paths(path: str | Path) -> tuple[Path, Path]:
     return array, array.with_suffix(".json")
 
 
-def read_description(path: Path) -> Any:
-    """Returns the content of a description, a JSON file; None where it is missing or cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def _difference(found: Any, wanted: Mapping[str, Any]) -> str:
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """Returns what differs between two descriptions, in words; empty where they are equal."""
-    if not isinstance(found, dict):
+    if not found:
         return "the description is missing"
     names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
     return ", ".join(f"{name} was {found.get(name)} and is {wanted.get(name)}" for name in names)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from slowfast.config.values import read_json_object
 from slowfast.errors import ConfigError
 from slowfast.features.cache import Manifest
 from slowfast.files import write_text
@@ -36,10 +37,7 @@ def claim_results_folder(folder: Path, problem: Problem, manifest: Manifest | No
     }
     path = folder / IDENTITY
     if path.is_file():
-        try:
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            earlier = {}
+        earlier = read_json_object(path)
         if different := [name for name, value in settings.items() if earlier.get(name) != value]:
             raise ConfigError(
                 f"OUTPUT_DIR = {str(folder)!r}: must be empty or hold a search of the same data and "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from slowfast.config.values import parse_json
 from slowfast.errors import DataError
 from slowfast.log import METRICS_FILE
 
@@ -127,8 +127,8 @@ def _read_stats(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             text = line.partition(MARK)[2] if MARK in line else line
             if text.lstrip().startswith("{"):
                 try:
-                    stats = json.loads(text)
-                except (ValueError, RecursionError):
+                    stats = parse_json(text)
+                except ValueError:
                     continue
                 yield number, stats
 

@@ -1,9 +1,11 @@
 """Values of files and command lines are converted to the type of their key."""
 
+from pathlib import Path
+
 import pytest
 from fvcore.common.config import CfgNode
 
-from slowfast.config.values import convert, parse_json, parse_literal
+from slowfast.config.values import convert, parse_json, parse_literal, read_json_object
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,19 @@ def test_json_is_nested_at_most_100_levels(start: str, end: str) -> None:
     for levels in (101, 700, 5_000, 100_000):
         with pytest.raises(ValueError, match="nested more than 100 levels"):
             parse_json(f"{start * levels}1{end * levels}")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [('{"a": [1]}', {"a": [1]}), ("[1]", {}), ("{", {}), ("[" * 100_000, {}), (b"\xff", {}), (None, {})],
+)
+def test_only_an_object_in_a_json_file_is_read(
+    tmp_path: Path, text: str | bytes | None, value: dict[str, object]
+) -> None:
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert read_json_object(path) == value
 
 
 def test_a_literal_executes_no_code() -> None:

@@ -9,8 +9,10 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Self
 
+from slowfast.config.values import parse_json
 from slowfast.errors import AnnotationError
 from slowfast.files import write_text
 
@@ -46,10 +48,9 @@ class ShardManifest:
         Raises:
             AnnotationError: where the file cannot be read, is damaged, or is of another version.
         """
-        path = os.path.join(folder, MANIFEST)
+        path = Path(folder, MANIFEST)
         try:
-            with open(path, encoding="utf-8") as file:
-                content: dict[str, Any] = json.load(file)
+            content = parse_json(path.read_text(encoding="utf-8"))
             if (version := content.pop("format")) != FORMAT:
                 raise AnnotationError(f"{path}: format = {version}: must be {FORMAT}; write the shards again")
             content["left_out"] = tuple(tuple(video) for video in content["left_out"])
@@ -59,7 +60,7 @@ class ShardManifest:
             return manifest
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise AnnotationError(
                 f"{path}: cannot be read ({type(error).__name__}: {error}); write the shards again with "
                 "slowfast prepare shard, or delete the file if they are complete"

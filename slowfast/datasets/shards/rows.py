@@ -8,11 +8,11 @@ copied from. A video of several rows has them as ``rows``, a list of such object
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
+from slowfast.config.values import parse_json
 from slowfast.datasets.text_files import parse_index, parse_segment
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import AnnotationError
@@ -148,8 +148,8 @@ class _Sample:
         if JSON_SUFFIX not in self._members:
             return {}
         try:
-            values = json.loads(self._read(JSON_SUFFIX))
-        except (ValueError, RecursionError) as error:
+            values = parse_json(self._read(JSON_SUFFIX))
+        except ValueError as error:
             raise self._error(JSON_SUFFIX, f"is not valid json ({error})") from error
         if not isinstance(values, dict):
             raise self._error(JSON_SUFFIX, f"contains a {type(values).__name__}, which must be an object")

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
+from slowfast.config.values import parse_json
 from slowfast.errors import DataError
 
 FileState = list[int]
@@ -44,10 +45,10 @@ class Journal:
 
     def _read_line(self, line: bytes) -> None:
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             if entry.keys() >= {"state", "result"} and entry["settings"] == self._settings:
                 self._known[entry["path"]] = entry
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             pass  # a line that was cut off when a run was killed, or is damaged
 
     def __enter__(self) -> Self:

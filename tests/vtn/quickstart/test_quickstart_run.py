@@ -56,6 +56,13 @@ def test_a_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
         StepRecord(tmp_path, {"data": {"seed": 2}})
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"identity": {"da'])
+def test_a_damaged_record_names_the_remedy(tmp_path: Path, text: str) -> None:
+    (tmp_path / RECORD).write_text(text)
+    with pytest.raises(DataError, match="another data; start over with --fresh"):
+        StepRecord(tmp_path, {"data": {"seed": 1}})
+
+
 def test_fresh_deletes_a_quickstart_and_nothing_else(tmp_path: Path) -> None:
     StepRecord(tmp_path, {})
     (tmp_path / "vtn").mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from typing import TypeVar
 import torch
 from huggingface_hub.errors import OfflineModeIsEnabled
 
+from slowfast.config.values import read_json_object
 from slowfast.errors import ModelError, SlowFastError
 from slowfast.log import get_logger
 from vtn.backbones.hub_access import HubUnreachableError, causes, hub_access
@@ -114,11 +114,9 @@ def cached_on_hub(name: str, files: Sequence[str]) -> str:
     for file in files:
         path = find(file)
         if path and file.endswith(".index.json"):
-            try:
-                parts = set(json.loads(Path(path).read_text(encoding="utf-8"))["weight_map"].values())
-                path = path if all(map(find, parts)) else ""
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                path = ""  # it is damaged
+            weights = read_json_object(path).get("weight_map")
+            parts = {str(part) for part in weights.values()} if isinstance(weights, dict) else set()
+            path = path if parts and all(map(find, parts)) else ""
         if path:
             return path
     return ""

@@ -20,7 +20,6 @@ Shapes: P rows of a position table, D width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
 from slowfast.checkpoint.weights import load_weights, match_names
+from slowfast.config.values import parse_json
 from slowfast.errors import CheckpointError, first_line
 from vtn.encoder.embeddings import LearnedPositions
 from vtn.encoder.temporal_encoder import TemporalEncoder
@@ -112,8 +112,8 @@ def _locate(source: Path) -> tuple[Path, dict[str, Any]]:
 def _read_config(path: Path) -> dict[str, Any]:
     """Returns the content of a file ``config.json``; empty if it does not exist."""
     try:
-        content = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_text("utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({first_line(error)}); download it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: must be an object of JSON; download it again")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from slowfast.errors import InputError, check_positive
 from slowfast.interrupt import Interrupt
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.progress import Progress
@@ -48,6 +50,9 @@ class ExplanationRequest:
         stride_seconds: from the start of a window to the start of the next; None: a quarter of its length.
         top_frames: number of frames that are shown as the ones that matter most.
         regions: show where in these frames, for backbones that can tell.
+
+    Raises:
+        InputError: for other numbers.
     """
 
     label: str | int | None = None
@@ -55,6 +60,11 @@ class ExplanationRequest:
     stride_seconds: float | None = None
     top_frames: int = 6
     regions: bool = True
+
+    def __post_init__(self) -> None:
+        check_positive(window_seconds=self.window_seconds, stride_seconds=self.stride_seconds)
+        if not (isinstance(self.top_frames, Integral) and self.top_frames >= 0):
+            raise InputError(f"top_frames = {self.top_frames!r}: must be 0 or more, as a whole number")
 
 
 @dataclass(frozen=True)

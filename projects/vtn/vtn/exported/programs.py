@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from slowfast.config.values import parse_json
 from slowfast.errors import CheckpointError, ModelError, first_line
 from vtn.exported.description import INPUTS, Description
 
@@ -138,8 +139,8 @@ class TorchProgram:
 
 def _entries(text: str | bytes, path: str | Path) -> Mapping[str, str]:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
+        content = parse_json(text)
+    except ValueError:
         content = None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: has no {DESCRIPTION_FILE}; export the model with `vtn export`")

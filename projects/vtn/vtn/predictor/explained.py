@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slowfast.errors import InputError, check_positive
+from slowfast.errors import InputError
 from slowfast.interrupt import Interrupt
 from slowfast.video.container import without_secrets
 from vtn.exported.model import ExportedModel
@@ -73,11 +72,7 @@ class ExplainsVideos(PreparedModel):
         request = ExplanationRequest() if request is None else request
         if not isinstance(request, ExplanationRequest):
             raise InputError(f"request = {request!r}: must be an ExplanationRequest")
-        # Before any work:
-        find_label(self.class_names, request.label)
-        check_positive(window_seconds=request.window_seconds, stride_seconds=request.stride_seconds)
-        if not (isinstance(request.top_frames, Integral) and request.top_frames >= 0):
-            raise InputError(f"top_frames = {request.top_frames!r}: must be 0 or more, as a whole number")
+        find_label(self.class_names, request.label)  # before any work
         if request.regions:
             check_regions(self.model)
         passes = self._features

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from huggingface_hub.constants import CONFIG_NAME
 
+from slowfast.config.values import read_json_object
 from slowfast.files import write_text
 from vtn.publishing.zoo import file_sha256
 
@@ -87,11 +88,7 @@ def _record_path(folder: Path, name: str) -> Path:
 
 def _read_record(folder: Path, name: str) -> dict[str, str]:
     """Returns file -> SHA-256 of the earlier publication, of files that a publication can have written."""
-    try:
-        content = json.loads(_record_path(folder, name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    files = content.get("files") if isinstance(content, dict) else None
+    files = read_json_object(_record_path(folder, name)).get("files")
     if not isinstance(files, dict):
         return {}
     # The record may have come with files from elsewhere; nothing outside the publication is removed for it.

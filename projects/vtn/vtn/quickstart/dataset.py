@@ -16,6 +16,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from slowfast.config.values import read_json_object
 from slowfast.distributed.host import usable_cores
 from slowfast.errors import DataError
 from slowfast.files import atomic_write, delete_unfinished, write_text
@@ -184,7 +185,7 @@ def _check_settings(folder: Path, settings: DatasetSettings) -> None:
     if not file.is_file():
         write_text(file, json.dumps(wanted, indent=1))
         return
-    found = json.loads(file.read_text())
+    found = read_json_object(file)
     if found != wanted:
         differing = [f"{k}={found.get(k)} (wanted {v})" for k, v in wanted.items() if found.get(k) != v]
         raise DataError(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slowfast.config.values import read_json_object
 from slowfast.errors import DataError
 from slowfast.files import write_text
 
@@ -78,8 +79,8 @@ class StepRecord:
         self._path = output / RECORD
         self._content: dict[str, Any] = {"identity": dict(identity), "seconds": {}}
         if self._path.is_file():
-            self._content = json.loads(self._path.read_text(encoding="utf-8"))
-            found = self._content["identity"]
+            self._content = read_json_object(self._path)
+            found = self._content.get("identity", {})
             changed = [key for key in identity if found.get(key) != identity[key]]
             if changed:
                 raise DataError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jinja2.utils import htmlsafe_json_dumps
 
+from slowfast.config.values import read_json_object
 from slowfast.errors import InputError
 from slowfast.files import atomic_write, write_text
 from slowfast.progress import format_duration
@@ -47,7 +48,7 @@ def check_page_path(path: str | Path) -> Path:
     if page.suffix != ".html":
         raise InputError(f"{page}: must end in .html; the files of values and curves stand beside it")
     values = page.with_suffix(".json")
-    if not _is_explanation(values):
+    if "explained_class" not in read_json_object(values):
         for other in (values, page.with_suffix(".png")):
             if other.exists():
                 raise InputError(
@@ -55,15 +56,6 @@ def check_page_path(path: str | Path) -> Path:
                     "choose another name for the page, or move that file"
                 )
     return page
-
-
-def _is_explanation(values: Path) -> bool:
-    """Returns whether a file has the values of an explanation."""
-    try:
-        content = json.loads(values.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and "explained_class" in content
 
 
 def render_page(explanation: Explanation) -> str:
