@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     found, failed = [], []
     for name in names:
         try:
-            metrics = measure(name, options)
+            metrics = measure_backbone(name, options)
         except SlowFastError as error:
             failed.append(f"{name}: {error}")
             continue
@@ -145,7 +145,7 @@ def find_names(pattern: str) -> list[str]:
     return names
 
 
-def measure(name: str, options: dict[str, Any]) -> BackboneMetrics:
+def measure_backbone(name: str, options: dict[str, Any]) -> BackboneMetrics:
     """Builds a backbone, on the meta device if possible, and counts its parameters and multiply-adds.
 
     Args:
