@@ -164,7 +164,10 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--jobs", default="output/jobs", metavar="FOLDER", help="folder of job output (default: %(default)s)"
     )
     parser.add_argument(
-        "--cluster", choices=("slurm", "local"), default="slurm", help="local: this computer, without SLURM"
+        "--cluster",
+        choices=("slurm", "local"),
+        default="slurm",
+        help="local: this computer, without SLURM (default: slurm)",
     )
     parser.add_argument("--wait", action="store_true", help="wait until the run has ended")
     parser.add_argument("run", nargs=argparse.REMAINDER, metavar="-- --cfg …", help="arguments of the run")

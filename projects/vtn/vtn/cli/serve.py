@@ -60,7 +60,11 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     group = parser.add_argument_group("server")
     group.add_argument("--host", default=HOST, metavar="NAME", help=f"address (default: {HOST})")
     group.add_argument(
-        "--port", type=integer_from(0, 65535), default=PORT, metavar="N", help=f"0: any (default: {PORT})"
+        "--port",
+        type=integer_from(0, 65535),
+        default=PORT,
+        metavar="N",
+        help=f"port; 0: any free one (default: {PORT})",
     )
     group.add_argument(
         "--allow-host",
