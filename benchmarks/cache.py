@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=list(PARTS), metavar="PART")
     parser.add_argument("--rounds", type=int, default=3, help="rounds per source")
-    parser.add_argument("--batch", type=int, default=8, help="clips per batch in the part vit_b")
+    parser.add_argument("--batch-size", type=int, default=8, help="clips per batch in the part vit_b")
     parser.add_argument(
         "--megabytes", type=int, default=500, metavar="N", help="size of each cache in the part grids"
     )
@@ -92,14 +92,14 @@ def vit_b(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     data = folder / "vit_b"
     data.mkdir()
     path = make_clip(data, (256, 340), 154, 12)
-    names = [f"{number}.mp4" for number in range(args.batch)]
+    names = [f"{number}.mp4" for number in range(args.batch_size)]
     for name in names:
         (data / name).hardlink_to(path)
     for split in ("train", "val", "test"):
         (data / f"{split}.csv").write_text("".join(f"{data / name} 0\n" for name in names))
     # One feature for every eighth frame: the frames that clips consist of.
     rate = ["DATA.TARGET_FPS", "30", "DATA.FEATURES_FPS", "3.75"]
-    cfg = _config("VIT_B_VTN_FROZEN", data, ["TRAIN.BATCH_SIZE", str(args.batch), *rate])
+    cfg = _config("VIT_B_VTN_FROZEN", data, ["TRAIN.BATCH_SIZE", str(args.batch_size), *rate])
     return [compare(cfg, args, frame_steps=1, cache_steps=6)]
 
 

@@ -33,7 +33,7 @@ VALUES_PER_PARAMETER = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
     parser.add_argument("--gpus", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=16, help="clips per step on each GPU")
+    parser.add_argument("--batch-size", type=int, default=16, help="clips per step on each GPU")
     parser.add_argument("--attained", type=float, default=250.0, help="attained TFLOP/s per GPU, bfloat16")
     parser.add_argument("--link", type=float, default=25.0, help="GB/s per GPU in each direction")
     parser.add_argument("--videos", type=int, default=240_000, help="training videos")
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Measures, and computes the estimate."""
     report = BenchmarkReport(
-        f"{args.backbone} on {args.gpus} GPUs, {args.batch} clips of {args.frames} frames each",
+        f"{args.backbone} on {args.gpus} GPUs, {args.batch_size} clips of {args.frames} frames each",
         ["quantity", "value", "unit", "origin"],
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     add("link per GPU", args.link, "GB/s", "assumed")
     # The backward pass takes twice the operations of the forward pass; a multiply-add is two operations.
     rate = args.attained * 1e12 / (6e9 * clip_macs)
-    step = args.batch / rate
+    step = args.batch_size / rate
     gradients = 4 * parameters
     exchange = 2 * (args.gpus - 1) / args.gpus * gradients / (args.link * 1e9)
     add("training", rate, "clips/s per GPU", "computed")
@@ -79,9 +79,11 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     add("loading", rate * clip_seconds, "cores per GPU", "computed")
     add("reading from storage, all GPUs", args.gpus * rate * file_bytes / 1e6, "MB/s", "computed")
     add("weights, gradients, momentum", VALUES_PER_PARAMETER * gradients / 1e9, "GB per GPU", "computed")
-    add("activations in bfloat16", args.batch * activations / 2e9, "GB per GPU", "computed")
+    add("activations in bfloat16", args.batch_size * activations / 2e9, "GB per GPU", "computed")
     add("checkpoint", 2 * gradients / 1e6, "MB", "computed")
-    add("one epoch", args.videos / args.gpus / args.batch * (step + exchange) / 60, "minutes", "computed")
+    add(
+        "one epoch", args.videos / args.gpus / args.batch_size * (step + exchange) / 60, "minutes", "computed"
+    )
     add("validation on full videos, computation", _validation(args, video_macs), "s", "computed")
     cores = max(1.0, rate * clip_seconds)
     add(

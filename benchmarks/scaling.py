@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--backbone", default="vit_tiny_patch16_224")
     parser.add_argument("--frames", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=2, help="clips per step in each process")
+    parser.add_argument("--batch-size", type=int, default=2, help="clips per step in each process")
     parser.add_argument("--width", type=int, default=192, help="width of the temporal encoder")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="threads of each process")
@@ -58,7 +58,8 @@ class Steps:
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Measures each number of processes."""
     report = BenchmarkReport(
-        f"{args.backbone}, encoder of width {args.width}; {args.batch} clips of {args.frames} frames each",
+        f"{args.backbone}, encoder of width {args.width}; "
+        f"{args.batch_size} clips of {args.frames} frames each",
         ["processes", "steps/s", "clips/s", "× 1 process", "s per step", "s without exchange",
          "communication fraction", "MB of gradients"],
     )  # fmt: skip
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     for size in args.processes:
         steps = _measure(size, args)
         exchanged, local = max(one.exchanged for one in steps), max(one.local for one in steps)
-        clips = size * args.batch / exchanged
+        clips = size * args.batch_size / exchanged
         first = first or clips / size
         report.add(
             processes=size,
@@ -145,8 +146,8 @@ def _steps(
     parallel = model if world.size == 1 else DistributedDataParallel(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     size = 224
-    frames = torch.randn(args.batch, 3, args.frames, size, size, device=world.device)
-    labels = torch.randint(CLASSES, (args.batch,), device=world.device)
+    frames = torch.randn(args.batch_size, 3, args.frames, size, size, device=world.device)
+    labels = torch.randint(CLASSES, (args.batch_size,), device=world.device)
 
     def exchanged() -> None:
         optimizer.zero_grad()

@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure the CPU time of one thread, for busy computers",
     )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--plot", metavar="PNG", help="draw time against length, with --against longformer")
+    parser.add_argument("--plot", metavar="FILE", help="draw time against length, with --against longformer")
 
 
 def run(args: argparse.Namespace) -> BenchmarkReport:

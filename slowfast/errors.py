@@ -17,6 +17,8 @@ from types import TracebackType
 _OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
 # Of a checkout; installed projects are in "site-packages", as other libraries are.
 _PROJECTS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "projects", "")
+# Characters of a wrong value: a path with its label, and not all lines of a list that became one cell.
+_MOST_SHOWN = 200
 
 
 class SlowFastError(Exception):
@@ -144,6 +146,16 @@ class DataError(SlowFastError):
 
 class TrainingError(SlowFastError):
     """A training run that cannot continue, for instance because its loss is not finite."""
+
+
+def shown(value: object) -> str:
+    """Returns a wrong value as a message shows it; of a very long one the beginning.
+
+    >>> shown("high"), shown("x" * 1000)[-24:]
+    ("'high'", 'xxx … (1,002 characters)')
+    """
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} … ({len(text):,} characters)"
 
 
 def first_line(error: object) -> str:

@@ -23,7 +23,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from slowfast.errors import ConfigError, did_you_mean, place_of
+from slowfast.errors import ConfigError, did_you_mean, place_of, shown
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -139,7 +139,7 @@ class Registry(Generic[T]):
             hint = self.foreign.get(name.lower()) or did_you_mean(
                 name, {n: n for n in self}, otherwise=f"choose one of {', '.join(self)}"
             )
-            raise ConfigError(f"{key or self.key} = {name!r}: must be a registered {self.kind}; {hint}")
+            raise ConfigError(f"{key or self.key} = {shown(name)}: must be a registered {self.kind}; {hint}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

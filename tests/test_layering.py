@@ -148,7 +148,7 @@ DOORS = {
     "slowfast.engine.demo.run": "starts a demonstration",
     "slowfast.engine.dry_run": "starts a run",
     "slowfast.engine.run": "starts a run",
-    "slowfast.engine.run_model.find_weights": "reads the keys that name weights",
+    "slowfast.engine.run_model.find_tested_weights": "reads the keys that name weights",
     "slowfast.engine.testing.order_report.run_order_tests": "starts tests",
     "slowfast.engine.testing.run": "starts a test",
     "slowfast.engine.training.build": "builds a training run",

@@ -77,7 +77,7 @@ PLANS = (
     Plan(
         "scaling",
         "scaling",
-        "--processes 1 --backbone vit_base_patch16_224 --frames 16 --batch 8",
+        "--processes 1 --backbone vit_base_patch16_224 --frames 16 --batch-size 8",
         "--processes 1 --rounds 2",
     ),
 )

@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--features", type=Path, metavar="FOLDER", help="cache of PRETRAINED_DEMO (default: extracted)"
     )
     parser.add_argument("--output", type=Path, default=Path("output/convergence"), metavar="FOLDER")
-    parser.add_argument("--plot", metavar="PNG", help="draw the training losses")
+    parser.add_argument("--plot", metavar="FILE", help="draw the training losses")
     parser.add_argument(
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="further changes of the recipes"
     )

@@ -27,7 +27,9 @@ _HEADER = ("module", "parameters", "GMACs", "attention", "percent")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this analysis."""
-    parser.add_argument("--cfg", required=True, metavar="F", help="YAML file, or the name of a recipe")
+    parser.add_argument(
+        "--cfg", required=True, metavar="CONFIG", help="YAML file, or the name of a shipped configuration"
+    )
     parser.add_argument("--frames", type=int, metavar="T", help="frames per view (default: as in the test)")
     parser.add_argument(
         "--size", type=int, metavar="PIXELS", help="height and width (default: DATA.TEST_CROP_SIZE)"
@@ -36,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--depth", type=int, default=1, metavar="N", help="levels of modules to print (default: 1)"
     )
     parser.add_argument(
-        "--json", type=output_file(), metavar="FILE", help="also write the counts of all modules to FILE"
+        "--json", type=output_file(), metavar="FILE", help="write the counts of all modules to this file, too"
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="configuration keys to change")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ videos.
 
 examples:
   slowfast analyze folds output/folds
-  slowfast analyze folds output/folds --group-by '([^/]*)_[0-9]+[.]mp4$' --output folds.json
+  slowfast analyze folds output/folds --group-by '([^/]*)_[0-9]+[.]mp4$' --json folds.json
 """
 
 from __future__ import annotations
@@ -103,10 +103,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--group-by",
         default="",
         metavar="REGEX",
-        help="regular expression that captures the group of a video from its path; default: the groups in "
-        "the predictions files",
+        help="regular expression that captures the group of a video from its path (default: the groups in "
+        "the predictions files)",
     )
-    parser.add_argument("--output", type=output_file(), metavar="F", help="write the summary as JSON")
+    parser.add_argument(
+        "--json", type=output_file(), metavar="FILE", help="write the summary to this file, too"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,9 +128,9 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(
             "--group-by: needs one predictions file in the folder of each fold; set TEST.SAVE_RESULTS_PATH"
         )
-    if args.output:
-        write_text(args.output, json.dumps(_summary(folds, spreads, pooled), indent=2) + "\n")
-        print(args.output)
+    if args.json:
+        write_text(args.json, json.dumps(_summary(folds, spreads, pooled), indent=2) + "\n")
+        print(args.json)
     return 0
 
 

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=output_file(".csv", *FIGURE_SUFFIXES),
-        metavar="F",
+        metavar="FILE",
         help=f"write the curves as .csv, {', '.join(FIGURE_SUFFIXES)}",
     )
 

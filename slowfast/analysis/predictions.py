@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=output_file(),
-        metavar="F",
-        help="write the fused predictions to F (.npz) and to a .csv",
+        metavar="FILE",
+        help="write the fused predictions to this file (.npz) and to a .csv",
     )
     parser.add_argument(
         "--worst", type=int, default=10, metavar="N", help="number of classes to print (default: 10)"
@@ -46,17 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report",
         type=output_file(".html"),
-        metavar="F",
+        metavar="FILE",
         help="write a page (.html): classes, calibration, confusions with filmstrips; for several classes "
         "per video, average precision and the videos that lower it",
     )
     parser.add_argument(
-        "--json", type=output_file(".json"), metavar="F", help="write the values of the page (.json)"
+        "--json",
+        type=output_file(".json"),
+        metavar="FILE",
+        help="write the values of the page to this file (.json)",
     )
     parser.add_argument(
         "--confusion",
         type=output_file(".csv", *FIGURE_SUFFIXES),
-        metavar="F",
+        metavar="FILE",
         help=f"write the confusion matrix as .csv, {', '.join(FIGURE_SUFFIXES)}",
     )
 

@@ -51,11 +51,14 @@ def _wrap(line: str, width: int) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that explains how files with names like options are given, and prepares stdout for help."""
+    """A parser that explains how files with names like options are given, and prepares stdout for help.
+
+    Options are written in full: an abbreviation would mean another option once a longer name is added.
+    """
 
     def __init__(self, **options: Any) -> None:
         escape_unencodable()
-        super().__init__(**options)
+        super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         files = [word for word in message.split() if word.startswith("-") and os.path.exists(word)]

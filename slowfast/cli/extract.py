@@ -35,7 +35,7 @@ DTYPES = ("float16", "bfloat16", "float32")
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser = make_parser(__doc__, program, PROGRAM)
     add_run_arguments(parser)
     parser.add_argument(
         "--dtype", choices=DTYPES, default=DTYPES[0], help="dtype of the stored features (default: float16)"
@@ -43,7 +43,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint",
         default="",
-        metavar="F",
+        metavar="FILE",
         help="weights of the model (default: TRAIN.CHECKPOINT_FILE_PATH; without both, the backbone's own)",
     )
     parser.add_argument(
@@ -59,8 +59,8 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         type=positive_integer,
         nargs="+",
         default=[],
-        metavar="N",
-        help="short sides in pixels of the frames that training crops are cut from (default: the first of "
+        metavar="PIXELS",
+        help="short sides of the frames that training crops are cut from (default: the first of "
         "DATA.TRAIN_JITTER_SCALES)",
     )
     parser.add_argument(

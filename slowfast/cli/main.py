@@ -1,7 +1,7 @@
 """Video recognition: data sets, feature caches, training, testing, analyses.
 
 examples:
-  slowfast prepare make-csv data/videos --out data/train.csv
+  slowfast prepare make-csv data/videos --output data/train.csv
   slowfast run --cfg VIT_B_VTN DATA.PATH_TO_DATA_DIR data
   slowfast analyze log output/mine
 """

@@ -4,7 +4,7 @@ Ctrl-C keeps the results so far; the same command continues from there.
 
 examples:
   a list of the videos in one folder per class, without those that cannot be decoded
-    slowfast prepare make-csv data/videos --out data/all.csv
+    slowfast prepare make-csv data/videos --output data/all.csv
     slowfast prepare scan data/all.csv --clean data/clean.csv
   divide it into three parts
     slowfast prepare split data/clean.csv data --shares train=0.8 val=0.1 test=0.1
@@ -39,10 +39,10 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     name, rest = choose_command(program, COMMANDS, argv, doc=__doc__, command=PROGRAM)
     module = importlib.import_module(COMMANDS[name])
     doc = f"{module.__doc__}\n\n{module.EXAMPLES}"
-    parser = make_parser(doc, f"{program} {name}", f"{PROGRAM} {name}", allow_abbrev=False)
+    parser = make_parser(doc, f"{program} {name}", f"{PROGRAM} {name}")
     module.add_arguments(parser)
     parser.add_argument(
-        "--report", type=output_file(), metavar="JSON", help="write the report to this file, too"
+        "--json", type=output_file(), metavar="FILE", help="write the report to this file, too"
     )
     args = parser.parse_args(rest)
     setup_logging(None)
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     def work() -> int:
         report = module.run(args)
         print(printable(str(report)))
-        if args.report:
-            report.write_json(args.report)
+        if args.json:
+            report.write_json(args.json)
         return 0
 
     return run_command(

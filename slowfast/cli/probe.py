@@ -40,7 +40,7 @@ METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser = make_parser(__doc__, program, PROGRAM)
     add_config_arguments(parser)
     parser.add_argument(
         "--splits",

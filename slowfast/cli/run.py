@@ -51,7 +51,7 @@ _REPORT_SECONDS = 15.0
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser = make_parser(__doc__, program, PROGRAM)
     add_run_arguments(parser)
     parser.add_argument(
         "--dry-run",
@@ -64,7 +64,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that name a configuration and the changes of its keys."""
     parser.add_argument(
-        "--cfg", required=True, metavar="F", help="YAML file, or the name of a shipped configuration"
+        "--cfg", required=True, metavar="CONFIG", help="YAML file, or the name of a shipped configuration"
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
 

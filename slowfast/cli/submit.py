@@ -1,7 +1,7 @@
 """Submission of a run to a SLURM cluster; the run continues after a preemption.
 
-The job is made by submitit. Each node has one task, which starts ``slowfast run`` with the node's rank and
-the address of the first node. The arguments of the run follow ``--``.
+The job is made by submitit. Each node has one task, which starts `slowfast run` with the node's rank and
+the address of the first node. The arguments of the run follow --.
 
 examples:
   two nodes of eight GPUs each
@@ -43,7 +43,7 @@ class NodeTask:
     """The task of one node of a submitted run; submitit pickles it and calls it on the node.
 
     Args:
-        arguments: arguments of ``slowfast run``.
+        arguments: arguments of `slowfast run`.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -109,30 +109,45 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = make_parser(__doc__, program, PROGRAM)
     parser.add_argument(
-        "--nodes", type=positive_integer, default=1, help="number of nodes (default: %(default)s)"
+        "--nodes",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help="number of nodes (default: %(default)s)",
     )
     parser.add_argument(
-        "--gpus", type=integer_from(0), default=8, help="GPUs per node; sets NUM_GPUS (default: %(default)s)"
+        "--gpus",
+        type=integer_from(0),
+        default=8,
+        metavar="N",
+        help="GPUs per node; sets NUM_GPUS (default: %(default)s)",
     )
     parser.add_argument(
-        "--cpus", type=positive_integer, default=32, help="CPU cores per node (default: %(default)s)"
+        "--cpus",
+        type=positive_integer,
+        default=32,
+        metavar="N",
+        help="CPU cores per node (default: %(default)s)",
     )
     parser.add_argument(
         "--hours",
         type=positive_number,
         default=24.0,
-        help="time limit of a job, after which the run continues in a new job (default: %(default)g)",
+        metavar="N",
+        help="hours of a job, after which the run continues in a new job (default: %(default)g)",
     )
     parser.add_argument(
         "--grace",
         type=positive_integer,
         default=120,
-        help="seconds before the time limit at which the run is asked to save (default: %(default)s)",
+        metavar="SECONDS",
+        help="time before the time limit at which the run is asked to save (default: %(default)s)",
     )
     parser.add_argument(
         "--restarts",
         type=integer_from(0),
         default=20,
+        metavar="N",
         help="largest number of new jobs after a time limit (default: %(default)s)",
     )
     parser.add_argument("--name", default="train", help="name of the job (default: %(default)s)")
@@ -149,7 +164,10 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--jobs", default="output/jobs", metavar="FOLDER", help="folder of job output (default: %(default)s)"
     )
     parser.add_argument(
-        "--cluster", choices=("slurm", "local"), default="slurm", help="local: this computer, without SLURM"
+        "--cluster",
+        choices=("slurm", "local"),
+        default="slurm",
+        help="local: this computer, without SLURM (default: slurm)",
     )
     parser.add_argument("--wait", action="store_true", help="wait until the run has ended")
     parser.add_argument("run", nargs=argparse.REMAINDER, metavar="-- --cfg …", help="arguments of the run")
@@ -185,7 +203,7 @@ def submit(args: argparse.Namespace, arguments: Sequence[str]) -> Any:
 
     Args:
         args: options of :func:`build_parser`.
-        arguments: arguments of ``slowfast run``.
+        arguments: arguments of `slowfast run`.
 
     Raises:
         SubmitError: when submitit or SLURM is missing, or refuses the job.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fvcore.common.config import CfgNode
 
 from slowfast.config.values import flatten, value_of
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, shown
 from slowfast.registry import REGISTRY_OF_KEY, REGISTRY_OF_RUN_KEY, registry_of
 
 _CHOICES = {
@@ -104,7 +104,7 @@ def check_values(cfg: CfgNode) -> Iterator[str]:
     for key, choices in _CHOICES.items():
         if (value := value_of(cfg, key)) not in choices:
             names = ", ".join(name or "''" for name in choices)
-            yield f"{key} = {value!r}: must be one of {names}"
+            yield f"{key} = {shown(value)}: must be one of {names}"
     for key, least in _AT_LEAST.items():
         if (value := value_of(cfg, key)) < least:
             yield f"{key} = {value}: must be {least} or more"
@@ -119,7 +119,7 @@ def check_values(cfg: CfgNode) -> Iterator[str]:
             yield f"{key} = {value}: must be a fraction from 0 to 1"
     for key, value in flatten(cfg).items():
         if isinstance(value, str) and "\0" in value:
-            yield f"{key} = {value!r}: must not contain a zero byte; remove it"
+            yield f"{key} = {shown(value)}: must not contain a zero byte; remove it"
 
 
 def check_names(cfg: CfgNode) -> Iterator[str]:

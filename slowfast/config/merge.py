@@ -11,6 +11,7 @@ from fvcore.common.config import CfgNode
 from slowfast.config import obsolete
 from slowfast.config.values import convert, parse_literal, value_of
 from slowfast.config.yaml_file import YamlEntry, entries_of
+from slowfast.errors import shown
 from slowfast.registry import Project
 
 # Keys whose default is a whole number, as in PySlowFast, and which also take fractions.
@@ -59,7 +60,7 @@ class Merge:
         for written, entry in self._leaves(entries, ""):
             key = self._aliases.get(written, written)
             if key in given and given[key][1].value != entry.value:
-                earlier = f"{given[key][0]} ({given[key][1].where}) = {given[key][1].value!r}"
+                earlier = f"{given[key][0]} ({given[key][1].where}) = {shown(given[key][1].value)}"
                 last = ", of which PySlowFast takes the last one" if given[key][0] == written else ""
                 self._fail(key, written, entry, f"contradicts {earlier}; keep one of them{last}")
                 continue
@@ -72,11 +73,13 @@ class Merge:
         joined = [text for text in overrides if self._is_joined(text)]
         if joined:
             pairs = " ".join(text.replace("=", " ", 1) for text in joined)
-            self.problems.append(f"overrides = {' '.join(joined)!r}: must be written without =, as {pairs}")
+            self.problems.append(
+                f"overrides = {shown(' '.join(joined))}: must be written without =, as {pairs}"
+            )
             return False
         if len(overrides) % 2:
             self.problems.append(
-                f"overrides = {' '.join(overrides)!r}: must be pairs, and {overrides[-1]} has no value; "
+                f"overrides = {shown(' '.join(overrides))}: must be pairs, and {overrides[-1]} has no value; "
                 "write KEY VALUE KEY VALUE …, and put a value of several words in quotes"
             )
             return False
@@ -129,14 +132,16 @@ class Merge:
             fixed = self._fixed[key]
             if fixed.accepts(entry.value) or not fixed.applies(self.cfg):
                 continue
-            given = f"{key} ({entry.where}) = {entry.value!r}"
+            given = f"{key} ({entry.where}) = {shown(entry.value)}"
             if fixed.is_refused:
                 refused.setdefault(fixed.reason, []).append(f"{given}: must be {fixed.value!r}")
             else:
                 differences.append(f"{given}: {fixed.reason}")
         self.problems += [f"{', '.join(given)}, since {reason}" for reason, given in refused.items()]
         for key, entry in self.replaced.items():
-            differences.append(f"{key} ({entry.where}) = {entry.value!r}: {_find(self.cfg, key)} is used")
+            differences.append(
+                f"{key} ({entry.where}) = {shown(entry.value)}: {_find(self.cfg, key)} is used"
+            )
         return differences
 
     def _set(self, key: str, written: str, entry: YamlEntry) -> None:
@@ -176,7 +181,7 @@ class Merge:
         return values[name]
 
     def _fail(self, key: str, written: str, entry: YamlEntry, problem: str) -> None:
-        self.problems.append(f"{written} ({entry.where}) = {entry.value!r}: {problem}")
+        self.problems.append(f"{written} ({entry.where}) = {shown(entry.value)}: {problem}")
         self.failed.add(key)
 
     def _is_free(self, key: str) -> bool:

@@ -19,7 +19,7 @@ from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.video_dataset import Item, ViewDataset
 from slowfast.datasets.views.augment import preserved_generators
 from slowfast.datasets.views.frame_order import GIVEN, order_frames
-from slowfast.errors import DataError
+from slowfast.errors import DataError, shown
 from slowfast.log import get_logger
 
 _logger = get_logger(__name__)
@@ -27,7 +27,6 @@ _logger = get_logger(__name__)
 # Attributes that may hold labels and paths: our own name, PySlowFast's, torchvision's.
 _LABEL_NAMES = ("labels", "_labels", "targets")
 _PATH_NAMES = ("paths", "_path_to_videos")
-_SHOWN_CHARACTERS = 80
 
 
 class MapDataset(ViewDataset):
@@ -202,7 +201,7 @@ class MapDataset(ViewDataset):
                 return int(indices)
             wanted = f"an integer from 0 to {self._num_classes - 1}"
         raise DataError(
-            f"{self._name}[{index}] has the label {str(given)[:_SHOWN_CHARACTERS]}; it must be {wanted}, "
+            f"{self._name}[{index}] has the label {shown(given)}; it must be {wanted}, "
             "because the attribute `labels` has this form"
         )
 

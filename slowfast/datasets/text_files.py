@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from slowfast.errors import AnnotationError
+from slowfast.errors import AnnotationError, shown
 
 CLASSES_FILE = "classes.json"
 """Name of the file in a data set's folder that maps class names to indices."""
@@ -22,7 +22,6 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _GZIP = b"\x1f\x8b"
 _FIRST_BYTES = 4096
-_SHOWN_CHARACTERS = 200
 # Digits of the longest number that is read as an index.
 _MAX_DIGITS = 18
 
@@ -124,7 +123,7 @@ def read_table(path: str, *, delimiter: str = ",") -> Iterator[tuple[int, list[s
             cells = [cell.strip(BLANK) for cell in split_quoted(text, delimiter)]
         except csv.Error as error:
             raise AnnotationError(
-                f"{path}, line {line}: {text[:_SHOWN_CHARACTERS]!r} is not valid csv ({error}); close each "
+                f"{path}, line {line}: {shown(text)} is not valid csv ({error}); close each "
                 "quote in its line, and write a quote inside quotes twice"
             ) from error
         if any(cells):

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from slowfast.datasets.text_files import BLANK, read_lines, split_quoted
-from slowfast.errors import AnnotationError
+from slowfast.errors import AnnotationError, shown
 
 PATH, LABEL, START, END, GROUP, UNUSED = "path", "label", "start", "end", "group", ""
 
@@ -38,7 +38,6 @@ _SEPARATOR_NAMES = {" ": "a space", ",": "a comma", ";": "a semicolon", "\t": "a
 _ALIGNED_TABS = re.compile(r"\t\s*", re.ASCII)
 # The separator of a line whose path, up to a file's suffix, may contain other separators.
 _AFTER_SUFFIX = re.compile(r"\.\w+([,;|])[\d,;]+$", re.ASCII)
-_SHOWN_CHARACTERS = 200
 _QUOTING = "put each column that needs them into double quotes, and write a quote inside them twice"
 
 
@@ -150,7 +149,7 @@ class ListFormat:
         Args:
             hint: also name the separator, and another one that the line contains.
         """
-        message = f"{self.source}, line {line}: {text[:_SHOWN_CHARACTERS]!r} {why}"
+        message = f"{self.source}, line {line}: {shown(text)} {why}"
         if hint:
             message += f"; {self.key} is {self.separator!r}"
             written = _AFTER_SUFFIX.search(text)

@@ -24,7 +24,7 @@ from slowfast.engine.video_scores import VideoScores, finish_merge, merge_view
 from slowfast.errors import ConfigError, DataError, DecodeError, NotFiniteError
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import get_logger, log_once
-from slowfast.models.adapter import describe_result
+from slowfast.models.adapter import describe_returned
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.inference.clip_logits import compute_logits
 from slowfast.models.inference.streamed_logits import classify_streamed_view
@@ -247,7 +247,7 @@ class ViewScorer:
         if not isinstance(activated, Tensor) or activated.shape != logits.shape:
             raise ConfigError(
                 f"MODEL.HEAD_ACT: must return scores of the shape of the logits, {tuple(logits.shape)}, and "
-                f"has returned {describe_result(activated)}"
+                f"has returned {describe_returned(activated)}"
             )
         rows = activated.numpy()
         scored = (finite & ~activated.isnan().any(dim=1)).tolist()

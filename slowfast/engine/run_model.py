@@ -55,7 +55,7 @@ def build_tested_model(cfg: CfgNode, world: World, weights: Path | str) -> Teste
     return TestedModel(adopt_frame_format(cfg, model), model, names)
 
 
-def find_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
+def find_tested_weights(cfg: CfgNode, trained: Path | None) -> Path | str:
     """Returns the configured file, that just trained, the newest in OUTPUT_DIR, or the start of training.
 
     With ``TEST.WEIGHTS`` ``best`` the best validated one takes the place of that just trained.

@@ -152,14 +152,14 @@ def require_logits(logits: Any, frames: Tensor, model: Any) -> Tensor:
         return logits
     raise ConfigError(
         f"MODEL.MODEL_NAME: {type(model).__name__} must return one tensor of logits (clips, classes), here "
-        f"({len(frames)}, {num_classes}), and has returned {describe_result(logits)}"
+        f"({len(frames)}, {num_classes}), and has returned {describe_returned(logits)}"
     )
 
 
-def describe_result(result: Any) -> str:
+def describe_returned(result: Any) -> str:
     """Returns the shape of a tensor, or the type of another result, for messages.
 
-    >>> describe_result(torch.zeros(2, 3)), describe_result((1, 2)), describe_result(None)
+    >>> describe_returned(torch.zeros(2, 3)), describe_returned((1, 2)), describe_returned(None)
     ('a tensor of shape (2, 3)', 'a value of type tuple', 'None')
     """
     if result is None:

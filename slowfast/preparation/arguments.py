@@ -46,8 +46,13 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prefix", default="", metavar="FOLDER", help="put before each relative path of the list"
     )
+    add_separator_argument(parser)
+
+
+def add_separator_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the separator of the lines of a list."""
     parser.add_argument(
-        "--separator", default=" ", metavar="C", help="character between path and label; default: a space"
+        "--separator", default=" ", metavar="C", help="character between path and label (default: a space)"
     )
 
 
@@ -59,27 +64,27 @@ def add_seed_argument(parser: argparse.ArgumentParser, meaning: str) -> None:
             raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
         return number
 
-    parser.add_argument("--seed", type=seed, default=0, help=f"seed of {meaning}; default: 0")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help=f"seed of {meaning} (default: 0)")
 
 
 def add_work_arguments(parser: argparse.ArgumentParser, *, time_limit: float) -> None:
     """Adds the options of work on many files; ``time_limit`` is the default in seconds per file."""
     cores = usable_cores()
     parser.add_argument(
-        "--workers", type=int, default=cores, metavar="N", help=f"processes; default: {cores}"
+        "--workers", type=int, default=cores, metavar="N", help=f"processes (default: {cores})"
     )
     parser.add_argument(
         "--time-limit",
         type=float,
         default=time_limit,
-        metavar="S",
-        help=f"seconds per video; default: {time_limit:g}",
+        metavar="SECONDS",
+        help=f"for one video, which is given up after it (default: {time_limit:g})",
     )
     parser.add_argument(
         "--journal",
         type=output_file(),
         metavar="FILE",
-        help="file that keeps results, so that a second call continues the first; default: beside the list",
+        help="file that keeps results, so that a second call continues the first (default: beside the list)",
     )
 
 

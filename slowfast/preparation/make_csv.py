@@ -21,6 +21,7 @@ from slowfast.datasets.video_folder import (
 from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, format_row
 from slowfast.errors import AnnotationError, UsageError, counted
 from slowfast.files import output_file, write_text
+from slowfast.preparation.arguments import add_separator_argument
 from slowfast.preparation.report import CommandReport
 from slowfast.preparation.table import add_table_arguments, read_labels
 
@@ -30,15 +31,15 @@ if TYPE_CHECKING:  # keeps `--help` fast
 EXAMPLES = """\
 examples:
   one folder per class; the indices follow the sorted names and are written to classes.json
-    slowfast prepare make-csv data/videos --out data/all.csv
+    slowfast prepare make-csv data/videos --output data/all.csv
   two splits; the second call uses the indices in the classes.json of the first
-    slowfast prepare make-csv data/train --out data/train.csv
-    slowfast prepare make-csv data/val --out data/val.csv
+    slowfast prepare make-csv data/train --output data/train.csv
+    slowfast prepare make-csv data/val --output data/val.csv
   the second official training list of UCF101
     slowfast prepare make-csv data/ucf101 --dataset ucf101 --split train --fold 2 \\
-        --num-classes 101 --out data/ucf101/train.csv
+        --num-classes 101 --output data/ucf101/train.csv
   a table with class names, whose columns are id, action and others
-    slowfast prepare make-csv annotations.csv --path 'clips/{id}.mp4' --label action --out data/all.csv
+    slowfast prepare make-csv annotations.csv --path 'clips/{id}.mp4' --label action --output data/all.csv
 """
 
 _NUMBER = re.compile(r"-?\d+(\.\d*)?")
@@ -55,10 +56,10 @@ _OPTIONS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="SOURCE", help="folder of the data set, or a table")
-    parser.add_argument("--out", type=output_file(), required=True, metavar="CSV", help="the list to write")
     parser.add_argument(
-        "--separator", default=" ", metavar="C", help="character between path and label; default: a space"
+        "--output", type=output_file(), required=True, metavar="FILE", help="the list to write"
     )
+    add_separator_argument(parser)
     parser.add_argument(
         "--relative-to", metavar="FOLDER", help="write paths relative to this folder, for DATA.PATH_PREFIX"
     )
@@ -66,9 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_table_arguments(parser)
     official = parser.add_argument_group("official annotations")
     official.add_argument("--dataset", metavar="NAME", help="kinetics, moments, ssv2, ucf101, hmdb51 …")
-    official.add_argument("--split", default="train", choices=("train", "val", "test"))
-    official.add_argument("--fold", type=int, default=1, help="official split number of ucf101 and hmdb51")
-    official.add_argument("--num-classes", type=int, metavar="K", help="number of classes of the data set")
+    official.add_argument(
+        "--split", default="train", choices=("train", "val", "test"), help="the list to read (default: train)"
+    )
+    official.add_argument(
+        "--fold", type=int, default=1, metavar="K", help="official split of ucf101 and hmdb51 (default: 1)"
+    )
+    official.add_argument("--num-classes", type=int, metavar="N", help="number of classes of the data set")
     official.add_argument(
         "--videos",
         default="",
@@ -101,7 +106,7 @@ def run(args: argparse.Namespace) -> CommandReport:
     separator = {"\\t": "\t"}.get(args.separator, args.separator)
     if len(separator.encode()) != 1:
         raise UsageError(f"--separator {separator!r}: must be one ASCII character")
-    classes_file = os.path.join(os.path.dirname(args.out), CLASSES_FILE)
+    classes_file = os.path.join(os.path.dirname(args.output), CLASSES_FILE)
     if args.dataset:
         made = _official_rows(args, separator)
         _refuse_other_classes(classes_file, made.indices)
@@ -121,7 +126,7 @@ def run(args: argparse.Namespace) -> CommandReport:
     header = columns if len(columns) > 2 else ()
     lines = [separator.join(header)] if header else []
     lines += [format_row(row, separator, header) for row in found]
-    write_text(args.out, "".join(f"{line}\n" for line in lines))
+    write_text(args.output, "".join(f"{line}\n" for line in lines))
     # Last, since the names of a list that was refused would decide the indices of the next one.
     remarks = [_write_classes(classes_file, indices)] if indices else []
     missing = len(rows) - len(found)
@@ -129,8 +134,8 @@ def run(args: argparse.Namespace) -> CommandReport:
         remarks.append(f"left out, because they are not videos of a class: {describe_others(others)}")
     left_out = f"; {missing} without a file were left out" if missing else ""
     return CommandReport(
-        lines=[f"{args.out}: {counted(len(found), 'video')}{left_out}", *remarks],
-        values={"out": args.out, "videos": len(found), "missing": missing, "others": others},
+        lines=[f"{args.output}: {counted(len(found), 'video')}{left_out}", *remarks],
+        values={"output": args.output, "videos": len(found), "missing": missing, "others": others},
     )
 
 
@@ -197,8 +202,8 @@ def _number_classes(names: list[str], source: str, classes_file: str) -> dict[st
     indices = _read_classes(classes_file)
     if unknown := [name for name in names if name not in indices]:
         raise AnnotationError(
-            f"{source}: class {unknown[0]!r} is not in {classes_file}; write --out into another folder, or "
-            f"delete {CLASSES_FILE} to assign new indices (then write the lists beside it again, too)"
+            f"{source}: class {unknown[0]!r} is not in {classes_file}; write --output into another folder, "
+            f"or delete {CLASSES_FILE} to assign new indices (then write the lists beside it again, too)"
         )
     return indices
 
@@ -218,8 +223,8 @@ def _refuse_other_classes(path: str, indices: dict[str, int]) -> None:
     """Raises ``AnnotationError`` where the file of an earlier list gives the classes other indices."""
     if indices and os.path.exists(path) and _read_classes(path) != indices:
         raise AnnotationError(
-            f"{path}: gives the classes other names or indices than the data set; write --out into another "
-            "folder, or delete the file, which belongs to an earlier list"
+            f"{path}: gives the classes other names or indices than the data set; write --output into "
+            "another folder, or delete the file, which belongs to an earlier list"
         )
 
 

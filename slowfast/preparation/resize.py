@@ -33,14 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=256,
         metavar="PIXELS",
-        help="of the copies; smaller videos keep their size; default: 256",
+        help="short side of the copies; smaller videos keep their size (default: 256)",
     )
     parser.add_argument(
-        "--gop", type=int, default=12, metavar="N", help="frames between key frames; default: 12"
+        "--gop", type=int, default=12, metavar="N", help="frames between key frames (default: 12)"
     )
-    parser.add_argument("--crf", type=int, default=20, metavar="Q", help="quality, 0 best to 51; default: 20")
     parser.add_argument(
-        "--preset", default="fast", choices=_PRESETS, help="of the encoder x264; default: fast"
+        "--crf", type=int, default=20, metavar="Q", help="quality, 0 best to 51 (default: 20)"
+    )
+    parser.add_argument(
+        "--preset",
+        default="fast",
+        choices=_PRESETS,
+        help="speed of the encoder x264, a slower one writes smaller files (default: fast)",
     )
     add_work_arguments(parser, time_limit=1800.0)
 

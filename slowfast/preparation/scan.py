@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # keeps `--help` fast
 EXAMPLES = """\
 examples:
   decode every video of a list; write the list without the bad ones, and a report
-    slowfast prepare scan data/train.csv --clean data/train_clean.csv --report scan.json
+    slowfast prepare scan data/train.csv --clean data/train_clean.csv --json scan.json
   read packets only: ten times as fast; finds truncated videos, but not corrupt ones
     slowfast prepare scan data/videos --quick
 """
@@ -33,10 +33,12 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
     parser.add_argument(
-        "--clean", type=output_file(), metavar="CSV", help="write the lines of the valid videos to this file"
+        "--clean", type=output_file(), metavar="FILE", help="write the lines of the valid videos to this file"
     )
     parser.add_argument("--quick", action="store_true", help="read packets without decoding them")
-    parser.add_argument("--min-seconds", type=float, default=0.0, metavar="S", help="report shorter videos")
+    parser.add_argument(
+        "--min-seconds", type=float, default=0.0, metavar="SECONDS", help="report shorter videos"
+    )
     parser.add_argument(
         "--min-frames", type=int, default=1, metavar="N", help="report videos with fewer frames"
     )

@@ -42,7 +42,7 @@ examples:
   train on them
     slowfast run --cfg run.yaml TRAIN.DATASET shards TEST.DATASET shards DATA.PATH_TO_DATA_DIR shards
   leave out files that are not videos or are cut off, and write a report
-    slowfast prepare shard data/train.csv shards/train --check --report shards/train.json
+    slowfast prepare shard data/train.csv shards/train --check --json shards/train.json
 """
 
 # Seconds to wait for another call; one that has just finished may still hold its lock.
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=byte_count,
         default=byte_count("1GB"),
         metavar="BYTES",
-        help="largest size of a shard, such as 500MB or 2GiB; default: 1GB",
+        help="largest size of a shard, such as 500MB or 2GiB (default: 1GB)",
     )
     add_seed_argument(parser, "the order of the videos")
     parser.add_argument(

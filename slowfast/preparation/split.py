@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 from slowfast.datasets.groups import groups_by_pattern
 from slowfast.errors import AnnotationError, DataError, UsageError, counted
-from slowfast.preparation.arguments import add_seed_argument
+from slowfast.preparation.arguments import add_seed_argument, add_separator_argument
 from slowfast.preparation.folds import VAL_FRACTION, describe_fold, divide, make_folds
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
@@ -54,18 +54,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--val-fraction",
         type=float,
         metavar="X",
-        help=f"fraction of a fold's other videos that validate; default: {VAL_FRACTION}, at least one group",
+        help=f"fraction of a fold's other videos that validate (default: {VAL_FRACTION}, at least one group)",
     )
     parser.add_argument(
         "--group-by",
         default=COLUMN,
         metavar="REGEX",
-        help="regular expression that captures the name of the group from a path; default: the list's column "
-        f"of groups ({COLUMN!r}), where it has one",
+        help="regular expression that captures the group of a video from its path (default: the list's "
+        f"column of groups, {COLUMN!r}, where it has one)",
     )
-    parser.add_argument(
-        "--separator", default=" ", metavar="C", help="character between path and label; default: a space"
-    )
+    add_separator_argument(parser)
     add_seed_argument(parser, "the random division")
 
 

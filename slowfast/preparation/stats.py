@@ -23,7 +23,7 @@ examples:
   statistics on the terminal
     slowfast prepare stats data/train.csv
   the same with histograms, and the values for other programs
-    slowfast prepare stats data/train.csv --plots data/train.png --report data/train_stats.json
+    slowfast prepare stats data/train.csv --plot data/train.png --json data/train_stats.json
 """
 
 # Units with their sizes in seconds and bytes, large ones first.
@@ -41,7 +41,7 @@ _MEASURES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_list_arguments(parser)
     parser.add_argument(
-        "--plots",
+        "--plot",
         type=output_file(*FIGURE_SUFFIXES),
         metavar="FILE",
         help=f"write histograms as {', '.join(FIGURE_SUFFIXES)}",
@@ -58,10 +58,10 @@ def run(args: argparse.Namespace) -> CommandReport:
         videos.paths, work_options(args, "stats"), decode=False, with_hash=False, description="stats"
     )
     report = summarize_videos(facts, [name for entry in videos.entries for name in entry.classes])
-    if args.plots:
-        with atomic_write(args.plots) as temporary:
+    if args.plot:
+        with atomic_write(args.plot) as temporary:
             _draw([fact for fact in facts if fact.frames], report.values["classes"]).savefig(temporary)
-        report.lines.append(f"plots: {args.plots}")
+        report.lines.append(f"plots: {args.plot}")
     return report
 
 

@@ -21,15 +21,15 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument(
         "--path",
         metavar="PATTERN",
-        help="path of a video, with columns in braces: 'clips/{id}.mp4'; default: 'path' or a synonym",
+        help="path of a video, with columns in braces: 'clips/{id}.mp4' (default: 'path' or a synonym)",
     )
     table.add_argument(
-        "--label", metavar="COLUMN", help="column of class names or indices; default: 'label' or a synonym"
+        "--label", metavar="COLUMN", help="column of class names or indices (default: 'label' or a synonym)"
     )
     table.add_argument(
         "--label-pattern",
         metavar="REGEX",
-        help="a label in a cell; default: all of it, or between , ; and | with --multi-label",
+        help="a label in a cell (default: all of it, or between , ; and | with --multi-label)",
     )
 
 

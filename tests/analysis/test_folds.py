@@ -46,7 +46,7 @@ def folds(colour_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_the_summary_has_all_folds_and_all_videos(folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert analyze(["folds", str(folds / "out"), "--output", str(folds / "folds.json")]) == 0
+    assert analyze(["folds", str(folds / "out"), "--json", str(folds / "folds.json")]) == 0
     printed = capsys.readouterr().out
     summary = json.loads((folds / "folds.json").read_text())
     values = [fold["top1_acc"] for fold in summary["folds"]]
@@ -91,7 +91,7 @@ def test_a_metric_that_one_fold_lacks_is_shown_for_the_others(
         folder.mkdir()
         line = {"_type": "test_final", "videos": 4, "top1_acc": 80.0, "top5_acc": 100.0, **metrics}
         (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    assert analyze(["folds", str(tmp_path), "--output", str(tmp_path / "folds.json")]) == 0
+    assert analyze(["folds", str(tmp_path), "--json", str(tmp_path / "folds.json")]) == 0
     printed = capsys.readouterr().out
     rows = [line.split() for line in printed.splitlines()]
     assert [row[-1] for row in rows[:5]] == ["AUROC", "0.500", "–", "0.750", "0.625"]

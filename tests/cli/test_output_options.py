@@ -18,13 +18,13 @@ SLOWFAST, VTN = slowfast_main.main, vtn_main.main
     [
         (SLOWFAST, "analyze flops --cfg VIT_B_VTN", "--json"),
         (SLOWFAST, "analyze log run", "--output"),
-        (SLOWFAST, "analyze folds runs", "--output"),
+        (SLOWFAST, "analyze folds runs", "--json"),
         (SLOWFAST, "analyze backbones vit_tiny*", "--json"),
         *((SLOWFAST, "analyze predictions a.npz", f"--{name}") for name in ("json", "report", "confusion")),
         (SLOWFAST, "analyze predictions a.npz b.npz", "--output"),
-        (SLOWFAST, "prepare make-csv videos", "--out"),
-        *((SLOWFAST, "prepare scan videos", f"--{name}") for name in ("clean", "report", "journal")),
-        (SLOWFAST, "prepare stats videos", "--plots"),
+        (SLOWFAST, "prepare make-csv videos", "--output"),
+        *((SLOWFAST, "prepare scan videos", f"--{name}") for name in ("clean", "json", "journal")),
+        (SLOWFAST, "prepare stats videos", "--plot"),
         *((VTN, "predict model video.mp4", f"--{name}") for name in ("json", "csv", "jsonl")),
         *((VTN, "predict --cfg A --checkpoint B c.mp4", f"--{name}") for name in ("output", "features")),
         (VTN, "explain model video.mp4", "--output"),
@@ -49,7 +49,7 @@ def test_a_folder_is_refused_before_the_work(
 
 @pytest.mark.parametrize(
     "command",
-    ["analyze flops --cfg A --json", "analyze predictions a.npz --json", "prepare make-csv videos --out"],
+    ["analyze flops --cfg A --json", "analyze predictions a.npz --json", "prepare make-csv videos --output"],
 )
 def test_a_hyphen_is_no_name_of_a_file(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -63,7 +63,7 @@ def test_a_hyphen_is_no_name_of_a_file(command: str, capsys: pytest.CaptureFixtu
         ("--output my.onxx", "--output my.onxx: must end in .onnx for one file of --format onnx"),
         ("--output my.onnx --format torch-export", "must end in .pt2 for one file of --format torch-export"),
         ("--output my.pt2 --format torch-export --int8", "--int8: needs --format onnx"),
-        ("--output a --parts encoder --test-split b.csv", "--test-split: needs frames to scores"),
+        ("--output a --parts encoder --split b.csv", "--split: needs frames to scores"),
         ("--output m.pt2", "--format onnx; for this name give --format torch-export"),
         ("--output m.onnx --format torch-export", "--format torch-export; for this name give --format onnx"),
         ("--output {file} --parts encoder", "{file}: is a file; with --parts name a folder"),

@@ -143,9 +143,7 @@ def test_the_unpacked_wheel_is_what_runs(installed: Path, tmp_path: Path) -> Non
 def test_outputs_go_to_the_current_folder(installed: Path, small_dataset: Path, tmp_path: Path) -> None:
     """A scan, then one training step and a test, of a model that is small enough for a test."""
     before = files_of(installed)
-    scan = run(
-        installed, tmp_path, "slowfast", "prepare", "scan", str(small_dataset), "--report", "scan.json"
-    )
+    scan = run(installed, tmp_path, "slowfast", "prepare", "scan", str(small_dataset), "--json", "scan.json")
     assert scan.returncode == 0, scan.stderr
     assert (tmp_path / "scan.json").is_file()
     arguments = (

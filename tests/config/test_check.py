@@ -6,11 +6,24 @@ import pytest
 from fvcore.common.config import CfgNode
 
 from slowfast.config.check import check
-from tests.support.configs import set_keys
+from tests.support.configs import problems_of, set_keys
 
 
 def test_the_defaults_with_data_files_have_no_problem(cfg: CfgNode) -> None:
     assert check(cfg, for_run=True) == []
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["SOLVER.BASE_LR", "VTN.LONGFORMER.POSITION", "SOLVER.LR_POLICY", "SOLVER.OPTIMIZING_METHOD",
+     "TRAIN.PRECISION", "NUM_GPUS"],
+)  # fmt: skip
+def test_a_very_long_value_does_not_hide_the_remedy(key: str) -> None:
+    """A block of YAML that is indented wrongly becomes the value of the key above it."""
+    (problem,) = problems_of("QUICKSTART", key, "x" * 10_000)
+    assert problem.startswith(f"{key} ")
+    assert "xxx … (10,002 characters): must be " in problem
+    assert len(problem) < 500
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_broken_videos_are_reported_or_substituted() -> None:
         (Items((PIXELS, 3)), r"Items\[0\] has the label 3; it must be an integer from 0 to 2, because"),
         (Items(Clip(PIXELS, torch.arange(4), -1, 0)), "has the label -1; it must be an integer from 0 to 2"),
         (Items((PIXELS, 1.5)), "has the label 1.5; it must be an integer"),
-        (Items((PIXELS, "bow")), "has the label bow; it must be an integer"),
+        (Items((PIXELS, "bow")), "has the label 'bow'; it must be an integer"),
         (
             Items((PIXELS, [0, 1, 0])),
             r"has the label \[0, 1, 0\]; it must be an integer from 0 to 2, because",

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
         (["split", "good.csv", "out", "--shares", "a=1", "--group-by", "("], "must be a regular expression"),
         (["split", "good.csv", "out", "--shares", "a=1", "--group-by", "z"], "does not match a.mp4"),
         (["split", "data", "out", "--shares", "a=1"], "without labels; write a list with make-csv"),
-        (["make-csv", "empty", "--out", "x.csv"], "contains no class folder"),
+        (["make-csv", "empty", "--output", "x.csv"], "contains no class folder"),
     ],
 )
 def test_errors_name_the_cause_without_a_traceback(
@@ -66,8 +66,8 @@ def test_errors_name_the_cause_without_a_traceback(
         ("split good.csv out --folds 2 --val-fraction 2", "--val-fraction 2.0: must be above 0"),
         ("resize good.csv out --short-side 0", "--short-side 0: must be 2 pixels or more"),
         ("scan good.csv --time-limit nan", "--time-limit nan: must be a number of seconds above 0"),
-        ("make-csv data --dataset ucf --out x.csv", "--dataset ucf: must be one of features, frames,"),
-        ("make-csv data --dataset ucf101 --out x.csv", "--num-classes: must be given"),
+        ("make-csv data --dataset ucf --output x.csv", "--dataset ucf: must be one of features, frames,"),
+        ("make-csv data --dataset ucf101 --output x.csv", "--num-classes: must be given"),
     ],
 )
 def test_wrong_options_have_a_status_of_their_own(

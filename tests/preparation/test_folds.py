@@ -93,7 +93,7 @@ def test_the_command_writes_the_lists_of_each_fold(listed: Path, by: list[str]) 
         "--val-fraction",
         "0.3",
     ]
-    assert main([*arguments, *by, "--report", str(listed / "report.json")]) == 0
+    assert main([*arguments, *by, "--json", str(listed / "report.json")]) == 0
     report = json.loads((listed / "report.json").read_text())
     assert [fold["test"] for fold in report["folds"]] == [6] * 4
     assert sorted(group for groups in report["test_groups"] for group in groups) == [

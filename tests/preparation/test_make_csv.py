@@ -24,7 +24,7 @@ def make_csv(folder: Path, *options: str, status: int = 0, classes: int = 3) -> 
     """Makes a list of the official annotations in a folder; returns its content."""
     out = folder / "out.csv"
     official = ("--dataset", "kinetics", "--num-classes", str(classes), "--relative-to", str(folder))
-    assert main(["make-csv", str(folder), "--out", str(out), *official, *options]) == status
+    assert main(["make-csv", str(folder), "--output", str(out), *official, *options]) == status
     return out.read_text() if status == 0 else ""
 
 
@@ -47,7 +47,7 @@ def test_a_refused_list_leaves_neither_rows_nor_class_names(
     (tmp_path / "v/bow").mkdir(parents=True)
     target = tmp_path / "v/bow" / name
     target.symlink_to("nowhere") if name == "missing.mp4" else target.touch()
-    arguments = ["make-csv", str(tmp_path / "v"), "--out", str(tmp_path / "q/all.csv")]
+    arguments = ["make-csv", str(tmp_path / "v"), "--output", str(tmp_path / "q/all.csv")]
     assert main([*arguments, *options]) == status
     assert message in capsys.readouterr().err
     assert not list(tmp_path.glob("q/*"))
@@ -102,7 +102,7 @@ def test_make_csv_from_a_folder_of_classes(tmp_path: Path) -> None:
     for name in ("wave/b.mp4", "wave/deep/a.mp4", "bow/c.avi", "bow/notes.txt"):
         (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "videos" / name).touch()
-    prepare("make-csv", tmp_path / "videos", "--out", tmp_path / "all.csv", "--relative-to", tmp_path)
+    prepare("make-csv", tmp_path / "videos", "--output", tmp_path / "all.csv", "--relative-to", tmp_path)
     expected = ["videos/bow/c.avi 0", "videos/wave/b.mp4 1", "videos/wave/deep/a.mp4 1"]
     assert (tmp_path / "all.csv").read_text().splitlines() == expected
     assert json.loads((tmp_path / "classes.json").read_text()) == {"bow": 0, "wave": 1}
@@ -127,7 +127,7 @@ def test_make_csv_writes_lines_that_read_as_the_same_paths(tmp_path: Path, separ
     for name in ODD_NAMES:
         (tmp_path / "bow").mkdir(exist_ok=True)
         write_video(tmp_path / "bow" / name, 2, container_format="mp4")
-    options = ("--out", tmp_path / "all.csv", "--relative-to", tmp_path / "bow", "--separator", separator)
+    options = ("--output", tmp_path / "all.csv", "--relative-to", tmp_path / "bow", "--separator", separator)
     prepare("make-csv", tmp_path, *options)
     found = read_csv(str(tmp_path / "all.csv"), num_classes=1, separator=separator)
     assert list(found.paths) == sorted(ODD_NAMES)
@@ -140,7 +140,7 @@ def test_make_csv_refuses_a_class_without_videos(tmp_path: Path, capsys: pytest.
     for name in ("bow/a.mp4", "wave/a.mp4.part"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
-    assert main(["make-csv", str(tmp_path), "--out", str(tmp_path / "all.csv")]) == 1
+    assert main(["make-csv", str(tmp_path), "--output", str(tmp_path / "all.csv")]) == 1
     assert "wave: this class folder must contain a video, but has only 1 file" in capsys.readouterr().err
     assert not (tmp_path / "classes.json").exists()
 
@@ -153,17 +153,17 @@ def test_make_csv_of_a_second_split_keeps_the_indices_of_the_first(
         (tmp_path / name).touch()
     classes = {}
     for split in ("train", "val"):
-        options = ("--out", tmp_path / f"{split}.csv", "--relative-to", tmp_path)
+        options = ("--output", tmp_path / f"{split}.csv", "--relative-to", tmp_path)
         prepare("make-csv", tmp_path / split, *options)
         classes[split] = json.loads((tmp_path / "classes.json").read_text())
     assert (tmp_path / "val.csv").read_text() == "val/a/4.mp4 0\nval/c/5.mp4 2\n"
     assert classes["train"] == classes["val"] == {"a": 0, "b": 1, "c": 2}
     (tmp_path / "val/d").mkdir()
-    assert main(["make-csv", str(tmp_path / "val"), "--out", str(tmp_path / "new.csv")]) == 1
+    assert main(["make-csv", str(tmp_path / "val"), "--output", str(tmp_path / "new.csv")]) == 1
     assert "val: class 'd' is not in" in (error := capsys.readouterr().err)
-    assert "write --out into another folder, or delete classes.json to assign new indices" in error
+    assert "write --output into another folder, or delete classes.json to assign new indices" in error
     (tmp_path / "classes.json").write_text('{"a": 0, "c": "2", "d": 3}')
-    assert main(["make-csv", str(tmp_path / "val"), "--out", str(tmp_path / "new.csv")]) == 1
+    assert main(["make-csv", str(tmp_path / "val"), "--output", str(tmp_path / "new.csv")]) == 1
     assert "classes.json: 'c' = '2' is not a valid class index" in capsys.readouterr().err
     assert not (tmp_path / "new.csv").exists()
 
@@ -173,7 +173,7 @@ def test_make_csv_mentions_the_file_of_the_classes(
 ) -> None:
     (tmp_path / "videos" / "wave").mkdir(parents=True)
     (tmp_path / "videos" / "wave" / "a.mp4").touch()
-    arguments = ["make-csv", str(tmp_path / "videos"), "--out", str(tmp_path / "all.csv")]
+    arguments = ["make-csv", str(tmp_path / "videos"), "--output", str(tmp_path / "all.csv")]
     lines = [f"{tmp_path}/all.csv: 1 video", f"{tmp_path}/classes.json: 1 class"]
     assert main(arguments) == 0
     assert capsys.readouterr().out.splitlines() == lines
@@ -208,14 +208,14 @@ def test_make_csv_ignores_hidden_folders(tmp_path: Path) -> None:
     for name in (".ipynb_checkpoints/a.mp4", "wave/a.mp4"):
         (tmp_path / "videos" / name).parent.mkdir(parents=True)
         (tmp_path / "videos" / name).touch()
-    prepare("make-csv", tmp_path / "videos", "--out", tmp_path / "all.csv", "--relative-to", tmp_path)
+    prepare("make-csv", tmp_path / "videos", "--output", tmp_path / "all.csv", "--relative-to", tmp_path)
     assert (tmp_path / "all.csv").read_text() == "videos/wave/a.mp4 0\n"
     assert json.loads((tmp_path / "classes.json").read_text()) == {"wave": 0}
 
 
 def test_make_csv_keeps_all_digits_of_segments(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("path label start end\na.mp4 1 36000.04 36000.08\n")
-    options = ("--dataset", "kinetics", "--num-classes", "2", "--out", tmp_path / "all.csv")
+    options = ("--dataset", "kinetics", "--num-classes", "2", "--output", tmp_path / "all.csv")
     prepare("make-csv", tmp_path, *options)
     assert (tmp_path / "all.csv").read_text().splitlines()[1] == "a.mp4 1 36000.04 36000.08"
 
@@ -236,7 +236,7 @@ def test_make_csv_from_official_annotations(tmp_path: Path) -> None:
         "2",
         "--existing-only",
     ]
-    report = prepare("make-csv", tmp_path, "--out", tmp_path / "test.csv", "--separator", ",", *options)
+    report = prepare("make-csv", tmp_path, "--output", tmp_path / "test.csv", "--separator", ",", *options)
     assert (tmp_path / "test.csv").read_text() == f"{tmp_path}/Wave/a.avi,1\n"
     assert report["missing"] == 1
     assert json.loads((tmp_path / "classes.json").read_text()) == {"Bow": 0, "Wave": 1}
@@ -251,7 +251,7 @@ def test_make_csv_of_official_annotations_keeps_the_indices_of_an_earlier_list(
     (tmp_path / "Wave/a.avi").touch()
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/classes.json").write_text('{"Wave": 0, "Bow": 1}')
-    options = ("--dataset", "ucf101", "--num-classes", "2", "--out", str(tmp_path / "lists/train.csv"))
+    options = ("--dataset", "ucf101", "--num-classes", "2", "--output", str(tmp_path / "lists/train.csv"))
     assert main(["make-csv", str(tmp_path), *options]) == 1
     assert "lists/classes.json: gives the classes other names or indices" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "lists").iterdir()] == ["classes.json"]

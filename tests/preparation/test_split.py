@@ -28,7 +28,7 @@ def write_list(folder: Path, classes: int, videos: int) -> Path:
 def split(listed: Path, *options: str, status: int = 0) -> dict[str, int]:
     """Divides a list into the folder ``out``; returns the number of videos of each part."""
     report = listed.parent / "report.json"
-    arguments = ["split", str(listed), str(listed.parent / "out"), *options, "--report", str(report)]
+    arguments = ["split", str(listed), str(listed.parent / "out"), *options, "--json", str(report)]
     assert main(arguments) == status
     return json.loads(report.read_text())["sizes"] if status == 0 else {}
 

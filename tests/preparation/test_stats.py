@@ -23,14 +23,14 @@ def test_other_formats_of_plots_are_refused_before_the_work(
     (tmp_path / "v").mkdir()
     write_video(tmp_path / "v/a.mp4", 5)
     with pytest.raises(SystemExit, match="2"):
-        main(["stats", str(tmp_path / "v"), "--plots", str(tmp_path / name)])
+        main(["stats", str(tmp_path / "v"), "--plot", str(tmp_path / name)])
     assert f"{name}: must end in .png, .svg or .pdf" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
 
 
 def test_stats_and_plots(mixed_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos = shutil.copytree(mixed_videos, tmp_path / "videos")
-    report = prepare("stats", videos / "all.csv", "--prefix", videos, "--plots", tmp_path / "plots.png")
+    report = prepare("stats", videos / "all.csv", "--prefix", videos, "--plot", tmp_path / "plots.png")
     assert (tmp_path / "plots.png").read_bytes().startswith(b"\x89PNG")
     assert report["codecs"] == {"h264": 5, "vp8": 1}
     assert report["problems"] == {"missing": 1, "truncated": 1, "empty": 1, "not a video": 1}

@@ -30,14 +30,14 @@ def make(text: str, *options: str, videos: str = "", name: str = "table.csv", ou
         Path(video).parent.mkdir(parents=True, exist_ok=True)
         Path(video).touch()
     Path(name).write_text(text)
-    prepare("make-csv", Path(name), "--out", Path("lists", out), *options)
+    prepare("make-csv", Path(name), "--output", Path("lists", out), *options)
     return Path("lists", out).read_text()
 
 
 def refuse(capsys: pytest.CaptureFixture[str], text: str, *options: str, status: int = 1) -> str:
     """Returns the error of a table that is refused; nothing is written then."""
     Path("table.csv").write_text(text)
-    assert main(["make-csv", "table.csv", "--out", "lists/train.csv", *options]) == status
+    assert main(["make-csv", "table.csv", "--output", "lists/train.csv", *options]) == status
     assert not Path("lists").exists()
     return capsys.readouterr().err
 

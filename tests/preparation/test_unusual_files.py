@@ -27,7 +27,7 @@ def test_a_name_that_is_not_valid_utf8(tmp_path: Path, capsys: pytest.CaptureFix
     folder.mkdir()
     write_video(folder / os.fsdecode(b"caf\xe9.mp4"), 5)
     (folder / os.fsdecode(b"bad\xe9.mp4")).write_text("no video")
-    assert main(["scan", str(folder), "--clean", str(clean), "--report", str(report)]) == 0
+    assert main(["scan", str(folder), "--clean", str(clean), "--json", str(report)]) == 0
     assert "bad\\udce9.mp4: not a video" in capsys.readouterr().out
     assert clean.read_bytes() == b"caf\xe9.mp4\n"
     values = json.loads(report.read_text(errors="surrogateescape"))
@@ -103,7 +103,7 @@ def test_unsuitable_formats_are_refused_with_a_remedy(
     write_video(folder / "b.mpg", 5, codec="mpeg2video")
     write_video(folder / "c.WMV", 5, codec="wmv2")
     write_video(folder / "d.mp4", 5)
-    assert main(["resize", str(folder), str(tmp_path / "out"), "--report", str(report)]) == 0
+    assert main(["resize", str(folder), str(tmp_path / "out"), "--json", str(report)]) == 0
     assert json.loads(report.read_text())["problems"] == {"unsuitable format": 3}
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["d.mp4"]
     printed = capsys.readouterr().out

@@ -27,7 +27,7 @@ from vtn.folder.untrusted import NOTHING_TO_RUN
 from vtn.frame_model import FrameModel
 from vtn.hub import DOWNLOAD_OPTIONS, find_registered_model, read_config
 from vtn.publishing.checkpoint import load_checkpoint
-from vtn.publishing.zoo import find_published
+from vtn.publishing.zoo import find_zoo_entry
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHT_SUFFIXES = (".pyth", ".pth", ".pt", ".safetensors")
@@ -109,7 +109,7 @@ def create_model(
                 f"checkpoint is a {type(checkpoint).__name__}: must be the path of a file of weights; "
                 "load_state_dict takes weights in memory"
             )
-        find_published(checkpoint)
+        find_zoo_entry(checkpoint)
         load_checkpoint(model, read_checkpoint(checkpoint), checkpoint, averaged=averaged)
     return model.eval()
 

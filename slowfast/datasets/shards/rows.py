@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from slowfast.config.values import parse_json
 from slowfast.datasets.text_files import parse_index, parse_segment
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
-from slowfast.errors import AnnotationError
+from slowfast.errors import AnnotationError, shown
 from slowfast.video.archive.member import member_name
 from slowfast.video.archive.tar_file import TarEntry, TarError, scan_tar
 
@@ -141,7 +141,7 @@ class _Sample:
             return None
         text = self._read(CLASS_SUFFIX).decode(errors="replace").strip()
         if (index := parse_index(text)) is None:
-            raise self._error(CLASS_SUFFIX, f"contains {text[:40]!r}, which must be a class index")
+            raise self._error(CLASS_SUFFIX, f"contains {shown(text)}, which must be a class index")
         return index
 
     def _json(self) -> dict[str, Any]:

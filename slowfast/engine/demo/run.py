@@ -16,7 +16,7 @@ from slowfast.distributed.device import device_errors
 from slowfast.distributed.world import World
 from slowfast.engine.demo.drawing import OutputFormat, Overlay, draw_video
 from slowfast.engine.demo.windows import WindowScorer
-from slowfast.engine.run_model import build_tested_model, find_weights
+from slowfast.engine.run_model import build_tested_model, find_tested_weights
 from slowfast.errors import ConfigError
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
@@ -62,7 +62,7 @@ def run_demo(cfg: CfgNode, world: World, interrupt: Interrupt, *, trained: Path 
     """
     if not world.is_main:
         return None
-    weights = find_weights(cfg, trained)
+    weights = find_tested_weights(cfg, trained)
     tested = build_tested_model(cfg, world, weights)
     cfg, model = tested.cfg, tested.model
     names = _class_names(cfg, tested.class_names)

@@ -22,7 +22,7 @@ from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
 from slowfast.engine.evaluator import SplitEvaluator, build_evaluation_loader, build_evaluator
 from slowfast.engine.prediction_file import predictions_of, save_predictions
-from slowfast.engine.run_model import build_tested_model, find_weights
+from slowfast.engine.run_model import build_tested_model, find_tested_weights
 from slowfast.engine.testing.order_report import run_order_tests
 from slowfast.errors import AnnotationError, ConfigError, DataError, counted
 from slowfast.interrupt import Interrupt
@@ -100,7 +100,7 @@ def run_test(
         CheckpointError: if no weights are found, or they do not fit the model.
         DataError: if no video could be scored.
     """
-    weights = world.all_gather_objects(find_weights(cfg, trained) if world.is_main else None)[0]
+    weights = world.all_gather_objects(find_tested_weights(cfg, trained) if world.is_main else None)[0]
     lists = read_lists(cfg, "test")
     tested = build_tested_model(cfg, world, weights)
     cfg, model = tested.cfg, tested.model

@@ -21,7 +21,7 @@ from slowfast.datasets.views.mixing import smooth_labels
 from slowfast.distributed.device import upload
 from slowfast.errors import ConfigError
 from slowfast.log import get_logger
-from slowfast.models.adapter import describe_result
+from slowfast.models.adapter import describe_returned
 from slowfast.models.losses import LOSS_REGISTRY, LossFunction
 from slowfast.models.objective.class_weights import (
     CLASS_WEIGHT_REGISTRY,
@@ -86,7 +86,7 @@ class TrainingLoss:
             if losses.shape != weights.shape:
                 raise ConfigError(
                     f"MODEL.LOSS_FUNC: its `each` must return the losses {tuple(weights.shape)} before the "
-                    f"mean, which LOSS.CLASS_WEIGHTS weighs, and has returned {describe_result(losses)}"
+                    f"mean, which LOSS.CLASS_WEIGHTS weighs, and has returned {describe_returned(losses)}"
                 )
             losses = losses * weights
         return losses.mean()
@@ -134,7 +134,7 @@ def require_mean(loss: Tensor) -> Tensor:
     if not isinstance(loss, Tensor) or loss.ndim:
         raise ConfigError(
             "MODEL.LOSS_FUNC: must return one value, the mean over the batch, as a tensor, and has returned "
-            f"{describe_result(loss)}; end the function with `return losses.mean()`. Where class weights "
+            f"{describe_returned(loss)}; end the function with `return losses.mean()`. Where class weights "
             "need the losses of clips, register them by `each=`, see docs/EXTENDING.md"
         )
     if torch.is_grad_enabled() and not loss.requires_grad:

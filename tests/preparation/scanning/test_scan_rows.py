@@ -28,7 +28,7 @@ def scan(
     """Scans a list; returns the rows of the clean list, (row, problem) of the others, and the counts."""
     (folder / "l.csv").write_text("".join(f"{row}\n" for row in rows))
     arguments = ["scan", str(folder / "l.csv"), "--prefix", str(folder), "--clean", str(folder / "clean.csv")]
-    assert main([*arguments, "--report", str(folder / "r.json"), *options]) == 0
+    assert main([*arguments, "--json", str(folder / "r.json"), *options]) == 0
     report = json.loads((folder / "r.json").read_text())
     bad = [(bad["row"], bad["problem"]) for bad in report["bad"]]
     counts = {key: report[key] for key in ("videos", "valid", "rows", "valid_rows")}

@@ -33,7 +33,7 @@ def listed(tmp_path: Path) -> Path:
 
 def run(listed: Path, *options: str) -> int:
     own = ("--prefix", str(listed.parent), "--keep-order", "--shard-size", "30KB")
-    report = ("--report", str(listed.parent / "report.json"))
+    report = ("--json", str(listed.parent / "report.json"))
     return prepare_shards(listed, listed.parent / "out", *own, *report, *options)
 
 

@@ -12,5 +12,5 @@ from slowfast.cli.prepare import main
 def prepare(*arguments: str | Path) -> dict[str, Any]:
     """Runs a sub-command and returns its report."""
     report = Path(arguments[1]).parent / "report.json"
-    assert main([*map(str, arguments), "--report", str(report)]) == 0
+    assert main([*map(str, arguments), "--json", str(report)]) == 0
     return json.loads(report.read_text())

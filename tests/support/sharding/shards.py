@@ -55,7 +55,7 @@ def originals(annotations: Annotations) -> list[str]:
 def run_shard(listed: Path, target: Path, *options: str, status: int = 0) -> dict[str, Any]:
     """Runs the command with its list's folder as prefix; returns the report."""
     report = target.parent / "report.json"
-    own = ("--prefix", str(listed.parent), "--shard-size", "12KB", "--report", str(report))
+    own = ("--prefix", str(listed.parent), "--shard-size", "12KB", "--json", str(report))
     assert prepare_shards(listed, target, *own, *options) == status
     return json.loads(report.read_text()) if status == 0 else {}
 

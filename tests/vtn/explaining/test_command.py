@@ -24,7 +24,7 @@ def test_a_page_with_its_files(
     published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "pages" / "page.html"
-    options = ["--output", str(page), "--class", "still", "--top=2", "--no-regions"]
+    options = ["--output", str(page), "--class", "still", "--top-frames=2", "--no-regions"]
     assert explain_on_cpu([str(published), str(videos / "06.mp4"), *options]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"{videos}/06.mp4: still 0.")

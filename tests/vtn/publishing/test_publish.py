@@ -133,7 +133,9 @@ def test_the_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureF
     torch.save(read_checkpoint(trained)["model_state"], weights)
     assert main([str(weights), str(tmp_path / "out")]) == 1
     assert "holds no configuration; give the one that it was trained with (--cfg)" in capsys.readouterr().err
-    assert main([str(weights), str(tmp_path / "out"), "--cfg", "QUICKSTART", "--classes", str(classes)]) == 0
+    assert (
+        main([str(weights), str(tmp_path / "out"), "--cfg", "QUICKSTART", "--class-names", str(classes)]) == 0
+    )
     printed = capsys.readouterr().out
     (path,) = (tmp_path / "out").glob("weights-*.pyth")
     assert str(path) in printed

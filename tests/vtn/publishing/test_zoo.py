@@ -92,7 +92,7 @@ def test_a_file_of_the_user_is_loaded_as_it_is(published: Path) -> None:
     own = published.with_name("own.pyth")
     model = vtn.create_model("QUICKSTART")
     torch.save(model.state_dict(), own)
-    assert zoo.find_published(own) is None
+    assert zoo.find_zoo_entry(own) is None
     loaded = vtn.create_model("QUICKSTART", checkpoint=own)
     for name, value in model.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name

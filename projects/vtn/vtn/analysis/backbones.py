@@ -68,16 +68,19 @@ class BackboneMetrics:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this analysis."""
     parser.add_argument(
-        "pattern", nargs="?", default="*", metavar="PATTERN", help="names to list; default: all of timm"
+        "pattern", nargs="?", default="*", metavar="PATTERN", help="names to list (default: all of timm)"
     )
     parser.add_argument(
         "--imports",
-        nargs="*",
+        action="append",
         default=[],
         metavar="FILE",
-        help="files or modules that register backbones, as in the configuration key IMPORTS",
+        help="module or Python file that registers backbones, as in the configuration key IMPORTS; may be "
+        "given several times",
     )
-    parser.add_argument("--json", type=output_file(), metavar="FILE", help="also write the table to FILE")
+    parser.add_argument(
+        "--json", type=output_file(), metavar="FILE", help="write the table to this file, too"
+    )
     parser.add_argument(
         "--args",
         nargs="*",
@@ -100,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     found, failed = [], []
     for name in names:
         try:
-            metrics = measure(name, options)
+            metrics = measure_backbone(name, options)
         except SlowFastError as error:
             failed.append(f"{name}: {error}")
             continue
@@ -142,7 +145,7 @@ def find_names(pattern: str) -> list[str]:
     return names
 
 
-def measure(name: str, options: dict[str, Any]) -> BackboneMetrics:
+def measure_backbone(name: str, options: dict[str, Any]) -> BackboneMetrics:
     """Builds a backbone, on the meta device if possible, and counts its parameters and multiply-adds.
 
     Args:

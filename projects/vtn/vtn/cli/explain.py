@@ -34,7 +34,7 @@ from slowfast.exit_status import run_command
 from slowfast.files import output_file
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import printable
-from vtn.cli.model_options import add_predictor_options, predictor_options
+from vtn.cli.model_options import add_list_options, add_predictor_options, predictor_options
 
 if TYPE_CHECKING:
     from vtn.predictor.predictor import Predictor
@@ -44,14 +44,14 @@ PROGRAM = "vtn explain"
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser = make_parser(__doc__, program, PROGRAM)
     parser.add_argument("source", metavar="SOURCE", help="weights of the model")
     parser.add_argument("video", nargs="?", metavar="VIDEO", help="the video to explain")
     parser.add_argument(
         "--output",
         type=output_file(".html", ".json"),
         default="",
-        metavar="F",
+        metavar="FILE",
         help="page (.html); with --split a .json file",
     )
     group = parser.add_argument_group("one video")
@@ -59,11 +59,19 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--class", dest="label", metavar="NAME", help="class to explain (default: the predicted one)"
     )
     group.add_argument(
-        "--window", type=positive_number, metavar="SECONDS", help="length of windows with scores"
+        "--window",
+        type=positive_number,
+        metavar="SECONDS",
+        help="length of windows with scores (default: a tenth of the video)",
     )
-    group.add_argument("--stride", type=positive_number, metavar="SECONDS", help="from a window to the next")
     group.add_argument(
-        "--top",
+        "--stride",
+        type=positive_number,
+        metavar="SECONDS",
+        help="from the start of a window to the next (default: a quarter of the window)",
+    )
+    group.add_argument(
+        "--top-frames",
         type=positive_integer,
         default=6,
         metavar="N",
@@ -71,11 +79,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     )
     group.add_argument("--no-regions", action="store_true", help="leave out the places within frames")
     group = parser.add_argument_group("a split")
-    group.add_argument("--split", default="", metavar="F", help="list of videos, lines of `path label`")
-    group.add_argument(
-        "--separator", default=" ", metavar="S", help="between path and label in --split (default: a space)"
-    )
-    group.add_argument("--prefix", default="", metavar="FOLDER", help="in front of relative paths in --split")
+    add_list_options(group, "over which faithfulness is measured")
     group.add_argument(
         "--limit",
         type=positive_integer,
@@ -136,7 +140,7 @@ def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: In
         label=args.label,
         window_seconds=args.window,
         stride_seconds=args.stride,
-        top_frames=args.top,
+        top_frames=args.top_frames,
         regions=not args.no_regions,
     )
     explanation = predictor.explain(args.video, request=request, show_progress=True, interrupt=interrupt)

@@ -11,7 +11,7 @@ folder OUTPUT gets two files: frames to features, and features to scores, so tha
 videos of any length scored. `vtn predict OUTPUT VIDEO…` runs them.
 
 With --int8 the ONNX files are also written with 8-bit weights, beside the others as NAME.int8.onnx; give
---test-split to measure their accuracy.
+--split to measure their accuracy.
 
 examples:
   one file for onnxruntime
@@ -23,7 +23,7 @@ examples:
     vtn predict exported film.mp4 --window 10 --stride 5
 
   8-bit weights as well, with the accuracy of all forms on the videos of a list
-    vtn export published/MINE --parts backbone encoder --int8 --test-split data/test.csv --output exported
+    vtn export published/MINE --parts backbone encoder --int8 --split data/test.csv --output exported
 
   an archive of torch.export, which can run code and so must be trusted
     vtn export published/MINE --format torch-export --output mine.pt2
@@ -42,7 +42,7 @@ from slowfast.cli.commands import make_parser
 from slowfast.errors import InputError, SlowFastError
 from slowfast.exit_status import run_command
 from slowfast.files import output_file
-from vtn.cli.model_options import add_source_options
+from vtn.cli.model_options import add_list_options, add_source_options
 
 PROGRAM = "vtn export"
 STANDARD_OUTPUT = "-"
@@ -52,9 +52,11 @@ _SUFFIXES = {"torch-export": ".pt2", "onnx": ".onnx"}
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser = make_parser(__doc__, program, PROGRAM)
     parser.add_argument("source", metavar="SOURCE", help="weights with their configuration")
-    parser.add_argument("--output", required=True, metavar="F", help="file to write; with --parts a folder")
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help="file to write; with --parts a folder"
+    )
     parser.add_argument(
         "--format",
         choices=tuple(_SUFFIXES),
@@ -69,15 +71,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="a file per part (default: one file for all)",
     )
     parser.add_argument("--int8", action="store_true", help="also write ONNX files with 8-bit weights")
-    parser.add_argument(
-        "--test-split", default="", metavar="F", help="list of `path label`, to measure accuracies on"
-    )
-    parser.add_argument(
-        "--separator", default=" ", metavar="S", help="between path and label (default: a space)"
-    )
-    parser.add_argument(
-        "--prefix", default="", metavar="FOLDER", help="in front of relative paths in --test-split"
-    )
+    add_list_options(parser, "on which accuracies are measured")
     parser.add_argument(
         "--lengths",
         type=int,
@@ -90,7 +84,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--json",
         type=output_file(standard_output=True),
         default="",
-        metavar="F",
+        metavar="FILE",
         help="write the report to this file; - prints it",
     )
     add_source_options(parser)
@@ -118,8 +112,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             parser.error(f"--output {problem} for one file of --format {args.format}{remedy}")
     if args.int8 and args.format != "onnx":
         parser.error(f"--int8: needs --format onnx, but it is {args.format}")
-    if args.test_split and len(args.parts) == 1:
-        parser.error("--test-split: needs frames to scores; give both --parts, or none")
+    if args.split and len(args.parts) == 1:
+        parser.error("--split: needs frames to scores; give both --parts, or none")
 
 
 def _export(args: argparse.Namespace, program: str) -> int:
@@ -135,7 +129,7 @@ def _export(args: argparse.Namespace, program: str) -> int:
         format=args.format,
         parts=tuple(args.parts),
         int8=args.int8,
-        test_split=args.test_split,
+        test_split=args.split,
         separator=args.separator,
         prefix=args.prefix,
         lengths=tuple(args.lengths),
@@ -148,10 +142,8 @@ def _export(args: argparse.Namespace, program: str) -> int:
     if args.json and args.json != STANDARD_OUTPUT:
         report.write(args.json)
         print(f"\nreport: {args.json}")
-    if args.int8 and not args.test_split:
-        print(
-            f"{program}: the accuracy of the 8-bit files was not measured; give --test-split", file=sys.stderr
-        )
+    if args.int8 and not args.split:
+        print(f"{program}: the accuracy of the 8-bit files was not measured; give --split", file=sys.stderr)
     return 0
 
 

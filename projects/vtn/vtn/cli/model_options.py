@@ -18,14 +18,14 @@ def add_source_options(parser: argparse.ArgumentParser, *, exported: bool = Fals
     group.add_argument(
         "--cfg",
         default="",
-        metavar="F",
-        help="YAML file, or name of a shipped configuration, for weights that come without one",
+        metavar="CONFIG",
+        help="YAML file, or the name of a shipped configuration, for weights that come without one",
     )
     group.add_argument(
         "--imports",
         action="append",
         default=[],
-        metavar="F",
+        metavar="FILE",
         help="module or Python file that registers parts of the model; weights never import any by "
         "themselves; may be given several times",
     )
@@ -42,6 +42,17 @@ def add_source_options(parser: argparse.ArgumentParser, *, exported: bool = Fals
             help="open an archive of torch.export (.pt2), which can run any code",
         )
     return group
+
+
+def add_list_options(group: argparse._ActionsContainer, purpose: str) -> None:
+    """Adds the options of a list of videos with labels."""
+    group.add_argument("--split", default="", metavar="FILE", help=f"list of `path label` lines, {purpose}")
+    group.add_argument(
+        "--separator", default=" ", metavar="C", help="character between path and label (default: a space)"
+    )
+    group.add_argument(
+        "--prefix", default="", metavar="FOLDER", help="put before each relative path of the list"
+    )
 
 
 def add_device_option(group: argparse._ArgumentGroup) -> None:

@@ -62,9 +62,8 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         __doc__,
         program,
         PROGRAM,
-        allow_abbrev=False,
-        usage=f"{program} SOURCE VIDEO… [options]\n       {program} --cfg F --checkpoint F VIDEO [options] "
-        "[KEY VALUE …]",
+        usage=f"{program} SOURCE VIDEO… [options]\n"
+        f"       {program} --cfg CONFIG --checkpoint FILE VIDEO [options] [KEY VALUE …]",
     )
     parser.add_argument(
         "arguments", nargs="*", metavar="SOURCE VIDEO…", help="weights, and one or more videos"
@@ -113,7 +112,7 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         ("--csv", "write a table: a row per video and window"),
         ("--jsonl", "write a line of JSON per video as soon as it is predicted"),
     ):
-        group.add_argument(option, type=_results_file, default="", metavar="F", help=description)
+        group.add_argument(option, type=_results_file, default="", metavar="FILE", help=description)
     group.add_argument(
         "--resume",
         action="store_true",
@@ -169,18 +168,18 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_checkpoint(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--checkpoint", default="", metavar="F", help="weights of the model; needs --cfg")
+    group.add_argument("--checkpoint", default="", metavar="FILE", help="weights of the model; needs --cfg")
     group.add_argument(
         "--output",
         type=output_file(".json", ".csv"),
-        metavar="F",
-        help="write all scores to this .json or .csv file",
+        metavar="FILE",
+        help="write all scores to this file, .json or .csv, in the form of --json or --csv",
     )
     group.add_argument(
         "--features",
         type=output_file(),
         default="",
-        metavar="F",
+        metavar="FILE",
         help="file of the features of a full video, .npy, with a .json beside it (default: a file in "
         "OUTPUT_DIR/features); several crops have crop0, crop1 … in the names of their files",
     )

@@ -10,7 +10,7 @@ examples:
     vtn publish output/mine/checkpoints/checkpoint_epoch_00010.pyth published --name MINE
 
   a file of weights alone, with its configuration and class names
-    vtn publish weights.pyth published --cfg VIT_B_VTN --classes classes.json
+    vtn publish weights.pyth published --cfg VIT_B_VTN --class-names classes.json
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ PROGRAM = "vtn publish"
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser = make_parser(__doc__, program, PROGRAM)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run, or weights")
     parser.add_argument("output", metavar="FOLDER", help="folder to write to")
     parser.add_argument("--name", default="", help="name of the published model (default: the checkpoint's)")
     parser.add_argument(
-        "--classes",
+        "--class-names",
         default="",
-        metavar="F",
+        metavar="FILE",
         help="file of class names: JSON (name -> index, index -> name, or a list) or text with one name per "
         "line (default: the names in the checkpoint)",
     )
@@ -60,7 +60,7 @@ def _publish(args: argparse.Namespace) -> int:
         args.output,
         name=args.name,
         config=args.cfg,
-        class_names_path=args.classes,
+        class_names_path=args.class_names,
         imports=args.imports,
         backbone=args.backbone,
     )
@@ -75,7 +75,7 @@ def _publish(args: argparse.Namespace) -> int:
         )
     if not published.class_names:
         print(
-            "the checkpoint holds no class names: none were published; give them with --classes",
+            "the checkpoint holds no class names: none were published; give them with --class-names",
             file=sys.stderr,
         )
     return 0

@@ -55,12 +55,16 @@ _BACKLOG = 64
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser = make_parser(__doc__, program, PROGRAM)
     parser.add_argument("source", metavar="SOURCE", help="weights of the model")
     group = parser.add_argument_group("server")
     group.add_argument("--host", default=HOST, metavar="NAME", help=f"address (default: {HOST})")
     group.add_argument(
-        "--port", type=integer_from(0, 65535), default=PORT, metavar="N", help=f"default: {PORT}; 0: any"
+        "--port",
+        type=integer_from(0, 65535),
+        default=PORT,
+        metavar="N",
+        help=f"port; 0: any free one (default: {PORT})",
     )
     group.add_argument(
         "--allow-host",
@@ -71,9 +75,15 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "several times",
     )
     group.add_argument("--examples", default="", metavar="FOLDER", help="videos that the page offers")
-    group.add_argument("--folder", default="", metavar="F", help="folder for temporary files")
     group.add_argument(
-        "--workers", type=positive_integer, default=1, metavar="N", help="processes with the model"
+        "--folder", default="", metavar="FOLDER", help="for temporary files (default: in that of the system)"
+    )
+    group.add_argument(
+        "--workers",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help="processes with the model (default: 1)",
     )
     _add_limits(parser.add_argument_group("limits"))
     add_predictor_options(parser, exported=True)

@@ -24,9 +24,9 @@ PROGRAM = "slowfast zoo"
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
-    parser = make_parser(__doc__, program, PROGRAM, allow_abbrev=False)
+    parser = make_parser(__doc__, program, PROGRAM)
     parser.add_argument("model", nargs="?", default="", metavar="CONFIG", help="configuration of a model")
-    parser.add_argument("--page", type=Path, metavar="F", help="write the zoo to this file, as Markdown")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the zoo to this file, as Markdown")
     return parser
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from slowfast.errors import shown
+
 MODEL_NAMES = ("VTN", "FrameAverage", "AttentiveProbe")
 
 
@@ -29,7 +31,7 @@ class Requirement:
         except TypeError:  # of another type, such as a text in place of a number
             is_met = False
         if not is_met:
-            yield f"{name} = {value!r}: must be {self.text}"
+            yield f"{name} = {shown(value)}: must be {self.text}"
 
 
 def _at_least(minimum: int, meaning: str = "") -> Requirement:

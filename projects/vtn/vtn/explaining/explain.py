@@ -98,7 +98,7 @@ def find_label(class_names: Sequence[str], wanted: str | int | None) -> int | No
     return label
 
 
-def describe_model(scorer: FrameScorer, occlusion: Occlusion) -> list[str]:
+def collect_notes(scorer: FrameScorer, occlusion: Occlusion) -> list[str]:
     """Returns remarks on the model that a reader of the explanation needs."""
     model = scorer.model
     notes = []

@@ -22,7 +22,7 @@ from vtn.explaining.attribution import MAX_PASSES
 from vtn.explaining.explain import (
     MAX_PREFIXES,
     FrameInfluence,
-    describe_model,
+    collect_notes,
     find_label,
     measure_influence,
     score_prefixes,
@@ -143,7 +143,7 @@ def explain_video(
         video=video_uri,
         notes=[
             *([] if merged is None else [merged.describe(model.class_names, label)]),
-            *describe_model(scorer, influence.occlusion),
+            *collect_notes(scorer, influence.occlusion),
         ],
     )
 

@@ -85,7 +85,7 @@ def longest_that_fits(part: Part, lengths: Sequence[int]) -> int:
     return max((length for length in lengths if length <= 250 and _fits(part, length)), default=1)
 
 
-def measure(part: Part, programs: Mapping[str, Program], num_frames: int) -> list[Speed]:
+def measure_speed(part: Part, programs: Mapping[str, Program], num_frames: int) -> list[Speed]:
     """Returns the times of files beside the model's.
 
     Args:

@@ -20,7 +20,15 @@ from vtn.exported.files import INT8
 from vtn.exported.model import load_exported
 from vtn.exported.programs import ONNX, TORCH_EXPORT, open_program
 from vtn.exporting.accuracy import measure_accuracies
-from vtn.exporting.comparison import LENGTHS, TOLERANCE, Parity, Speed, compare, longest_that_fits, measure
+from vtn.exporting.comparison import (
+    LENGTHS,
+    TOLERANCE,
+    Parity,
+    Speed,
+    compare,
+    longest_that_fits,
+    measure_speed,
+)
 from vtn.exporting.parts import Part, build_parts
 from vtn.exporting.report import ExportedFile, ExportReport
 from vtn.exporting.writing import require_packages, trace, write_int8, write_onnx, write_torch_export
@@ -139,7 +147,7 @@ def export_model(
             parity += compare(part, next(iter(programs.values())), request.lengths)
             _check_parity(parity)
             progress.update()
-            speed += measure(part, programs, longest_that_fits(part, request.lengths))
+            speed += measure_speed(part, programs, longest_that_fits(part, request.lengths))
             progress.update()
         accuracy = []
         if videos is not None:

@@ -37,7 +37,7 @@ from vtn.folder.untrusted import (
 )
 from vtn.hub import read_arguments
 from vtn.publishing.checkpoint import build_trained_model
-from vtn.publishing.zoo import find_published
+from vtn.publishing.zoo import find_zoo_entry
 
 
 def load_source(
@@ -129,7 +129,7 @@ def _load_folder(
 
 def _load_file(path: Path, config: str | Path, backbone: str) -> Any:
     """Loads a checkpoint with the configuration in it, or with a configuration of the user's."""
-    find_published(path)
+    find_zoo_entry(path)
     content = read_checkpoint(path)
     if config:
         override = ["VTN.BACKBONE.NAME", backbone] if backbone else []

@@ -79,7 +79,7 @@ def _parse_entry(content: dict[str, Any]) -> ZooEntry:
     return ZooEntry(**content, weights=Weights(**weights) if weights else None)
 
 
-def find_published(path: str | Path) -> ZooEntry | None:
+def find_zoo_entry(path: str | Path) -> ZooEntry | None:
     """Returns the model whose published weights a file holds; None for a file of the user's own.
 
     A file is recognised by its SHA-256.

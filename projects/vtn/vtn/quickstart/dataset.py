@@ -60,7 +60,7 @@ class DatasetSettings:
 
 
 @dataclass(frozen=True)
-class ClipPlan:
+class VideoPlan:
     """The properties of one video.
 
     Attributes:
@@ -94,14 +94,14 @@ class ClipPlan:
     b_frames: int
 
 
-def plan_clip(split: str, index: int, seed: int) -> ClipPlan:
+def plan_clip(split: str, index: int, seed: int) -> VideoPlan:
     """Returns random properties of one video; the label is ``index`` modulo 8, so classes are balanced."""
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     label = index % len(CLASSES)
     background, cut = rng.choice(PHOTOGRAPHS[split], 2, replace=False)
     height, width = RESOLUTIONS[rng.integers(len(RESOLUTIONS))]
     fps, num_frames = LENGTHS[rng.integers(len(LENGTHS))]
-    return ClipPlan(
+    return VideoPlan(
         path=f"{split}/{CLASSES[label].replace(' ', '_')}/{index:05d}.mp4",
         split=split,
         index=index,
@@ -119,14 +119,14 @@ def plan_clip(split: str, index: int, seed: int) -> ClipPlan:
     )
 
 
-def plan_dataset(settings: DatasetSettings) -> Iterator[ClipPlan]:
+def plan_dataset(settings: DatasetSettings) -> Iterator[VideoPlan]:
     """Yields the plan of every video, split by split."""
     for split in SPLITS:
         for index in range(getattr(settings, split)):
             yield plan_clip(split, index, settings.seed)
 
 
-def draw_clip(plan: ClipPlan) -> NDArray[np.uint8]:
+def draw_clip(plan: VideoPlan) -> NDArray[np.uint8]:
     """Returns the clip's frames before compression, (T, H, W, 3) RGB."""
     # A second random stream, so that the content of a clip does not depend on how its properties are drawn.
     rng = np.random.default_rng((plan.seed, SPLITS.index(plan.split), plan.index, 1))
@@ -135,7 +135,7 @@ def draw_clip(plan: ClipPlan) -> NDArray[np.uint8]:
     return draw_frames(motion, background, cut, plan.size, plan.noise, rng)
 
 
-def write_clip(folder: str, plan: ClipPlan) -> None:
+def write_clip(folder: str, plan: VideoPlan) -> None:
     """Draws and encodes one video; the file appears under its name when it is complete."""
     path = Path(folder, plan.path)
     with atomic_write(path) as partial, av.open(str(partial), "w", format="mp4") as container:
@@ -194,7 +194,7 @@ def _check_settings(folder: Path, settings: DatasetSettings) -> None:
         )
 
 
-def _write_clips(folder: Path, plans: list[ClipPlan], workers: int) -> None:
+def _write_clips(folder: Path, plans: list[VideoPlan], workers: int) -> None:
     # Spawned and not forked: the caller may run threads, which a forked process would not survive.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_exit_with_parent)
@@ -217,7 +217,7 @@ def _exit_with_parent() -> None:
     when_parent_ends(lambda: os._exit(1))
 
 
-def _write_annotations(folder: Path, plans: list[ClipPlan]) -> None:
+def _write_annotations(folder: Path, plans: list[VideoPlan]) -> None:
     # Absolute paths work from any current folder; the next call updates them if the folder was moved.
     folder = folder.resolve()
     for split in SPLITS:

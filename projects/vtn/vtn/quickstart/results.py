@@ -160,7 +160,7 @@ def draw_filmstrips(run: Path, predictions: Predictions) -> Iterator[Filmstrip]:
     cfg = load_config(run / "config.yaml")
     dataset = build_dataset(cfg, "test", position_rate=model.position_rate)
     names = predictions.class_names
-    for row in choose_videos(predictions):
+    for row in choose_shown_videos(predictions):
         video_id, guess = int(predictions.video_ids[row]), int(predictions.predicted[row])
         clip = dataset[video_id * dataset.num_views]
         assert isinstance(clip, Clip)
@@ -176,7 +176,7 @@ def draw_filmstrips(run: Path, predictions: Predictions) -> Iterator[Filmstrip]:
         )
 
 
-def choose_videos(predictions: Predictions) -> list[int]:
+def choose_shown_videos(predictions: Predictions) -> list[int]:
     """Returns rows of ``predictions``: the first correct one of each class, then up to 2 mistakes."""
     right = predictions.predicted == predictions.labels
     firsts = [

@@ -25,7 +25,7 @@ from vtn.frame_model import FrameModel
 from vtn.hub import DOWNLOAD_OPTIONS
 from vtn.transformers.configuration import VTNConfig, take_arguments
 from vtn.transformers.loading import accept_names_of_folder, build_network, load_network, take_placement
-from vtn.transformers.scores import apply_own_activation, compute_loss, has_own_activation, merge_views
+from vtn.transformers.scores import apply_own_activation, compute_loss, has_own_activation, merge_logits
 from vtn.transformers.upload import CARD_NAME, take_upload_options, upload_model
 
 # Options of from_pretrained that do not matter to these models, or have been acted on by the Auto classes.
@@ -256,7 +256,7 @@ class VTNForVideoClassification(PreTrainedModel):
         if labels is None and not self.training and has_own_activation(self.config):
             return ImageClassifierOutput(logits=apply_own_activation(views, self.config))
         problem_type = self.config.problem_type
-        logits = views[:, 0] if views.shape[1] == 1 else merge_views(views, problem_type)
+        logits = views[:, 0] if views.shape[1] == 1 else merge_logits(views, problem_type)
         loss = None if labels is None else compute_loss(logits, labels, problem_type)
         return ImageClassifierOutput(loss=loss, logits=logits)
 

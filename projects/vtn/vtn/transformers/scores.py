@@ -17,7 +17,7 @@ from vtn.transformers.configuration import VTNConfig
 _MULTI_LABEL = "multi_label_classification"
 
 
-def merge_views(logits: Tensor, problem_type: str | None) -> Tensor:
+def merge_logits(logits: Tensor, problem_type: str | None) -> Tensor:
     """Maps logits (B, V, K) to those (B, K) whose scores are the mean of the views' scores."""
     if problem_type == _MULTI_LABEL:
         # The logit of the mean; a score by itself would be 1 in float32 from logits of 17 on.

@@ -42,7 +42,7 @@ def exported(published: Path, videos: Path, tmp_path_factory: pytest.TempPathFac
     predictor = Predictor(published, device="cpu")
     *right, wrong = [(path, predictor(path).top(1)[0].index) for path in good_paths(videos)]
     write_csv(folder / "test.csv", [*right, (wrong[0], (wrong[1] + 1) % 3)])
-    measured = ["--int8", "--test-split", str(folder / "test.csv"), "--json", str(folder / "report.json")]
+    measured = ["--int8", "--split", str(folder / "test.csv"), "--json", str(folder / "report.json")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vtn.exporting.comparison._SECONDS", 0.01)
         common = ["export", str(published), "--lengths", "1", "16"]
@@ -173,7 +173,7 @@ def test_a_failed_export_leaves_no_folder(published: Path, tmp_path: Path) -> No
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     (tmp_path / "test.csv").write_text(f"{tmp_path}/broken.mp4 0\n")
     options = ["--lengths", "1", "--output", str(tmp_path / "new" / "one.onnx")]
-    assert main(["export", str(published), *options, "--test-split", str(tmp_path / "test.csv")]) != 0
+    assert main(["export", str(published), *options, "--split", str(tmp_path / "test.csv")]) != 0
     assert not (tmp_path / "new").exists()
 
 

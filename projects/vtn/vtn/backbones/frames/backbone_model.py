@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast.errors import InputError
-from slowfast.models.adapter import describe_result
+from slowfast.models.adapter import describe_returned
 from slowfast.models.capabilities import ExemptsWeightDecay, HasShardUnits
 from slowfast.models.inference.processor import images_per_pass
 from slowfast.tracing import is_exporting
@@ -177,7 +177,7 @@ class BackboneModel(TunedBackbone):
             expected = (images.shape[0], steps, *self.feature_shape)
         if not isinstance(features, Tensor) or features.shape != expected:
             raise InputError(
-                f"the backbone returned {describe_result(features)} for {len(images)} frames or clips; it "
+                f"the backbone returned {describe_returned(features)} for {len(images)} frames or clips; it "
                 f"must return a tensor of shape {expected}, one row per frame or time step; "
                 "VTN.BACKBONE.POOLING or TOKENS make features of a map"
             )
