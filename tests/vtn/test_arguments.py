@@ -175,6 +175,26 @@ def test_arguments_with_errors(arguments: dict[str, Any], message: str) -> None:
         VTN(**{"backbone": "shallow_conv", "pretrained": False, **arguments})
 
 
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (VTN, {"num_heads": 5}, "encoder.num_heads = 5: must divide encoder.hidden_dim = 768; use for"),
+        (VTN, {"encoder": {"attention_window": 5}}, "encoder.attention_window = 5: must be even"),
+        (VTN, {"attention_window": [4, 4]}, "or one per layer; encoder.num_layers is 3"),
+        (VTN, {"position": "sinusoidal", "hidden_dim": 9, "num_heads": 3}, "encoder.hidden_dim = 9: must be"),
+        (VTN, {"lora": {"rank": 2}, "frozen": True}, "backbone.lora: freezes the backbone by itself"),
+        (VTN, {"lora": {"rnk": 2}}, "its fields are rank, alpha, dropout, targets"),
+        (AttentiveProbe, {"probe": {"hidden_dim": 100}}, "probe.num_heads = 16: must divide probe."),
+        (FrameAverage, {"fusion": "sequence", "tokens": [2, 2]}, "fusion.kind = 'sequence': must be concat"),
+    ],
+)  # fmt: skip
+def test_what_the_arguments_tell_is_refused_before_the_backbone_is_built(
+    kind: Any, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelError, match=re.escape(message)):
+        kind("no_such_backbone", **arguments)
+
+
 def test_a_model_without_an_encoder_refuses_its_fields() -> None:
     with pytest.raises(ModelError, match="hidden_dim: the model has no such argument"):
         FrameAverage("shallow_conv", hidden_dim=32)

@@ -98,7 +98,7 @@ def test_without_positions_the_order_of_frames_is_lost() -> None:
 def test_the_width_of_the_features_is_the_default_and_must_fit() -> None:
     model = tiny_probe(probe_hidden_dim=0, probe_num_heads=4)
     assert model.classifier.in_features == model.feature_dim == 24
-    with pytest.raises(ModelError, match=r"probe\.num_heads = 16: must divide the probe's width 24"):
+    with pytest.raises(ModelError, match=r"probe\.num_heads = 16: must divide the width of the features = 2"):
         tiny_probe(probe_hidden_dim=0, probe_num_heads=16)
 
 

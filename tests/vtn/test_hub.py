@@ -211,7 +211,12 @@ def test_files_that_a_folder_names_are_not_read(tmp_path: Path) -> None:
         ("backbone", "args", "x", "backbone.args = 'x': must be a mapping of names to values"),
         ("backbone", "class_token", None, "describes a model that cannot be built"),
         ("backbone", "lora", [1], r"lora = \[1\]: must be a mapping of names to values"),
-        ("encoder", "attention_window", None, "cannot be built: attention_window = None: must be even"),
+        (
+            "encoder",
+            "attention_window",
+            None,
+            "cannot be built: encoder.attention_window = None: must be even",
+        ),
     ],
 )
 def test_values_of_another_kind(group: str, key: str, value: Any, problem: str, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ class AttentiveProbe(FrameModel):
     ) -> None:
         groups = {"backbone": backbone, "num_classes": num_classes, "probe": probe}
         arguments = self.arguments_type().changed({**groups, **fields})
+        arguments.probe.check_sizes()
         super().__init__(arguments)
         self.position_rate = arguments.probe.position_rate
         self.num_layers = arguments.probe.num_blocks

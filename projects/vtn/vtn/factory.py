@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from slowfast.registry import find_package, import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.backbones.hub_access import find_file
+from vtn.folder.model_size import WithoutInitialValues
 from vtn.folder.untrusted import NOTHING_TO_RUN
 from vtn.frame_model import FrameModel
 from vtn.hub import DOWNLOAD_OPTIONS, find_registered_model, read_config
@@ -53,6 +54,7 @@ def create_model(
     checkpoint: str | Path | None = None,
     *,
     overrides: Sequence[object] = (),
+    reset_head: bool = False,
     **fields: Any,
 ) -> FrameModel:
     """Returns a model in evaluation mode, on the CPU.
@@ -70,10 +72,11 @@ def create_model(
             wrote by the hash in it. None: a configuration gives a model as initialised, with the backbone's
             published weights unless ``pretrained=False``; a folder gives its own weights.
         overrides: ``("KEY", VALUE, …)`` of a configuration, see :func:`slowfast.config.load_config`.
+        reset_head: leave the last layer as initialised where ``num_classes`` differs from that of the folder
+            or checkpoint.
         fields: arguments of the model that replace those of the configuration or folder: ``num_classes``,
             ``backbone``, ``encoder``, ``head``, or single fields by flat names, as for :class:`vtn.VTN`. For
-            a folder also ``reset_head=True``, which leaves the last layer as initialised where
-            ``num_classes`` differs, and the options of ``from_pretrained`` (``revision``, ``token``, …).
+            a folder also the options of ``from_pretrained`` (``revision``, ``token``, …).
 
     Raises:
         ConfigError: for an unknown name, with the nearest ones, or a configuration with errors.
@@ -99,19 +102,36 @@ def create_model(
                 "keys; give keyword arguments such as num_classes=12"
             )
         _, model_class = read_published(name, folder)
-        model, averaged = model_class.from_pretrained(str(name), **fields), False
+        content = _read_weights(checkpoint)
+        model, averaged = model_class.from_pretrained(str(name), reset_head=reset_head, **fields), False
     else:
         cfg = load_config(name, [*NOTHING_TO_RUN, *overrides])
-        model, averaged = _build_frame_model(cfg, checkpoint is None, fields), evaluates_average(cfg)
-    if checkpoint is not None:
-        if not isinstance(checkpoint, str | os.PathLike):
-            raise InputError(
-                f"checkpoint is a {type(checkpoint).__name__}: must be the path of a file of weights; "
-                "load_state_dict takes weights in memory"
-            )
-        find_zoo_entry(checkpoint)
-        load_checkpoint(model, read_checkpoint(checkpoint), checkpoint, averaged=averaged)
+        content = _read_weights(checkpoint)
+        with nullcontext() if content is None or reset_head else WithoutInitialValues():
+            model, averaged = _build_frame_model(cfg, content is None, fields), evaluates_average(cfg)
+    if content is not None and checkpoint is not None:
+        load_checkpoint(
+            model,
+            content,
+            checkpoint,
+            averaged=averaged,
+            reset_head=reset_head,
+            reset_option="reset_head=True",
+        )
     return model.eval()
+
+
+def _read_weights(checkpoint: str | Path | None) -> Mapping[str, Any] | None:
+    """Returns the content of a file of weights, whose errors come before a model is built; None for None."""
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise InputError(
+            f"checkpoint is a {type(checkpoint).__name__}: must be the path of a file of weights; "
+            "load_state_dict takes weights in memory"
+        )
+    find_zoo_entry(checkpoint)
+    return read_checkpoint(checkpoint)
 
 
 def _build_frame_model(cfg: CfgNode, fetch_weights: bool, fields: dict[str, Any]) -> FrameModel:

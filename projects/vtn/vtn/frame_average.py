@@ -16,6 +16,7 @@ from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.backbone import BackboneConfig
 from vtn.arguments.groups import FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import FusedModelArguments
+from vtn.backbones.frames.token_reader import token_grid
 from vtn.encoder.fusion import build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
 from vtn.frame_model import FrameModel, build_head
@@ -61,10 +62,6 @@ class FrameAverage(PreparesFeatures, FrameModel):
         _check_ignores_order(arguments)
         super().__init__(arguments)
         self.feature_input = build_feature_input(self.feature_dim, arguments.input)
-        if arguments.fusion.kind == "sequence" and self.num_tokens > 1:
-            raise ModelError(
-                "fusion.kind = 'sequence': must be concat or attend for FrameAverage, which has no encoder"
-            )
         self.fusion = build_fusion(
             arguments.fusion,
             feature_dim=self.feature_dim,
@@ -98,6 +95,10 @@ class FrameAverage(PreparesFeatures, FrameModel):
 
 
 def _check_ignores_order(arguments: FusedModelArguments) -> None:
+    if arguments.fusion.kind == "sequence" and token_grid(arguments.backbone).num_tokens > 1:
+        raise ModelError(
+            "fusion.kind = 'sequence': must be concat or attend for FrameAverage, which has no encoder"
+        )
     off = (("input", "differences", False), ("head", "pooling", "cls"), ("head", "skip", False))
     for group, field, value in off:
         if (given := getattr(getattr(arguments, group), field)) != value:

@@ -89,6 +89,7 @@ class VTN(PreparesFeatures, FrameModel):
     ) -> None:
         groups = {"backbone": backbone, "encoder": encoder, "head": head, "fusion": fusion, "input": input}
         arguments = self.arguments_type().changed({**groups, "num_classes": num_classes, **fields})
+        arguments.encoder.check_sizes()
         super().__init__(arguments)
         self.position_rate = arguments.encoder.position_rate
         self.num_layers = arguments.encoder.num_layers

@@ -192,7 +192,7 @@ def test_initial_weights() -> None:
 
 
 def test_sizes_that_do_not_fit_together() -> None:
-    with pytest.raises(ModelError, match=r"probe\.num_heads = 5: must divide the probe's width 24"):
+    with pytest.raises(ModelError, match=r"probe\.num_heads = 5: must divide probe\.hidden_dim = 24"):
         make_pooler(num_heads=5)
-    with pytest.raises(ModelError, match="must be even for sinusoidal positions"):
+    with pytest.raises(ModelError, match="must be even, since sinusoidal positions"):
         make_pooler(hidden_dim=15, num_heads=3, position="sinusoidal")

@@ -246,15 +246,15 @@ def test_the_smallest_window_is_a_frame_on_each_side() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"windows": 5}, "must be even and at least 2"),
-        ({"windows": 0}, "must be even and at least 2"),
-        ({"windows": "x"}, "must be even and at least 2"),
-        ({"windows": 4.5}, "must be even and at least 2"),
+        ({"windows": 5}, "must be even numbers from 2 on"),
+        ({"windows": 0}, "must be even numbers from 2 on"),
+        ({"windows": "x"}, "must be even numbers from 2 on"),
+        ({"windows": 4.5}, "must be even numbers from 2 on"),
         ({"windows": [4, 4]}, "one per layer"),
-        ({"num_heads": 5}, "must divide hidden_dim"),
+        ({"num_heads": 5}, "must divide encoder.hidden_dim = 24; use for instance 4"),
         ({"position": "rotary"}, "must be one of learned, sinusoidal, none"),
         ({"max_position_embeddings": 2}, "must be 3 or more"),
-        ({"position": "sinusoidal", "hidden_dim": 27}, "must be even for sinusoidal"),
+        ({"position": "sinusoidal", "hidden_dim": 27}, "must be even, since sinusoidal positions"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -15,6 +15,7 @@ from fvcore.common.config import CfgNode
 from slowfast.config.values import value_of
 from slowfast.errors import ModelError
 from vtn.config import REQUIREMENTS, attention_windows
+from vtn.config.requirements import width_problems, window_problems, windows_of
 
 
 def setting(default: Any, key: str) -> Any:
@@ -126,8 +127,8 @@ class EncoderConfig(Settings):
             repeated, see :func:`vtn.encoder.longformer.adapt_positions`.
 
     Raises:
-        ModelError: for a value outside these ranges. Sizes that do not fit together are reported when the
-            model is built.
+        ModelError: for a value outside these ranges. Sizes that do not fit together are refused by
+            :meth:`check_sizes`, before a model is built.
     """
 
     group = "encoder"
@@ -153,6 +154,20 @@ class EncoderConfig(Settings):
             # One number for equal windows, so that a caller can change the number of layers alone.
             attention_window=windows[0] if len(set(windows)) == 1 else windows,
             position_rate=group.position_rate if node.POSITION_UNIT == "second" else None,
+        )
+
+    @property
+    def layer_windows(self) -> list[int]:
+        """One attention window per layer."""
+        return windows_of(self.attention_window, self.num_layers)
+
+    def check_sizes(self) -> None:
+        """Raises ``ModelError`` for sizes that do not fit together; single fields may be changed before."""
+        widths = ("encoder.hidden_dim", "encoder.num_heads", "encoder.position")
+        windows = ("encoder.attention_window", "encoder.num_layers")
+        _refuse(
+            *width_problems(widths, self.hidden_dim, self.num_heads, self.position),
+            *window_problems(windows, self.attention_window, self.num_layers),
         )
 
 
@@ -198,8 +213,8 @@ class ProbeConfig(Settings):
             no dropout.
 
     Raises:
-        ModelError: for a value outside these ranges. Sizes that do not fit together are reported when the
-            model is built.
+        ModelError: for a value outside these ranges. Sizes that do not fit together are refused by
+            :meth:`check_sizes`, before a model is built.
     """
 
     group = "probe"
@@ -216,3 +231,18 @@ class ProbeConfig(Settings):
         """Returns the group that ``VTN.PROBE`` of a configuration describes."""
         group = super().from_config(cfg)
         return group if cfg.VTN.PROBE.POSITION_UNIT == "second" else replace(group, position_rate=None)
+
+    def check_sizes(self, feature_dim: int = 0) -> None:
+        """Raises ``ModelError`` for sizes that do not fit together.
+
+        Args:
+            feature_dim: the width of the features; 0 while it is not known.
+        """
+        width = "probe.hidden_dim" if self.hidden_dim else "the width of the features"
+        names = (width, "probe.num_heads", "probe.position")
+        _refuse(*width_problems(names, self.hidden_dim or feature_dim, self.num_heads, self.position))
+
+
+def _refuse(*problems: str) -> None:
+    if problems:
+        raise ModelError(problems[0])

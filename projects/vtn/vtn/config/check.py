@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from vtn.config.derived import BACKBONE_OF_ARCH, backbone_name
-from vtn.config.requirements import MODEL_NAMES, REQUIREMENTS
+from vtn.config.requirements import MODEL_NAMES, REQUIREMENTS, width_problems, window_problems
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -103,29 +103,11 @@ def _check_input_and_pooling(cfg: CfgNode) -> Iterator[str]:
 def _check_encoder(encoder: CfgNode) -> Iterator[str]:
     """Yields the problems of ``VTN.LONGFORMER``."""
     yield from _check_heads("VTN.LONGFORMER", encoder, "NUM_ATTENTION_HEADS")
-    windows, layers = encoder.ATTENTION_WINDOW, encoder.NUM_HIDDEN_LAYERS
-    key = f"VTN.LONGFORMER.ATTENTION_WINDOW = {windows}"
-    if any(window < 2 or window % 2 for window in windows):
-        yield f"{key}: must be even numbers from 2 on, since a window has two equal sides"
-    if len(windows) not in (1, layers):
-        yield (
-            f"{key}: must be one window for all layers, or one per layer; "
-            f"VTN.LONGFORMER.NUM_HIDDEN_LAYERS is {layers}"
-        )
+    names = ("VTN.LONGFORMER.ATTENTION_WINDOW", "VTN.LONGFORMER.NUM_HIDDEN_LAYERS")
+    yield from window_problems(names, encoder.ATTENTION_WINDOW, encoder.NUM_HIDDEN_LAYERS)
 
 
 def _check_heads(section: str, node: CfgNode, heads_key: str) -> Iterator[str]:
-    """Yields the problems of a width with the number of attention heads, and with sinusoidal positions."""
-    width, heads = node.HIDDEN_DIM, node[heads_key]
     # Width 0 of the probe stands for the width of the features, which only the built backbone knows.
-    if width >= 1 and heads >= 1 and width % heads:
-        nearest = min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(n - heads))
-        yield (
-            f"{section}.{heads_key} = {heads}: must divide {section}.HIDDEN_DIM = {width}; use for instance "
-            f"{nearest}"
-        )
-    if node.POSITION == "sinusoidal" and width % 2:
-        yield (
-            f"{section}.HIDDEN_DIM = {width}: must be even, since sinusoidal positions are pairs of sine and "
-            f"cosine; use an even width, or another {section}.POSITION"
-        )
+    names = (f"{section}.HIDDEN_DIM", f"{section}.{heads_key}", f"{section}.POSITION")
+    yield from width_problems(names, node.HIDDEN_DIM, node[heads_key], node.POSITION)

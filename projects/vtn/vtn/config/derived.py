@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from vtn.config.requirements import windows_of
+
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
 
@@ -40,5 +42,4 @@ def lora_options(cfg: CfgNode) -> dict[str, Any] | None:
 
 def attention_windows(cfg: CfgNode) -> list[int]:
     """Returns the two-sided attention window of each layer in frames; one value applies to all layers."""
-    windows = list(cfg.VTN.LONGFORMER.ATTENTION_WINDOW)
-    return windows * cfg.VTN.LONGFORMER.NUM_HIDDEN_LAYERS if len(windows) == 1 else windows
+    return windows_of(cfg.VTN.LONGFORMER.ATTENTION_WINDOW, cfg.VTN.LONGFORMER.NUM_HIDDEN_LAYERS)

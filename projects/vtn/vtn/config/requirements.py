@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -100,4 +101,49 @@ REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
         "VTN.PROBE.DROPOUT": _FRACTION,
     }
 )
-"""Key -> the requirement on its value alone; requirements on several keys are checks of this package."""
+"""Key -> the requirement on its value alone."""
+
+
+def width_problems(
+    names: tuple[str, str, str], width: int, heads: int, position: str = "none"
+) -> Iterator[str]:
+    """Yields the problems of a width with the number of attention heads, and with sinusoidal positions.
+
+    Args:
+        names: of width, heads and position, for messages.
+    """
+    width_name, heads_name, position_name = names
+    if width >= 1 and heads >= 1 and width % heads:
+        nearest = min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(n - heads))
+        yield f"{heads_name} = {heads}: must divide {width_name} = {width}; use for instance {nearest}"
+    if position == "sinusoidal" and width % 2:
+        yield (
+            f"{width_name} = {width}: must be even, since sinusoidal positions are pairs of sine and cosine; "
+            f"use an even width, or another {position_name}"
+        )
+
+
+def windows_of(given: Any, num_layers: int) -> list[Any]:
+    """Returns one attention window per layer, where one number is given for all layers."""
+    windows = list(given) if isinstance(given, Iterable) else [given]
+    return windows * num_layers if len(windows) == 1 else windows
+
+
+def _is_window(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) >= 2 and int(value) % 2 == 0
+
+
+def window_problems(names: tuple[str, str], given: Any, num_layers: int) -> Iterator[str]:
+    """Yields the problems of attention windows, one for all layers or one per layer.
+
+    Args:
+        names: of windows and number of layers, for messages.
+    """
+    windows = windows_of(given, num_layers)
+    if not all(map(_is_window, windows)):
+        yield f"{names[0]} = {given!r}: must be even numbers from 2 on, since a window has two equal sides"
+    if len(windows) != num_layers:
+        yield (
+            f"{names[0]} = {given!r}: must be one window for all layers, or one per layer; {names[1]} is "
+            f"{num_layers}"
+        )

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast.errors import ModelError
 from slowfast.features.temporal_statistics import zero_masked
 from vtn.arguments.groups import ProbeConfig
 from vtn.encoder.embeddings import build_positions
@@ -44,9 +43,8 @@ class AttentivePooler(nn.Module):
 
     def __init__(self, feature_dim: int, config: ProbeConfig, num_tokens: int = 1) -> None:
         super().__init__()
+        config.check_sizes(feature_dim)
         self.width = width = config.hidden_dim or feature_dim
-        if width % config.num_heads:
-            raise ModelError(f"probe.num_heads = {config.num_heads}: must divide the probe's width {width}")
         self.projection = nn.Identity() if feature_dim == width else nn.Linear(feature_dim, width)
         self.positions = build_positions(config.position, 0, width)
         self.spatial_positions: nn.Parameter | None = None

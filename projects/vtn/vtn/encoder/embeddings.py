@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slowfast.distributed.device import widest_float
-from slowfast.errors import ModelError
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.encoder_layer import NORM_EPSILON
 
@@ -83,17 +82,11 @@ class SinusoidalPositions(nn.Module):
 def build_positions(
     kind: str, num_rows: int, width: int
 ) -> LearnedPositions | NoPositions | SinusoidalPositions:
-    """Returns position embeddings: ``learned`` (a table of ``num_rows``), ``sinusoidal`` or ``none``.
-
-    Raises:
-        ModelError: for an odd width with sinusoidal positions.
-    """
+    """Returns position embeddings: ``learned`` (a table of ``num_rows``), ``sinusoidal`` or ``none``."""
     if kind == "learned":
         return LearnedPositions(num_rows, width)
     if kind == "none":
         return NoPositions()
-    if width % 2:
-        raise ModelError(f"hidden_dim = {width}: must be even for sinusoidal positions")
     return SinusoidalPositions(width)
 
 

@@ -20,14 +20,12 @@ of the sequence without [CLS], or S = T · M if all tokens are in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast.errors import ModelError
 from slowfast.features.temporal_statistics import masked_mean_and_std
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.embeddings import Embeddings
@@ -67,10 +65,8 @@ class TemporalEncoder(nn.Module):
         takes_zeros: bool = False,
     ) -> None:
         super().__init__()
+        config.check_sizes()
         hidden_dim = config.hidden_dim
-        if hidden_dim % config.num_heads:
-            raise ModelError(f"num_heads = {config.num_heads}: must divide hidden_dim = {hidden_dim}")
-        windows = layer_windows(config.attention_window, config.num_layers)
         self.fusion = fusion
         self.tokens_per_frame = tokens_per_frame
         self.pooling = pooling
@@ -81,7 +77,7 @@ class TemporalEncoder(nn.Module):
         is_fitting = feature_dim == hidden_dim
         self.feature_projection = nn.Identity() if is_fitting else nn.Linear(feature_dim, hidden_dim)
         self.embeddings = Embeddings(config)
-        layers = (EncoderLayer(config, window, tokens_per_frame) for window in windows)
+        layers = (EncoderLayer(config, window, tokens_per_frame) for window in config.layer_windows)
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
         self.spatial_positions: nn.Parameter | None = None
         if tokens_per_frame > 1:
@@ -227,27 +223,6 @@ class TemporalEncoder(nn.Module):
         if mask is not None and self.tokens_per_frame > 1:
             mask = mask.repeat_interleave(self.tokens_per_frame, dim=1)
         return None if mask is None else F.pad(mask, (1, 0), value=True)
-
-
-def layer_windows(attention_window: int | Sequence[int], num_layers: int) -> list[int]:
-    """Returns one attention window per layer.
-
-    Raises:
-        ModelError: if a window is odd or below 2, or if their number is neither 1 nor the number of layers.
-    """
-    windows = list(attention_window) if isinstance(attention_window, Iterable) else [attention_window]
-    if len(windows) == 1:
-        windows = windows * num_layers
-    if len(windows) != num_layers:
-        raise ModelError(
-            f"attention_window = {attention_window}: does not fit num_layers = {num_layers}; must be one "
-            "window for all layers, or one per layer"
-        )
-    if not all(isinstance(window, Integral) and window >= 2 and window % 2 == 0 for window in windows):
-        raise ModelError(
-            f"attention_window = {attention_window}: must be even and at least 2; half of it is on each side"
-        )
-    return windows
 
 
 def _initialize(module: nn.Module) -> None:

@@ -18,6 +18,7 @@ from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.weights_hash import weights_hash
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
+from vtn.folder.model_size import WithoutInitialValues
 from vtn.hub import check_hash, read_normalization
 from vtn.publishing.zoo import file_sha256
 
@@ -32,7 +33,8 @@ def build_trained_model(cfg: CfgNode, content: Mapping[str, Any], checkpoint: st
         ConfigError, ModelError: for a model that cannot be built, or does not fit its frames.
         CheckpointError: for weights that are damaged or do not fit the model.
     """
-    model: Any = build_model(cfg, fetch_weights=False)
+    with WithoutInitialValues():
+        model: Any = build_model(cfg, fetch_weights=False)
     model.frame_mean, model.frame_std = frame_normalization(cfg, model)
     load_checkpoint(model, content, checkpoint, averaged=evaluates_average(cfg))
     model.evaluation = build_evaluation(adopt_frame_format(cfg, model))
@@ -40,22 +42,34 @@ def build_trained_model(cfg: CfgNode, content: Mapping[str, Any], checkpoint: st
 
 
 def load_checkpoint(
-    model: Any, content: Mapping[str, Any], checkpoint: str | Path, *, averaged: bool = False
+    model: Any,
+    content: Mapping[str, Any],
+    checkpoint: str | Path,
+    *,
+    averaged: bool = False,
+    reset_head: bool = False,
+    reset_option: str = "",
 ) -> None:
     """Loads weights, verifies them where a hash is known, and takes over what was saved with them.
 
     Args:
         content: of the file ``checkpoint``, see ``slowfast.checkpoint.storage.read_checkpoint``.
         averaged: load the moving average of the weights, where the file has one.
+        reset_head: leave the last layer as initialised where the number of classes differs.
+        reset_option: the option that sets ``reset_head``, for messages; empty: the caller has none.
 
     Raises:
         CheckpointError: for weights that are damaged or do not fit the model.
     """
     weights = weights_in(content, checkpoint, averaged=averaged)
-    adapted = load_weights(model, weights, source=str(checkpoint))
+    adapted = load_weights(
+        model, weights, source=str(checkpoint), reset_head=reset_head, reset_option=reset_option
+    )
     if "weights_digest" in content and not adapted:
-        check_hash(model, content["weights_digest"], source=str(checkpoint))
-    model.class_names = class_names_in(content, checkpoint)
+        # Those of the file: the model's own may have a last layer as initialised.
+        check_hash(model, content["weights_digest"], source=str(checkpoint), weights=weights)
+    names = class_names_in(content, checkpoint)
+    model.class_names = names if len(names) == model.num_classes else ()
     if "normalization" in content:
         model.frame_mean, model.frame_std = read_normalization(
             content["normalization"], ("mean", "std"), f"{checkpoint}: normalization"

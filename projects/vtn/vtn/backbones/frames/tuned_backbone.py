@@ -22,7 +22,7 @@ from vtn.backbones.clips.splitting import build_splitter
 from vtn.backbones.frames.encoding_network import EncodingNetwork, LoadNote, kind_of
 from vtn.backbones.frames.token_reader import TokenReader, token_grid
 from vtn.backbones.maps.token_grid import TokenGrid
-from vtn.backbones.tuning.freezing import apply_tuning, autocast_modules, batch_norms
+from vtn.backbones.tuning.freezing import apply_tuning, autocast_modules, batch_norms, lora_of
 from vtn.backbones.tuning.lora import LoRA
 from vtn.backbones.tuning.recomputation import recompute_blocks
 
@@ -53,6 +53,7 @@ class TunedBackbone(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
+        lora_of(config)  # its errors come before the weights of the backbone are downloaded
         options = _constructor_options(config)
         built = build_backbone(
             config.name,

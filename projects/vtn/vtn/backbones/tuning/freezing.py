@@ -16,19 +16,18 @@ from torch.utils._pytree import tree_leaves, tree_map
 from slowfast.errors import ModelError
 from vtn.arguments.backbone import BackboneConfig
 from vtn.backbones.tuning.blocks import parameter_depths
-from vtn.backbones.tuning.lora import LoRA, add_lora
+from vtn.backbones.tuning.lora import LoRA, add_lora, require_peft
 
 
-def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
-    """Freezes parameters in place; returns the names of the modules that must stay in evaluation mode.
+def lora_of(config: BackboneConfig) -> LoRA | None:
+    """Returns the settings of LoRA, None without it; called before a backbone is built, too.
 
     Raises:
         ModelError: for unknown fields of LoRA, LoRA together with ``frozen``, ``frozen_blocks`` or
-            ``frozen_dtype``, more frozen blocks than the network has, and targets of LoRA that match no
-            layer.
+            ``frozen_dtype``, and if ``peft`` is not installed.
     """
     if config.lora is None:
-        return freeze(network, config)
+        return None
     if config.frozen or config.frozen_blocks:
         raise ModelError(
             "backbone.lora: freezes the backbone by itself; set backbone.frozen False and "
@@ -43,6 +42,20 @@ def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
     except TypeError as error:
         known = ", ".join(item.name for item in fields(LoRA))
         raise ModelError(f"backbone.lora = {dict(config.lora)}: {error}; its fields are {known}") from error
+    require_peft(lora)
+    return lora
+
+
+def apply_tuning(network: nn.Module, config: BackboneConfig) -> list[str]:
+    """Freezes parameters in place; returns the names of the modules that must stay in evaluation mode.
+
+    Raises:
+        ModelError: as :func:`lora_of`, and for more frozen blocks than the network has, and targets of LoRA
+            that match no layer.
+    """
+    lora = lora_of(config)
+    if lora is None:
+        return freeze(network, config)
     add_lora(network, lora)
     if config.learning_norms:
         unfreeze_norms(network)

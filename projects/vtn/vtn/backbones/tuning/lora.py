@@ -38,6 +38,17 @@ class LoRA:
     targets: Sequence[str] = ()
 
 
+def require_peft(lora: LoRA) -> None:
+    """Raises ``ModelError`` if the package ``peft`` is not installed."""
+    try:
+        import peft  # noqa: F401
+    except ImportError as error:
+        raise ModelError(
+            f"VTN.BACKBONE.LORA.RANK = {lora.rank}: requires the package peft ({error}); "
+            "run pip install 'slowfast-vtn[lora]'"
+        ) from error
+
+
 def add_lora(network: nn.Module, lora: LoRA) -> None:
     """Adds adapters to a network in place and disables the gradients of all other parameters.
 
@@ -45,15 +56,10 @@ def add_lora(network: nn.Module, lora: LoRA) -> None:
     weights that were saved without adapters.
 
     Raises:
-        ModelError: if ``peft`` is not installed, or no layer matches the targets.
+        ModelError: if no layer matches the targets.
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise ModelError(
-            f"VTN.BACKBONE.LORA.RANK = {lora.rank}: requires the package peft ({error}); "
-            "run pip install 'slowfast-vtn[lora]'"
-        ) from error
+    from peft import LoraConfig, inject_adapter_in_model
+
     # These layers are never called, so that adapters would get no gradient.
     attention = [
         name for name, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)
