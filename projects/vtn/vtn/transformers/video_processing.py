@@ -130,7 +130,7 @@ class VTNVideoProcessor(BaseVideoProcessor):
             raise InputError(f"return_tensors = {return_tensors!r}: must be pt")
         plan, cfg = self._plan(num_frames, fps, do_sample_frames=do_sample_frames)
         is_one = is_valid_video(videos) or not isinstance(videos, list | tuple)
-        several: Sequence[Any] = [videos] if is_one else videos
+        several: Any = [videos] if is_one else videos
         clips = []
         for video in several:
             source = as_source(_joined(video), fps=cfg.DATA.TARGET_FPS, frames_per_second=frames_per_second)
