@@ -171,7 +171,7 @@ class Project:
         modules: modules that register the project's components; imported before an unknown name is refused.
         configs: package of the configurations that the project ships, found by name; empty: none.
         analyses: sub-command of ``slowfast analyze`` -> module, see ``slowfast.cli.analyze``.
-        commands: sub-command of ``slowfast`` -> module, see ``slowfast.cli.main``.
+        commands: sub-command of ``slowfast`` -> module, see ``slowfast.cli.commands``.
         probe: module of candidates for ``slowfast probe``, see ``slowfast.probe.candidate.CandidateSource``;
             empty: the project has none.
         weights: module with a function ``find_weights(cfg)``, see ``slowfast.checkpoint.needed_weights``;

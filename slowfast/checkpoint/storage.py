@@ -173,7 +173,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         # The message of torch advises to switch the protection off.
         remedy = "if you trust the file, save only its state_dict()"
         if path.suffix == ".pkl":
-            remedy = "a .pkl file of PySlowFast's model zoo is of Caffe2: take weights in a .pyth file"
+            remedy = "a .pkl file of PySlowFast's model zoo is of Caffe2: take the weights of pytorchvideo"
         raise CheckpointError(
             f"{path} cannot be read: it is not a checkpoint, or contains more than tensors and plain values, "
             f"which is never loaded because it can run code; {remedy}"

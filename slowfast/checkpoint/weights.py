@@ -29,6 +29,12 @@ _OUTER_WRAPPERS = _INNER_WRAPPERS | {"model", "net", "network"}
 # A prefix is removed only if at least this fraction of the model's names follows it.
 _MIN_MATCHED = 0.5
 _MAX_LISTED = 10
+# Weights that PySlowFast's own networks have, and those of pytorchvideo have not.
+_PYSLOWFAST_NAMES = frozenset({"s1.pathway0_stem.conv.weight", "pos_embed_spatial"})
+_PYSLOWFAST_REMEDY = (
+    "the weights are of PySlowFast's own networks; those here are pytorchvideo's: take weights that "
+    "pytorchvideo publishes, or those of PySlowFast's models PTV…"
+)
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,8 @@ def load_weights(
         text = f"{source} does not fit the model:\n{differences.listing(weights, own)}"
         if differences == WeightDifferences((), (), tuple(heads)):
             remedies.append(_describe_classes(len(weights[heads[0]]), len(own[heads[0]]), reset_option))
+        elif not _PYSLOWFAST_NAMES.isdisjoint(differences.unexpected):
+            remedies.append(_PYSLOWFAST_REMEDY)
         elif config := _find_configuration(source):
             remedies.append(f"the weights were trained with the configuration {config}; use it")
         raise CheckpointError("\n".join([text, *remedies]))

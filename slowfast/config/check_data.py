@@ -53,7 +53,7 @@ def check_labels(cfg: CfgNode) -> Iterator[str]:
     if cfg.TRAIN.ENABLE and not (cfg.DATA.MULTI_LABEL or mixed) and takes_values:
         yield (
             f"MODEL.LOSS_FUNC = {loss!r}: must take class indices where DATA.MULTI_LABEL is False; "
-            "use cross_entropy, or data of several classes per video"
+            "use cross_entropy, or set MIXUP.ENABLE True, or DATA.MULTI_LABEL True for several classes"
         )
 
 

@@ -47,7 +47,10 @@ def check_inputs(cfg: CfgNode) -> Iterator[str]:
     read = [name for name, section in needed.items() if section.ENABLE and section.DATASET in _CSV_DATASETS]
     missing = [name for name in read if not os.path.isfile(path / name)]
     if missing and os.path.isdir(path):
-        yield f"{key}: lacks {', '.join(missing)}; write one line 'path label' per video"
+        yield (
+            f"{key}: lacks {', '.join(missing)}; write one line 'path label' per video, or set TRAIN.DATASET "
+            "and TEST.DATASET to the layout of the data, such as videofolder"
+        )
     yield from _check_file(cfg, "DATA.CLASS_NAMES", "a file of class names")
 
 

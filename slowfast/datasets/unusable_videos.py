@@ -54,7 +54,7 @@ def check_videos_exist(paths: PathTable, *, prefix_key: str = "DATA.PATH_PREFIX"
     if existing := _find_shorter_path(first):
         raise DataError(
             f"{problem}; but {existing!r} exists: add a first line to the list that names its columns, such "
-            "as 'path total_frames label' or 'path start end label'"
+            "as 'path total_frames label' or 'path start end label', or join several labels by commas"
         )
     if cause := _explain_path(first[0]):
         raise DataError(f"{problem}; {cause}")

@@ -194,5 +194,5 @@ def test_a_file_of_caffe2_names_the_files_to_take_instead(tmp_path: Path) -> Non
     """PySlowFast's model zoo has such files, as pickled arrays of NumPy."""
     path = tmp_path / "SLOWFAST_8x8_R50.pkl"
     path.write_bytes(pickle.dumps({"blobs": {"conv1_w": np.zeros(1)}}, protocol=2))
-    with pytest.raises(CheckpointError, match=r"is of Caffe2: take weights in a \.pyth file$"):
+    with pytest.raises(CheckpointError, match=r"is of Caffe2: take the weights of pytorchvideo$"):
         load_model_weights(Tiny(), path)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from slowfast.checkpoint.weights import list_names, load_model_weights, match_names
+from slowfast.checkpoint.weights import list_names, load_model_weights, load_weights, match_names
 from slowfast.errors import CheckpointError
 from tests.support.tiny import Tiny
 
@@ -234,6 +234,12 @@ def test_only_the_configuration_of_the_run_of_the_weights_is_named(
         load(Tiny(), {"other": torch.ones(1)}, tmp_path / folder)
     named = f"trained with the configuration {tmp_path}/config.yaml; use" in str(caught.value)
     assert named == (has_config and folder == "checkpoints")
+
+
+@pytest.mark.parametrize("name", ["s1.pathway0_stem.conv.weight", "pos_embed_spatial"])
+def test_weights_of_pyslowfasts_own_networks_are_named(name: str) -> None:
+    with pytest.raises(CheckpointError, match=r"PySlowFast's own networks; those here are pytorchvideo's"):
+        load_weights(nn.Sequential(nn.Linear(2, 2)), {name: torch.zeros(1)}, source="SLOWFAST_8x8_R50.pyth")
 
 
 def test_of_many_names_ten_are_listed() -> None:

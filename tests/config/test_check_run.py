@@ -52,6 +52,7 @@ class TestRun:
         assert "train.csv, val.csv, test.csv" in check(cfg, for_run=True)[0]
         cfg.TEST.ENABLE = False
         assert "lacks train.csv, val.csv;" in check(cfg, for_run=True)[0]
+        assert check(cfg, for_run=True)[0].endswith("such as videofolder")
 
     def test_one_csv_file_is_accepted_for_all_splits(self, cfg: CfgNode) -> None:
         cfg.DATA.PATH_TO_DATA_DIR = str(Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv"))

@@ -96,7 +96,7 @@ def test_a_users_components_are_accepted_and_used(user_file: Path) -> None:
 
 def test_a_users_loss_states_the_labels_that_it_takes(user_file: Path) -> None:
     loss = ["MODEL.LOSS_FUNC", f"of_{user_file.stem}"]
-    with pytest.raises(ConfigError, match=r"MODEL.LOSS_FUNC .*must take class indices"):
+    with pytest.raises(ConfigError, match=r"MODEL.LOSS_FUNC .*must take class indices.*MIXUP.ENABLE True"):
         load_with(user_file, *loss)
     assert load_with(user_file, *loss, "DATA.MULTI_LABEL", "True")
 

@@ -49,7 +49,9 @@ def test_one_existing_video_among_the_first_is_enough(configure) -> None:
 
 
 def test_a_column_of_frame_counts_is_recognised(configure) -> None:
-    with pytest.raises(DataError, match=r"'video 7' exists: add a first line .*'path total_frames label'"):
+    with pytest.raises(
+        DataError, match=r"'video 7' exists: add a first line .*'path total_frames label'.* commas"
+    ):
         construct_loader(configure("video 7 8 1\nvideo 7 8 0\n"), "train")
     construct_loader(configure("path total_frames label\nvideo 7 8 1\nvideo 7 8 0\n"), "train")
 

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoVideoProcessor
 
 import vtn
@@ -47,6 +48,17 @@ def test_frames_in_memory_and_open_files(processor: VTNVideoProcessor, videos: d
     from_path = processor(str(videos[12]))["pixel_values_videos"]
     with io.BytesIO(videos[12].read_bytes()) as file:
         assert torch.equal(processor(file)["pixel_values_videos"], from_path)
+
+
+def test_frames_one_by_one_are_one_video(processor: VTNVideoProcessor) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (7, 48, 64, 3), np.uint8)
+    expected = processor(frames)["pixel_values_videos"]
+    images = [Image.fromarray(frame) for frame in frames]
+    for video in (list(frames), list(torch.from_numpy(frames)), images):
+        assert torch.equal(processor(video)["pixel_values_videos"], expected)
+    assert torch.equal(processor([images, frames])["pixel_values_videos"], expected.repeat(2, 1, 1, 1, 1))
+    with pytest.raises(InputError, match="frames of one video must have one size"):
+        processor([frames[0], frames[1, :40]])
 
 
 def test_every_frame_without_sampling(processor: VTNVideoProcessor, videos: dict[int, Path]) -> None:

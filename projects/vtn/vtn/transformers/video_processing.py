@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import is_valid_video
 
 from slowfast.datasets.clip import Clip, Normalization, StreamedClip
 from slowfast.datasets.views.view_reader import WholeVideoViews
@@ -109,7 +110,7 @@ class VTNVideoProcessor(BaseVideoProcessor):
 
         Args:
             videos: one or a list: a path; an ``http(s)://`` address; an open, seekable binary file; or frames
-                (T, H, W, 3) uint8 RGB as an array or tensor.
+                (T, H, W, 3) uint8 RGB as an array, a tensor, or a list of images.
             num_frames, fps: in place of the processor's own.
             do_sample_frames: False: every frame of a video.
             video_fps: frames per second of frames in memory; None: those of the clips that the model was
@@ -129,10 +130,11 @@ class VTNVideoProcessor(BaseVideoProcessor):
         if return_tensors not in ("pt", None):
             raise InputError(f"return_tensors = {return_tensors!r}: must be pt")
         plan, cfg = self._plan(num_frames, fps, do_sample_frames=do_sample_frames)
-        several: Sequence[Any] = videos if isinstance(videos, list | tuple) else [videos]
+        is_one = is_valid_video(videos) or not isinstance(videos, list | tuple)
+        several: Any = [videos] if is_one else videos
         clips = []
         for video in several:
-            source = as_source(video, default_fps=cfg.DATA.TARGET_FPS, video_fps=video_fps)
+            source = as_source(_joined(video), default_fps=cfg.DATA.TARGET_FPS, video_fps=video_fps)
             clips += [_in_memory(clip, source.name) for clip in plan.read(source, DECODING_THREADS).clips]
         batch = Clip.collate(clips)
         frames = batch.inputs(Normalization(tuple(self.image_mean), tuple(self.image_std))).transpose(1, 2)
@@ -192,6 +194,20 @@ class VTNVideoProcessor(BaseVideoProcessor):
         if not do_sample_frames and isinstance(plan.scheme, WholeVideoViews):
             plan = replace(plan, scheme=_AllFrames(**vars(plan.scheme)))
         return plan, cfg
+
+
+def _joined(video: Any) -> Any:
+    """Returns the frames of a video as one array where they are a list, as for processors of transformers.
+
+    Raises:
+        InputError: for frames of different sizes.
+    """
+    if not (isinstance(video, list | tuple) and is_valid_video(video)):
+        return video
+    try:
+        return torch.stack([*video]) if isinstance(video[0], Tensor) else np.stack(video)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"frames of one video must have one size ({error}); resize them") from error
 
 
 def _in_memory(clip: Clip | StreamedClip, name: str) -> Clip:
