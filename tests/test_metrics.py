@@ -73,6 +73,8 @@ def test_metrics_of_classes_agree_with_scikit_learn(pairs: list[tuple[int, int]]
     expected = precision_recall_fscore_support(labels, predicted, labels=range(5), zero_division=0)
     for own, other in zip(precision_recall_f1(confusion), expected[:3], strict=True):
         np.testing.assert_allclose(own, other, atol=1e-12)
+    recall = np.where(np.isin(range(5), labels), expected[1], np.nan)
+    np.testing.assert_allclose(per_class_accuracy(confusion), recall)
     f1 = f1_score(labels, predicted, average="macro", zero_division=0)
     assert macro_f1(predicted, labels) == pytest.approx(f1)
     with warnings.catch_warnings():  # predicted classes without labels do not count, in both

@@ -127,7 +127,7 @@ def _print_worst(predictions: Predictions, count: int) -> None:
     names, values, videos = predictions.class_names, predictions.per_class, predictions.videos_per_class
     known = np.flatnonzero(~np.isnan(values))
     worst = known[np.argsort(values[known], kind="stable")][:count]
-    print("\nworst classes:")
+    print(f"\nworst classes, by {'average precision' if predictions.multi_label else 'accuracy'}:")
     remarks = [f"of {videos[k]}" for k in worst]
     if not predictions.multi_label:
         precision, _, f1 = precision_recall_f1(predictions.confusion)

@@ -5,7 +5,7 @@ Parameters are matched by their names, so that groups, order and number of proce
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,7 +51,7 @@ def restore(
         CheckpointError: if they are of another model or, unless ``forced``, of another optimiser.
     """
     try:
-        load_weights(run.model, state.model_state, source=str(source), reset_option=reset_option)
+        adapted = load_weights(run.model, state.model_state, source=str(source), reset_option=reset_option)
     except CheckpointError as error:
         if reset_option:
             raise
@@ -59,20 +59,22 @@ def restore(
             f"{error}\nthe checkpoint is of another model; restore the configuration, or the code of the "
             "model, or use another OUTPUT_DIR"
         ) from error
-    restore_optimizer(run.optimizer, state.optimizer_state, source=source, forced=forced)
+    restore_optimizer(run.optimizer, state.optimizer_state, source=source, forced=forced, adapted=adapted)
     if state.scaler_state and run.scaler.is_enabled():
         run.scaler.load_state_dict(state.scaler_state)
     if run.average is not None:
         restore_average(run.average, state.average_state, source=source)
 
 
-def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source: Path, forced: bool) -> None:
+def restore_optimizer(
+    optimizer: Optimizer, saved: Mapping[str, Any], *, source: Path, forced: bool, adapted: Sequence[str] = ()
+) -> None:
     """Loads the state of each parameter by its name; learning rates and decays stay as configured.
 
     Args:
-        saved: the optimiser's state dict in a checkpoint.
-        source: the checkpoint, for messages.
+        saved: the optimiser's state dict in the checkpoint ``source``.
         forced: load the states that fit and leave the others initial, with a warning.
+        adapted: names of the parameters that had another shape in the checkpoint.
 
     Raises:
         CheckpointError: unless ``forced``, if parameters or kind of optimiser differ.
@@ -84,12 +86,18 @@ def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source:
     }
     # The file numbers its parameters over all groups and has the state of each under its number.
     numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    saved_names = [name for group in saved["param_groups"] for name in group.get("param_names", ())]
     # Files of PySlowFast have no names: their parameters are in the order of the model's.
-    names = [name for group in saved["param_groups"] for name in group.get("param_names", ())] or [
-        *parameters
-    ]
+    names = saved_names or [*parameters]
     states = dict(zip(names, (saved["state"].get(number, {}) for number in numbers), strict=False))
-    if problem := _find_problem(states, names, numbers, parameters, optimizer):
+    # Without names only the shapes of states show another order; in general a state may have any shape.
+    misshapen = set(adapted) if saved_names else _misshapen(states, parameters)
+    unusable = ""
+    if len(names) != len(numbers):
+        unusable = f"it has {len(numbers)} parameters, this run has {len(names)}"
+    elif any(states.values()) and not _is_same_kind(saved["param_groups"], optimizer):
+        unusable = f"it is not a state of {type(optimizer).__name__}"
+    if problem := unusable or _find_problem(states, parameters, misshapen):
         if not forced:
             raise CheckpointError(
                 f"{source}: its optimiser state does not fit ({problem}); to restart from its weights set "
@@ -97,7 +105,7 @@ def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source:
                 "to resume with the states that fit set TRAIN.FORCE_RESUME True"
             )
         logger.warning("%s: only the fitting part of its optimiser state is loaded (%s)", source, problem)
-        if len(names) != len(numbers) or not _same_kind(states, optimizer):
+        if unusable:
             return
     # The groups and numbers of this run, with the saved states of the parameters that have one.
     own = optimizer.state_dict()
@@ -105,40 +113,35 @@ def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any], *, source:
         number: _shard_state(states[name], parameters[name])
         for group in own["param_groups"]
         for number, name in zip(group["params"], group["param_names"], strict=True)
-        if states.get(name) and _same_shape(states[name], parameters[name])
+        if states.get(name) and name not in misshapen
     }
     optimizer.load_state_dict({"state": loaded, "param_groups": own["param_groups"]})
 
 
 def _find_problem(
-    states: Mapping[str, Mapping[str, Any]],
-    names: list[str],
-    numbers: list[int],
-    parameters: Mapping[str, Tensor],
-    optimizer: Optimizer,
+    states: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Tensor], misshapen: Collection[str]
 ) -> str:
-    """Returns the reason why the saved states do not fit the optimiser; empty if they do."""
-    if len(names) != len(numbers):
-        return f"it has {len(numbers)} parameters, this run has {len(names)}"
+    """Returns the reason why the states of some parameters do not fit; empty if all do."""
     if different := sorted(states.keys() ^ parameters.keys()):
         return f"only one of the two trains {', '.join(different[:5])}"
-    if any(states.values()) and not _same_kind(states, optimizer):
-        return f"it is not a state of {type(optimizer).__name__}"
-    if misshapen := [name for name in parameters if not _same_shape(states.get(name, {}), parameters[name])]:
-        return f"the shapes of {', '.join(misshapen[:5])} differ"
+    if differing := [name for name in parameters if name in misshapen]:
+        return f"the shapes of {', '.join(differing[:5])} differ"
     return ""
 
 
-def _same_kind(states: Mapping[str, Mapping[str, Any]], optimizer: Optimizer) -> bool:
-    """Returns whether the saved states are of an adaptive optimiser exactly if this one is adaptive."""
-    adaptive = "betas" in optimizer.defaults
-    return all(("exp_avg" in state) == adaptive for state in states.values() if state)
+def _is_same_kind(groups: Sequence[Mapping[str, Any]], optimizer: Optimizer) -> bool:
+    """Returns whether the saved groups are of an adaptive optimiser exactly if this one is adaptive."""
+    return all(("betas" in group) == ("betas" in optimizer.defaults) for group in groups)
 
 
-def _same_shape(state: Mapping[str, Any], parameter: Tensor) -> bool:
-    """Returns whether all tensors of a parameter's state, scalars excepted, have its shape."""
-    tensors = [value for value in state.values() if isinstance(value, Tensor) and value.ndim > 0]
-    return all(tensor.shape == parameter.shape for tensor in tensors)
+def _misshapen(states: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Tensor]) -> set[str]:
+    """Returns the names of the parameters with a tensor of another shape in their state, scalars excepted."""
+    return {
+        name
+        for name, parameter in parameters.items()
+        for value in states.get(name, {}).values()
+        if isinstance(value, Tensor) and value.ndim > 0 and value.shape != parameter.shape
+    }
 
 
 def _shard_state(state: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from typing import Any
 from fvcore.common.config import CfgNode
 
 from slowfast.errors import ConfigError
+from slowfast.log import get_logger
 from slowfast.registry import Registry, import_user_modules
+
+logger = get_logger(__name__)
 
 LRPolicy = Callable[[float], float]
 """A function from fractional epoch to learning rate."""
@@ -108,6 +111,18 @@ def lr_scale(cfg: CfgNode, nodes: int) -> float:
         nodes: the nodes of the run, however it was started; ``NUM_SHARDS`` is only one way to state them.
     """
     return float(nodes) if cfg.SOLVER.BASE_LR_SCALE_NUM_SHARDS else 1.0
+
+
+def check_warmup(cfg: CfgNode) -> None:
+    """Warns where the cosine has ended before the warm-up, which then leads to another rate than meant."""
+    solver = cfg.SOLVER
+    if solver.LR_POLICY == "cosine" and solver.WARMUP_EPOCHS >= solver.MAX_EPOCH:
+        logger.warning(
+            "SOLVER.WARMUP_EPOCHS = %g: the cosine ends at SOLVER.MAX_EPOCH = %d, so that the learning rate "
+            "never reaches SOLVER.BASE_LR; use fewer warm-up epochs, or 0",
+            solver.WARMUP_EPOCHS,
+            solver.MAX_EPOCH,
+        )
 
 
 def build_lr_policy(cfg: CfgNode, scale: float = 1.0) -> LRPolicy:

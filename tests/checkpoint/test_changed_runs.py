@@ -181,6 +181,35 @@ def test_forced_states_are_loaded_where_their_parameters_are_certain(
     assert list(optimizer.state_dict()["state"]) == loaded
 
 
+class SignOfMean(torch.optim.Optimizer):
+    """An adaptive optimiser with another state than Adam's."""
+
+    def __init__(self, groups: Any) -> None:
+        super().__init__(groups, {"lr": 0.1, "betas": (0.9, 0.99)})
+
+    def step(self, closure: Any = None) -> None:
+        for parameter in self.param_groups[0]["params"]:
+            self.state[parameter]["mean"] = parameter.grad.clone()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adafactor, SignOfMean])
+def test_states_of_registered_optimizers_may_have_any_shapes_and_names(kind: Any) -> None:
+    """Adafactor, for example, has sums of the rows and columns of a matrix."""
+    states = []
+    for saved in (None, states):
+        parameter = nn.Parameter(torch.ones(3, 4))
+        optimizer = kind([{"params": [("a", parameter)]}])
+        if saved is None:
+            parameter.grad = torch.arange(12.0).view(3, 4)
+            optimizer.step()
+        else:
+            restore_optimizer(optimizer, saved[0], source=Path("checkpoint.pyth"), forced=False)
+        states.append(optimizer.state_dict())
+    before, after = (state["state"][0] for state in states)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_an_average_that_the_file_lacks_starts_with_the_restored_weights() -> None:
     model = Tiny()
     average = WeightAverage(model, decay=0.9)

@@ -7,7 +7,8 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from slowfast.solver.ema import WeightAverage
+from slowfast.config import get_default_config
+from slowfast.solver.ema import WeightAverage, build_average
 
 
 def network() -> nn.Module:
@@ -50,6 +51,20 @@ def test_warmup_starts_with_the_weights_and_reaches_the_decay() -> None:
         expected = decay * expected + (1 - decay) * update
         assert average.state_dict()["weights"]["weight"].item() == pytest.approx(expected, rel=1e-5)
     assert decay == 0.9
+
+
+@pytest.mark.parametrize(("warmup", "average"), [(False, 0.25), (True, 1.0)])
+def test_a_configuration_states_decay_and_warmup(warmup: bool, average: float) -> None:
+    cfg = get_default_config()
+    assert build_average(cfg, network()) is None
+    cfg.MODEL_EMA.ENABLE, cfg.MODEL_EMA.DECAY, cfg.MODEL_EMA.WARMUP = True, 0.75, warmup
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    built = build_average(cfg, model)
+    assert built is not None
+    nn.init.ones_(model.weight)
+    built.update()
+    assert built.state_dict()["weights"]["weight"].item() == average
 
 
 def test_only_tensors_that_training_changes_are_averaged() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from slowfast.config import get_default_config
 from slowfast.errors import ConfigError
 from slowfast.solver import build_lr_policy, lr_scale
-from slowfast.solver.lr_policy import LR_POLICY_REGISTRY
+from slowfast.solver.lr_policy import LR_POLICY_REGISTRY, check_warmup
 
 
 def policy(**solver: Any) -> Any:
@@ -55,6 +55,22 @@ def test_the_papers_steps_start_at_their_epochs(epoch: float, expected: float) -
         LR_POLICY="steps_with_relative_lrs", BASE_LR=1e-3, STEPS=[0, 13, 24], LRS=[1, 0.1, 0.01], MAX_EPOCH=25
     )
     assert lr(epoch) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("warmup", "warns"), [(1.0, True), (3.0, True), (0.5, False)])
+def test_a_warm_up_of_the_whole_run_is_warned_about(
+    warmup: float, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a short trial of a long recipe: the warm-up leads to the end of the cosine, or past it."""
+    cfg = get_default_config()
+    cfg.SOLVER.LR_POLICY, cfg.SOLVER.BASE_LR, cfg.SOLVER.COSINE_END_LR = "cosine", 0.1, 0.001
+    cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.WARMUP_EPOCHS = 1, warmup
+    lr = build_lr_policy(cfg)
+    assert (max(lr(step / 100) for step in range(100)) < 0.05) == warns
+    check_warmup(cfg)
+    assert (
+        f"SOLVER.WARMUP_EPOCHS = {warmup:g}: the cosine ends at SOLVER.MAX_EPOCH = 1" in caplog.text
+    ) == warns
 
 
 def test_learning_rates_are_scaled_by_the_number_of_nodes_on_request() -> None:

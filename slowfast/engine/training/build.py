@@ -47,6 +47,7 @@ from slowfast.models.objective.training_loss import build_training_loss
 from slowfast.models.precision import Precision, build_precision
 from slowfast.solver import build_lr_policy, build_optimizer, lr_scale
 from slowfast.solver.ema import build_average, check_average, evaluates_average
+from slowfast.solver.lr_policy import check_warmup
 from slowfast.tracking.trackers import Trackers
 
 logger = get_logger(__name__)
@@ -225,6 +226,7 @@ def _log_setup(
             f"smaller TRAIN.BATCH_SIZE ({size}) or a " if size > 1 else "",
             schedule.max_epoch,
         )
+    check_warmup(cfg)
     check_average(cfg, steps)
     videos = count_classes(loader.dataset.labels, cfg.MODEL.NUM_CLASSES, independent=False)  # (K,)
     if missing := int((videos == 0).sum()):

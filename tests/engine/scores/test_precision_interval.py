@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from slowfast.engine.video_scores import VideoScores
+from slowfast.errors import DataError
 
 
 def scores_of(labels: np.ndarray, scores: np.ndarray, groups: tuple[str, ...] = ()) -> VideoScores:
@@ -70,3 +71,14 @@ def test_videos_without_a_mistake_and_a_single_group_have_no_interval() -> None:
     assert not scores_of(labels, labels).intervals["map"].is_known
     noisy = labels + np.random.default_rng(3).normal(size=labels.shape)
     assert not scores_of(labels, noisy, ("a",) * 8).intervals["map"].is_known
+
+
+def test_videos_of_several_classes_have_a_precision_per_class_and_no_confusions() -> None:
+    labels = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 0]])
+    scores = scores_of(labels, np.array([[0.9, 0.2, 0.1], [0.8, 0.9, 0.1], [0.7, 0.1, 0.1]]))
+    np.testing.assert_allclose(scores.per_class, [(1 + 2 / 3) / 2, 1.0, np.nan])
+    assert scores.mean_average_precision == pytest.approx(11 / 12)
+    assert scores.videos_per_class.tolist() == [2, 2, 0]
+    assert scores.class_metrics == {}
+    with pytest.raises(DataError, match="use the average precision per class"):
+        _ = scores.confusion

@@ -181,6 +181,9 @@ def test_lists_with_wrong_labels_are_refused(published: Path, tmp_path: Path) ->
     (tmp_path / "test.csv").write_text("a.mp4 0\nb.mp4 left\n")
     with pytest.raises(AnnotationError, match=r"line 2: 'b.mp4 left' has a wrong label: .* 0 to 2"):
         read_split(str(tmp_path / "test.csv"), 3)
+    (tmp_path / "test.csv").write_text("a.mp4 0,2\n")  # `vtn` has no option for several labels
+    with pytest.raises(AnnotationError, match=r"wrong label: .*; a video must have one label here; "):
+        read_split(str(tmp_path / "test.csv"), 3)
     (tmp_path / "test.csv").write_text("path label start end\na.mp4 0 1 2\n")
     with pytest.raises(AnnotationError, match="has segments of files"):
         read_split(str(tmp_path / "test.csv"), 3)
