@@ -188,6 +188,8 @@ class CodedStream:
                     packet = next(packets)
             except StopIteration:
                 return
+            except MemoryError as error:
+                raise self._no_memory(error) from error
             except (av.FFmpegError, OSError):
                 self.demux_failed = True
                 return
@@ -233,10 +235,16 @@ class CodedStream:
             except av.BlockingIOError:
                 # After an error, some decoders (VP9) refuse all packets until they are reset.
                 context.flush_buffers()
+            except MemoryError as error:
+                raise self._no_memory(error) from error
             except (av.FFmpegError, OSError):
                 break
         self.refused_packets += 1
         return []
+
+    def _no_memory(self, error: MemoryError) -> DecodeError:
+        """Returns an error of the whole video, since it would look damaged without the packet."""
+        return DecodeError(self.name, reason_of(error), open_error_text(error))
 
     def _full_image(self, frame: Any) -> Any:
         """Returns the image of a HEIF file for a decoded frame."""
