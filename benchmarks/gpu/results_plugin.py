@@ -23,7 +23,7 @@ class TestResult:
         seconds: duration, with that of its fixtures.
         detail: the reason of a skip or failure, one line.
         measured: values that the test has recorded.
-        traceback: of a failure.
+        traceback: of a failure, with the output of the test.
     """
 
     __test__ = False  # pytest takes classes of this name for tests
@@ -75,7 +75,8 @@ class _Writer:
             now.outcome = report.outcome
             text = str(error.value) if report.skipped else error.exconly()
             now.detail = next(iter(text.splitlines()), "")
-            now.traceback = "" if report.skipped else report.longreprtext
+            shown = [report.longreprtext, *(text for _, text in report.sections)]
+            now.traceback = "" if report.skipped else "\n".join(shown)
             if any(isinstance(e, torch.AcceleratorError) for e in (error.value, error.value.__cause__)):
                 item.session.shouldstop = "the device works again in a new process only"
         elif report.when == "call":

@@ -26,6 +26,10 @@ RESNET = (*VTN, "VTN.BACKBONE.NAME", "test_resnet", "VTN.BACKBONE.ARGS", {})
 
 def start(data: Path, output: Path, *options: Any, **variables: str) -> subprocess.Popen[str]:
     command = [sys.executable, tiny.__file__, str(data), str(output), "", *map(str, options)]
+    return _open(command, **variables)
+
+
+def _open(command: list[str], **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, env={**os.environ, **variables}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -38,7 +42,9 @@ def wait_for(processes: list[subprocess.Popen[str]]) -> None:
     finally:
         for process in processes:
             process.kill()
-    assert not any(process.returncode for process in processes), "\n".join(shown)
+    codes = [process.returncode for process in processes]
+    last = [text.strip().rpartition("\n")[2] for text in shown]
+    assert not any(codes), "\n".join([f"exit codes {codes}: {last}", *shown])
 
 
 def train(data: Path, output: Path, *options: Any) -> Path:
@@ -117,4 +123,4 @@ def test_nccl_sums_on_one_gpu(device: torch.device) -> None:
         "join(World(0, 1, device=torch.device('cuda', 0)), store, backend='nccl', timeout=60)\n"
         "disconnect()\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    wait_for([_open([sys.executable, "-c", program])])

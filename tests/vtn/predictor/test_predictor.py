@@ -258,6 +258,15 @@ def test_unsuitable_arguments_are_refused(published: Path, arguments: Any, messa
         Predictor(published, **{"device": "cpu", **arguments})
 
 
+def test_bfloat16_is_refused_where_the_device_emulates_it(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a T4 it would take longer than float32."""
+    monkeypatch.setattr("slowfast.models.precision.supports_bfloat16", lambda device: False)
+    with pytest.raises(InputError, match=r"^precision = 'bfloat16': must be another dtype .*use float16 or"):
+        Predictor(published, device="cpu", precision="bfloat16")
+
+
 def test_a_lower_precision_changes_scores_little(published: Path, videos: Path) -> None:
     exact = Predictor(published, device="cpu")(videos / "12.mp4").scores
     lower = Predictor(published, device="cpu", precision="bfloat16")(videos / "12.mp4").scores

@@ -11,7 +11,7 @@ from slowfast.distributed.device import choose_device
 from slowfast.errors import InputError, first_line
 from slowfast.models.frame_encoder import FrameEncoder
 from slowfast.models.frame_format import own_normalization
-from slowfast.models.precision import DTYPES, Precision
+from slowfast.models.precision import choose_precision
 from vtn.arguments.evaluation import build_evaluation_config
 from vtn.exported.model import ExportedModel
 from vtn.frame_model import FrameModel
@@ -56,9 +56,11 @@ class PreparedModel:
         self.model, self._cfg = model.eval(), cfg
         self.class_names = safe_names(model.class_names, model.num_classes)
         self._plan = plan = build_view_plan(cfg, model, views=views, fps=fps)
-        encoder = FrameEncoder(
-            model, own_normalization(model), place, Precision(place.type, DTYPES[precision])
-        )
+        try:
+            chosen = choose_precision(precision, place)
+        except ValueError as error:
+            raise InputError(f"precision = {precision!r}: {error}; use float16 or float32") from error
+        encoder = FrameEncoder(model, own_normalization(model), place, chosen)
         # Views come in the order of channels that the model takes, other frames in RGB.
         view = build_frame_view(cfg, model, fps)
         self._features = FeaturePass(replace(encoder, channels=plan.channels), plan, view)
