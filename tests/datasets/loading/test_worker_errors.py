@@ -52,7 +52,7 @@ def _allow_no_more_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
-def test_too_few_open_files_for_the_main_process() -> None:
+def test_too_few_open_files_end_the_main_process_with_a_remedy() -> None:
     def run_out() -> int:
         batches = iter(
             stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=1)
@@ -68,7 +68,7 @@ def test_too_few_open_files_for_the_main_process() -> None:
     assert run_forked(run_out) == 5
 
 
-def test_too_few_open_files_for_a_worker() -> None:
+def test_too_few_open_files_of_a_worker_end_the_run_with_a_remedy() -> None:
     pool = WorkerPool(
         stand_in_dataset(_allow_no_more_files, training=False), collate, num_workers=1, sample_timeout=1
     )
@@ -85,7 +85,7 @@ class FullMemory:
         )
 
 
-def test_a_full_shared_memory() -> None:
+def test_a_full_shared_memory_ends_the_run_with_a_remedy() -> None:
     pool = WorkerPool(
         stand_in_dataset(do_nothing, training=False), lambda _: FullMemory(), num_workers=1, sample_timeout=1
     )
@@ -93,7 +93,7 @@ def test_a_full_shared_memory() -> None:
         list(pool.run([[0]]))
 
 
-def test_a_temporary_folder_with_a_long_path(tmp_path: Path) -> None:
+def test_a_temporary_folder_with_a_long_path_ends_the_run_with_a_remedy(tmp_path: Path) -> None:
     """Tensors pass by sockets in it, whose paths the system limits to about 100 characters."""
     folder = tmp_path / ("a" * 100)
     folder.mkdir()

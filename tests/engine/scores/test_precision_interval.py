@@ -37,7 +37,9 @@ def draw(
     ("num_groups", "size", "num_classes", "distance"),
     [(30, 1, 10, 1.0), (20, 1, 4, 1.0), (100, 1, 10, 1.0), (20, 1, 4, 2.5), (8, 5, 4, 1.5)],
 )
-def test_few_videos(num_groups: int, size: int, num_classes: int, distance: float) -> None:
+def test_intervals_of_few_videos_contain_the_precision_as_often_as_they_state(
+    num_groups: int, size: int, num_classes: int, distance: float
+) -> None:
     """The percentiles of a bootstrap contained it in 53, 87, 75, 68 and 92 %."""
     rng = np.random.default_rng(0)
     exact = draw(rng, 20_000 // size, size, num_classes, distance).mean_average_precision

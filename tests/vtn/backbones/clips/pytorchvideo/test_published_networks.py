@@ -57,7 +57,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 @torch.no_grad()
-def test_published_configurations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_configurations_have_their_clips(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytorchvideo.models.vision_transformers.init_net_weights", lambda *_, **__: None)
     facts = PUBLISHED[name]
     with torch.device("meta"):
