@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import re
@@ -76,21 +77,36 @@ def test_too_few_open_files_of_a_worker_end_the_run_with_a_remedy() -> None:
         list(pool.run([[BAD]]))
 
 
-class FullMemory:
-    """A batch that does not fit into the shared memory."""
+class Unsendable:
+    """A batch that raises an error while it is pickled."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
 
     def __reduce__(self) -> str:
-        raise RuntimeError(
-            "unable to allocate shared memory(shm) for file </a>: No space left on device (28)"
-        )
+        raise self._error
 
 
-def test_a_full_shared_memory_ends_the_run_with_a_remedy() -> None:
-    pool = WorkerPool(
-        stand_in_dataset(do_nothing, training=False), lambda _: FullMemory(), num_workers=1, sample_timeout=1
-    )
-    with pytest.raises(DataError, match=r"the shared memory in /dev/shm is full; enlarge it .*--shm-size"):
-        list(pool.run([[0]]))
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (
+            RuntimeError("unable to allocate shared memory(shm) for file </a>: No space left on device (28)"),
+            DataError,
+            r"the shared memory in /dev/shm is full; enlarge it .*--shm-size",
+        ),
+        (OSError(errno.EIO, "Input/output error"), RuntimeError, "cannot be sent .*: .*Input/output error"),
+        (RuntimeError("no storage"), RuntimeError, "a batch cannot be sent from its worker: .*no storage"),
+        (TypeError("a generator"), RuntimeError, "a batch cannot be sent from its worker: .*a generator"),
+    ],
+)
+def test_a_batch_that_cannot_be_sent_ends_the_run_with_the_reason(
+    error: Exception, kind: type[Exception], message: str
+) -> None:
+    data = stand_in_dataset(do_nothing, training=False)
+    pool = WorkerPool(data, lambda _: Unsendable(error), num_workers=1, sample_timeout=0)
+    with pytest.raises(kind, match=message):
+        list(pool.run([[0], [1]]))
 
 
 def test_a_temporary_folder_with_a_long_path_ends_the_run_with_a_remedy(tmp_path: Path) -> None:
