@@ -61,8 +61,18 @@ def _texts(source: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, " ".join("".join(map(str, parts)).split())
 
 
+def _may_have_slips(source: str) -> bool:
+    """Returns whether its words, without quotes and prefixes of strings, have a slip; parsing is slow."""
+    found = re.findall(r"\w+", source.replace(r"\n", " "))
+    words = " ".join(word for word in found if word not in ("f", "r", "rf"))
+    led = re.search(rf'"""\s*{CLAUSE_LED.pattern}', source)
+    return bool(led or any(pattern.search(words) for pattern in (NEGATED_NOUN, A_FOR_PER, UNUSUAL_WORDS)))
+
+
 def _slips(source: str) -> Iterator[str]:
     """Yields the line and the text of each slip in a file of Python."""
+    if not _may_have_slips(source):
+        return
     tree = ast.parse(source)
     for line, text in _docstrings(tree):
         if CLAUSE_LED.match(text):

@@ -31,14 +31,14 @@ def nested(times: int) -> list[Any]:
     return value
 
 
-def test_a_file_that_contains_itself(tmp_path: Path) -> None:
+def test_a_file_that_contains_itself_is_refused(tmp_path: Path) -> None:
     content: dict[Any, Any] = {}
     content["model"] = content
     with pytest.raises(CheckpointError, match=r"weights\.pyth contains no weights; its entries are model"):
         load_model_weights(Tiny(), saved(tmp_path, content))
 
 
-def test_names_that_would_be_endless_texts(tmp_path: Path) -> None:
+def test_names_that_would_be_endless_texts_are_cut(tmp_path: Path) -> None:
     path = saved(tmp_path, {"class_names": nested(30), "model_state": Tiny().state_dict()})
     assert load_model_weights(Tiny(), path) == ()
     key: tuple[Any, ...] = ("x",) * 10
@@ -50,7 +50,7 @@ def test_names_that_would_be_endless_texts(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor")
-def test_entries_that_are_not_weights_of_a_model(tmp_path: Path) -> None:
+def test_entries_that_are_not_weights_of_a_model_are_left_out_or_refused(tmp_path: Path) -> None:
     state = Tiny().state_dict()
     name = next(name for name, weight in state.items() if weight.ndim == 2)
     assert load_model_weights(Tiny(), saved(tmp_path, {"model_state": {**state, 7: torch.ones(2)}})) == ()
@@ -59,7 +59,7 @@ def test_entries_that_are_not_weights_of_a_model(tmp_path: Path) -> None:
             load_model_weights(Tiny(), saved(tmp_path, {**state, name: odd}))
 
 
-def test_an_archive_that_unpacks_to_more_than_its_size(tmp_path: Path) -> None:
+def test_an_archive_that_unpacks_to_more_than_its_size_is_refused(tmp_path: Path) -> None:
     plain, packed = saved(tmp_path, {"weight": torch.zeros(1_000_000)}), tmp_path / "packed.pyth"
     with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
         for entry in source.infolist():
@@ -101,7 +101,7 @@ def test_averaged_weights_of_another_form_are_not_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", ["[[", "[" * 100_000, "5", "[1, [2]]", '{"a": 1}'])
-def test_class_names_in_safetensors_of_another_form(tmp_path: Path, names: str) -> None:
+def test_class_names_in_safetensors_of_another_form_are_not_used(tmp_path: Path, names: str) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(Tiny().state_dict(), path, {"class_names": names})
     assert class_names_in({}, path) == ()

@@ -45,7 +45,7 @@ def test_carriage_returns_alone_end_lines(read, end: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("separator", "joint"), [(" ", ","), (",", ";")])
-def test_several_labels(read, separator: str, joint: str) -> None:
+def test_several_labels_are_read(read, separator: str, joint: str) -> None:
     found = read(f"a.mp4{separator}3{joint}1\nb.mp4{separator}0\n", separator=separator, multi_label=True)
     assert found.labels().tolist() == [[0, 1, 0, 1, 0], [1, 0, 0, 0, 0]]
     assert found.label(0).tolist() == [0, 1, 0, 1, 0]
@@ -73,7 +73,7 @@ def test_a_header_of_two_columns_changes_nothing(read) -> None:
     assert read("path label\na.mp4 3\n").segment(0) is None
 
 
-def test_a_file_of_many_chunks_with_segments(read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_many_chunks_keeps_its_segments(read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slowfast.datasets.readers.path_label._CHUNK_BYTES", 64)
     text = "path label start end\n" + "".join(f"v{i}.mp4 {i % 5} {i} {i + 1}\n" for i in range(100))
     found = read(text)
@@ -141,7 +141,9 @@ COMMA_FORMS = {
     [*((" ", text) for text in FORMS.values()), *((",", text) for text in COMMA_FORMS.values())],
     ids=[*FORMS, *(f"comma, {name}" for name in COMMA_FORMS)],
 )
-def test_one_list_in_many_forms(tmp_path: Path, separator: str, text: str, encoding: str) -> None:
+def test_all_forms_of_one_list_are_read_alike(
+    tmp_path: Path, separator: str, text: str, encoding: str
+) -> None:
     path = tmp_path / "list.csv"
     path.write_bytes(text.encode(encoding))
     found = read_csv(str(path), num_classes=5, separator=separator)

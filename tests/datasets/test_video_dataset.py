@@ -39,7 +39,7 @@ def full_frames(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def test_a_training_clip(cfg: CfgNode) -> None:
+def test_a_training_clip_has_its_frames_label_and_numbers(cfg: CfgNode) -> None:
     dataset = build_dataset(cfg, "train")
     assert (len(dataset), dataset.num_videos, dataset.num_views) == (8, 8, 1)
     clip = dataset[3]
@@ -77,7 +77,7 @@ def test_positions_name_the_frames_stamps_of(cfg: CfgNode) -> None:
         assert clip.positions.tolist() == stamps_of(clip)
 
 
-def test_positions_in_seconds_times_a_rate(cfg: CfgNode) -> None:
+def test_positions_are_seconds_times_a_rate_on_request(cfg: CfgNode) -> None:
     cfg.TRAIN.EVAL_FULL_VIDEO = True
     clip = build_dataset(cfg, "val", position_rate=10.0)[0]
     assert isinstance(clip, Clip)
@@ -115,7 +115,7 @@ def test_validation_takes_the_centre(cfg: CfgNode) -> None:
 
 
 @pytest.mark.parametrize(("num_frames", "expected"), [(5, [0, 5, 11, 17, 23]), (0, list(range(24)))])
-def test_full_videos(cfg: CfgNode, num_frames: int, expected: list[int]) -> None:
+def test_full_videos_are_read_for_evaluation(cfg: CfgNode, num_frames: int, expected: list[int]) -> None:
     cfg.TRAIN.EVAL_FULL_VIDEO, cfg.TRAIN.EVAL_NUM_FRAMES = True, num_frames
     for split in ("val", "test"):
         cfg.TEST.NUM_SPATIAL_CROPS = 1
@@ -136,7 +136,7 @@ def test_shuffled_frames_keep_their_positions(cfg: CfgNode) -> None:
     assert stamps_of(clip) == stamps_of(dataset[6])
 
 
-def test_reversed_channels(cfg: CfgNode) -> None:
+def test_channels_are_reversed_on_request(cfg: CfgNode) -> None:
     plain = build_dataset(cfg, "val")[0]
     cfg.DATA.REVERSE_INPUT_CHANNEL = True
     reversed_ = build_dataset(cfg, "val")[0]

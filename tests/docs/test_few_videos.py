@@ -19,7 +19,7 @@ from vtn.cli import main as vtn
 PAGE = (Path(__file__).parents[2] / "docs" / "FEW_VIDEOS.md").read_text(encoding="utf-8")
 
 
-def test_from_folders_to_a_model(
+def test_the_commands_lead_from_folders_to_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

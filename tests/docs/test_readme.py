@@ -13,7 +13,7 @@ from vtn.inference.windows import Timeline
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
-def test_scores_over_time() -> None:
+def test_the_example_of_scores_over_time_runs() -> None:
     (shown,) = re.findall(r"^(film\.mp4: .+?)\n  …$", README, re.DOTALL | re.MULTILINE)
     names = ["recede", "move left", "move up", "approach", "disappear", "move right"]
     bests = [(0, 0.994), (1, 0.999), (2, 0.998), (3, 0.985), (3, 0.985), (4, 0.998), (5, 0.998), (5, 0.997)]

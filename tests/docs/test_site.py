@@ -168,7 +168,7 @@ def test_a_link_to_a_missing_page_is_refused() -> None:
 
 
 @pytest.mark.parametrize("module", [vtn_site.docstrings, vtn_site.guides, vtn_site.offline])
-def test_examples_in_the_docstrings_of_the_site(module: object) -> None:
+def test_examples_in_the_docstrings_of_the_site_run(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted > 0
     assert result.failed == 0

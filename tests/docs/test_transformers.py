@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "start", ["predictor = vtn.Predictor", "stream = vtn.VideoStream", "model = vtn.VTN"]
 )
-def test_a_program_in_python(start: str, folder: Path) -> None:
+def test_the_programs_in_python_run(start: str, folder: Path) -> None:
     """Of the first one without its last lines, which follow a camera."""
     for name in ("a.mp4", "b.mp4", "film.mp4"):
         shutil.copy(folder / "my_video.mp4", folder / name)
@@ -43,12 +43,12 @@ def test_a_program_in_python(start: str, folder: Path) -> None:
     exec(compile(program.partition("for update in predictor.follow")[0], "program.py", "exec"), {})
 
 
-def test_the_pipeline(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_of_the_pipeline_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(PIPELINE, "pipeline.py", "exec"), {})
     assert "'score': 0." in capsys.readouterr().out
 
 
-def test_a_loop_of_your_own(folder: Path) -> None:
+def test_the_training_in_a_loop_of_your_own_runs(folder: Path) -> None:
     (folder / "my_data").mkdir()
     shutil.copy("train.csv", "my_data")
     exec(compile(LOOP, "loop.py", "exec"), {})
@@ -57,7 +57,7 @@ def test_a_loop_of_your_own(folder: Path) -> None:
     assert mine("my_video.mp4").scores.shape == (3,)
 
 
-def test_the_training(folder: Path) -> None:
+def test_the_training_by_the_trainer_runs(folder: Path) -> None:
     program = TRAINING.replace("max_steps=100", "max_steps=2, report_to=[]")
     assert program != TRAINING
     names: dict[str, Any] = {}

@@ -28,7 +28,7 @@ def test_other_formats_of_plots_are_refused_before_the_work(
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
 
 
-def test_stats_and_plots(mixed_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stats_have_plots(mixed_videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos = shutil.copytree(mixed_videos, tmp_path / "videos")
     report = prepare("stats", videos / "all.csv", "--prefix", videos, "--plot", tmp_path / "plots.png")
     assert (tmp_path / "plots.png").read_bytes().startswith(b"\x89PNG")

@@ -56,14 +56,14 @@ def test_paths_are_made_of_columns() -> None:
     assert make(text, *options, videos="clips/val/7.mp4") == "clips/val/7.mp4 0\n"
 
 
-def test_objects_of_a_json_list() -> None:
+def test_objects_of_a_json_list_are_rows() -> None:
     text = json.dumps([{"vid_name": "a", "label": 12, "end_frame": 99}, {"vid_name": "b", "label": 3}])
     options = ("--path", "{vid_name}.mp4")
     assert make(text, *options, videos="a.mp4", name="t.json") == "a.mp4 12\nb.mp4 3\n"
     assert not Path("lists/classes.json").exists(), "the labels are indices already"
 
 
-def test_values_of_a_json_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists_in_a_json_list_are_rows(capsys: pytest.CaptureFixture[str]) -> None:
     numbers = json.dumps([{"path": "a", "label": 0}, {"path": "b", "label": None}])
     assert make(numbers, videos="a b", name="t.json") == "a 0\n", "0 is a label, null is not"
     assert "1 file such as 'b'" in capsys.readouterr().out
@@ -100,7 +100,7 @@ def test_a_pattern_finds_the_one_label_of_a_cell() -> None:
     assert make("path,label\na,c7 of 12\n", "--label-pattern", r"(?<=c)\d+", videos="a") == "a 7\n"
 
 
-def test_several_labels_of_charades(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_labels_of_charades_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--path", "{id}.mp4", "--label", "actions", "--multi-label", "--label-pattern", r"c\d+")
     assert make(CHARADES, *options, videos="AB12.mp4") == "AB12.mp4 2,0\nEF56.mp4 1\n"
     assert (

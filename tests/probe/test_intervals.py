@@ -60,7 +60,9 @@ def test_intervals_of_few_groups_contain_the_mean_as_often_as_they_state(num_gro
     ("metric", "num_classes", "per_class", "right"),
     [(macro_f1, 50, 3, 0.3), (macro_f1, 50, 3, 0.6), (macro_f1, 8, 15, 0.8), (balanced_accuracy, 50, 3, 0.9)],
 )
-def test_few_videos_per_class(metric: Callable, num_classes: int, per_class: int, right: float) -> None:
+def test_intervals_of_few_videos_per_class_contain_the_metric_as_often_as_they_state(
+    metric: Callable, num_classes: int, per_class: int, right: float
+) -> None:
     """A bootstrap contained the value over very many videos in 80, 80, 95 and 94 % instead of 95 %."""
     rng = np.random.default_rng(0)
 

@@ -78,7 +78,7 @@ def train(model: Any, frames: Tensor, positions: Tensor, mask: Tensor | None) ->
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_training(gpu: torch.device, name: str, masked: bool) -> None:
+def test_training_steps_equal_those_of_the_cpu(gpu: torch.device, name: str, masked: bool) -> None:
     model = MODELS[name]()
     frames, positions, mask = clips(model)
     on_both(gpu, model, train, frames, positions, mask if masked else None)
@@ -92,7 +92,7 @@ def evaluate(model: Any, frames: Tensor, positions: Tensor, mask: Tensor) -> lis
 
 @pytest.mark.parametrize("gpu", ["cuda", "mps"], indirect=True)
 @pytest.mark.parametrize("name", MODELS)
-def test_evaluation(gpu: torch.device, name: str) -> None:
+def test_evaluation_equals_that_of_the_cpu(gpu: torch.device, name: str) -> None:
     model = MODELS[name]()
     on_both(gpu, model, evaluate, *clips(model))
 
@@ -108,7 +108,7 @@ def look_inside(model: Any, features: Tensor, positions: Tensor, mask: Tensor) -
 
 @pytest.mark.parametrize("gpu", ["cuda", "mps"], indirect=True)
 @pytest.mark.parametrize("name", ["VTN", "all parts", "tokens in sequence", "tokens attended to"])
-def test_attention_and_states(gpu: torch.device, name: str) -> None:
+def test_attention_and_states_equal_those_of_the_cpu(gpu: torch.device, name: str) -> None:
     model = MODELS[name]()
     frames, positions, mask = clips(model)
     with torch.no_grad():
@@ -117,7 +117,9 @@ def test_attention_and_states(gpu: torch.device, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["VTN", "all parts", "tokens in sequence"])
-def test_a_long_sequence(gpu: torch.device, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_sequences_are_as_on_the_cpu(
+    gpu: torch.device, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Computed in chunks and in place."""
     for chunk in ("CHUNK", "GPU_CHUNK"):
         monkeypatch.setattr(encoder_layer, chunk, 8)
@@ -147,7 +149,7 @@ def test_a_gpu_computes_more_tokens_at_once(gpu: torch.device, monkeypatch: pyte
 
 
 @torch.no_grad()
-def test_the_reference_of_the_benchmark(gpu: torch.device) -> None:
+def test_the_reference_of_the_benchmark_equals_that_of_the_cpu(gpu: torch.device) -> None:
     encoder, cls = tiny().temporal_encoder, torch.randn(1, 1, 32)
     features = torch.randn(1, 50, encoder.feature_projection.in_features)
 

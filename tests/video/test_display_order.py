@@ -42,7 +42,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.usefixtures("keep_bytes")
-def test_packed_bidirectional_frames(packed: Path) -> None:
+def test_packed_bidirectional_frames_are_in_display_order(packed: Path) -> None:
     truth = decode_in_order(packed)
     times = assert_frames_are(packed, truth, singles=20)
     assert times.duration == pytest.approx(73 / 25, abs=0.1)
@@ -51,7 +51,7 @@ def test_packed_bidirectional_frames(packed: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "nut", "m4v"])
 @pytest.mark.parametrize("flags", [(), ("-fflags", "+genpts")], ids=["as it is", "with guessed times"])
-def test_packed_bidirectional_frames_in_other_containers(
+def test_packed_bidirectional_frames_in_other_containers_are_in_display_order(
     packed: Path, suffix: str, flags: tuple[str, ...], tmp_path: Path
 ) -> None:
     copy = tmp_path / f"copy.{suffix}"
@@ -65,7 +65,7 @@ def test_packed_bidirectional_frames_in_other_containers(
 @pytest.mark.usefixtures("keep_bytes")
 @pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "libx264"])
 @pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
-def test_display_times_that_were_guessed_from_decoding_times(codec: str, suffix: str, tmp_path: Path) -> None:
+def test_guessed_display_times_are_replaced(codec: str, suffix: str, tmp_path: Path) -> None:
     """Tests streams of AVI, and copies that keep FFmpeg's guess: each frame is shown when it is decoded."""
     source = write_video(tmp_path / "source.avi", FRAMES, size=SIZE, codec=codec, bf="2", gop=12)
 
@@ -89,7 +89,7 @@ def test_display_times_that_were_guessed_from_decoding_times(codec: str, suffix:
         ("a.m4v", {"codec": "mpeg4", "bf": "2", "container_format": "m4v"}),
     ],
 )
-def test_raw_streams(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_raw_streams_are_in_display_order(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     path = write_video(tmp_path / name, FRAMES, size=SIZE, **options)
     truth = decode_in_order(path)
     assert read_stamps(truth) == list(range(FRAMES)), "the video of this test is wrong"

@@ -87,7 +87,7 @@ def test_only_the_first_image_of_a_jpeg_with_several_is_shown(tmp_path: Path) ->
     assert read_stamps(decode(both)) == [7]
 
 
-def test_a_folder_of_jpegs_of_ordinary_size(tmp_path: Path) -> None:
+def test_a_folder_of_jpegs_of_ordinary_size_is_read(tmp_path: Path) -> None:
     for number in range(3):
         write_still(tmp_path / f"img_{number + 1:05d}.jpg", *STILLS["a.jpg"], number=number)
     with ImageFolder(str(tmp_path), fps=25) as folder:

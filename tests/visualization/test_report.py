@@ -1,5 +1,8 @@
-"""The report is one HTML file that shows the given results and loads no other file."""
+"""The report is one HTML file that shows the given results and filmstrips, and loads no other file."""
 
+from __future__ import annotations
+
+import io
 import json
 import re
 from dataclasses import replace
@@ -7,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from slowfast.datasets.clip import BrokenVideo
 from slowfast.engine.prediction_file import Predictions
-from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
+from slowfast.visualization.filmstrip import FRAME_HEIGHT, Filmstrip, cut_filmstrip
 from slowfast.visualization.report import Report, Result, render_report, write_report
 from slowfast.visualization.run_log import read_run_log
 from tests.support.pages.html_page import HtmlPage
+from tests.support.videos import write_video
 
 NAMES = ["walk", "run <fast>", "jump"]
 
@@ -150,3 +155,15 @@ def test_a_filmstrip_is_a_small_jpeg_of_frames_from_the_full_video(stamped_video
     assert seconds[0] == 0
     assert seconds[-1] == pytest.approx(59 / 25)
     assert len(seconds) == 8
+
+
+@pytest.mark.parametrize("size", [(1000, 2), (2, 1000)])
+def test_very_narrow_and_very_wide_videos_have_a_filmstrip(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Scaled to the height of a strip, one has a width of less than a pixel, the other more than a file."""
+    path = tmp_path / "video.mp4"
+    write_video(path, [np.full((*size, 3), 128, np.uint8)] * 4, size=size, codec="mpeg4")
+    image, seconds = cut_filmstrip(str(path), 4)
+    strip = Image.open(io.BytesIO(image))
+    assert len(seconds) == 4
+    assert strip.height == FRAME_HEIGHT
+    assert strip.width >= 4

@@ -170,7 +170,7 @@ def test_the_name_of_a_backbone_leaves_the_rest_of_its_group() -> None:
         ({"lora": {}}, "its fields are rank, alpha, dropout, targets"),
     ],
 )  # fmt: skip
-def test_arguments_with_errors(arguments: dict[str, Any], message: str) -> None:
+def test_arguments_with_errors_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=re.escape(message)):
         VTN(**{"backbone": "shallow_conv", "pretrained": False, **arguments})
 
@@ -239,7 +239,7 @@ def test_a_model_keeps_the_arguments_it_was_built_from() -> None:
     assert average.arguments == FusedModelArguments(backbone, CLASSES, head)
 
 
-def test_groups_of_a_configuration() -> None:
+def test_groups_are_read_from_a_configuration() -> None:
     overrides = ["VTN.BACKBONE.CHECKPOINT", "weights.pyth", "VTN.BACKBONE.LORA.RANK", "4"]
     cfg = load_config("QUICKSTART", overrides)
     arguments = VTNArguments.from_config(cfg)

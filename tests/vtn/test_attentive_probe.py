@@ -182,7 +182,7 @@ def test_multiply_adds_of_attention_grow_with_the_square_of_the_tokens() -> None
 # --------------------------------------------------------------------- configurations and folders
 
 
-def test_a_model_of_a_shipped_configuration() -> None:
+def test_a_shipped_configuration_builds_the_probe() -> None:
     assert list_models("*probe*") == ["PRETRAINED_DEMO_PROBE"]
     model = create_model("VIT_B_VTN", overrides=("MODEL.MODEL_NAME", "AttentiveProbe"), pretrained=False,
                          backbone="shallow_conv", probe={"num_blocks": 1})  # fmt: skip
@@ -195,7 +195,7 @@ def test_a_model_of_a_shipped_configuration() -> None:
     assert (built.num_tokens, built.feature_dim, built.position_rate) == (9, 1280, 25.0)
 
 
-def test_trained_on_features_of_other_programs_and_published(tmp_path: Path) -> None:
+def test_it_is_trained_on_features_of_other_programs_and_published(tmp_path: Path) -> None:
     """Learns classes that differ in the order of frames alone; the published model gives the same logits."""
     generator = np.random.default_rng(0)
     names = [f"{number}.npy" for number in range(16)]

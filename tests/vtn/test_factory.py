@@ -71,7 +71,7 @@ def test_fields_replace_those_of_the_configuration() -> None:
     )
 
 
-def test_number_of_layers_with_the_window_of_the_configuration() -> None:
+def test_the_number_of_layers_changes_without_the_window_of_the_configuration() -> None:
     """Equal windows per layer, as in this configuration, do not fix the number of layers."""
     model = vtn.create_model("VIT_B_VTN", num_layers=5, **SMALL)
     assert len(model.temporal_encoder.layers) == 5
@@ -85,14 +85,14 @@ def test_groups_replace_those_of_the_configuration() -> None:
     assert model.mlp_head[1].weight.shape == (8, 24)
 
 
-def test_overrides_and_fields_go_together() -> None:
+def test_overrides_and_fields_can_be_combined() -> None:
     overrides = ("VTN.HEAD.MLP_DIM", "8", "DATA.MEAN", "[0.1,0.2,0.3]")
     model = vtn.create_model("VIT_B_VTN", overrides=overrides, **SMALL)
     assert model.arguments.head.mlp_dim == 8
     assert model.frame_mean == (0.1, 0.2, 0.3)
 
 
-def test_a_baseline_from_a_file(tmp_path: Path) -> None:
+def test_a_baseline_is_built_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mean.yaml"
     path.write_text(
         "MODEL: {MODEL_NAME: FrameAverage, NUM_CLASSES: 7}\n"
@@ -121,7 +121,7 @@ def test_no_weights_are_fetched_for_a_checkpoint(tmp_path: Path) -> None:
         ("SLOW_8x8_R50", {}, ConfigError, "must be a model that encodes single frames"),
     ],
 )  # fmt: skip
-def test_names_and_fields_with_errors(
+def test_names_and_fields_with_errors_are_named(
     name: str, fields: dict[str, Any], error: type[SlowFastError], message: str
 ) -> None:
     with pytest.raises(error, match=re.escape(message)):
@@ -188,7 +188,7 @@ def test_weights_that_are_loaded_are_not_initialised_before(tmp_path: Path) -> N
         assert reset.backbone.is_initialized
 
 
-def test_a_checkpoint_in_place_of_a_configuration_or_folder(tmp_path: Path) -> None:
+def test_a_checkpoint_in_place_of_a_configuration_or_folder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "weights.pyth"
     torch.save(weights_of(tiny()), path)
     with pytest.raises(ConfigError, match=r"weights\.pyth: is a file of weights, not .*as checkpoint=FILE"):
@@ -201,7 +201,7 @@ def test_a_checkpoint_in_place_of_a_configuration_or_folder(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("build", [tiny, tiny_average, tiny_probe])
-def test_a_published_folder(build: Any, tmp_path: Path) -> None:
+def test_a_published_folder_is_loaded(build: Any, tmp_path: Path) -> None:
     expected = build()
     expected.class_names = tuple("abcde")
     expected.save_pretrained(tmp_path)
@@ -212,7 +212,7 @@ def test_a_published_folder(build: Any, tmp_path: Path) -> None:
     assert_same_weights(model, expected)
 
 
-def test_a_published_folder_as_start_for_other_classes(tmp_path: Path) -> None:
+def test_a_published_folder_needs_a_new_head_for_other_classes(tmp_path: Path) -> None:
     trained = tiny()
     trained.class_names = tuple("abcde")
     trained.save_pretrained(tmp_path)
@@ -223,7 +223,7 @@ def test_a_published_folder_as_start_for_other_classes(tmp_path: Path) -> None:
     assert model.class_names == ()
 
 
-def test_other_weights_in_the_architecture_of_a_folder(tmp_path: Path) -> None:
+def test_other_weights_are_loaded_into_the_architecture_of_a_folder(tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path / "folder")
     other = vtn.VTN(**tiny().arguments.as_keywords())
     torch.save(other.state_dict(), tmp_path / "other.pyth")
@@ -236,7 +236,7 @@ def test_a_folder_has_no_configuration_keys(tmp_path: Path) -> None:
         vtn.create_model(tmp_path, overrides=("MODEL.NUM_CLASSES", "3"))
 
 
-def test_a_folder_without_a_model(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a folder"):
         vtn.create_model(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
@@ -245,13 +245,13 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", [["VTN"], {"VTN": 1}, 5, None, "", "Missing", "SlowFast", "MViT"])
-def test_a_folder_of_no_model_of_this_package(architecture: Any, tmp_path: Path) -> None:
+def test_a_folder_of_another_package_is_refused(architecture: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture}))
     with pytest.raises(CheckpointError, match=re.escape(str(tmp_path))):
         vtn.create_model(tmp_path)
 
 
-def test_a_model_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_the_hub_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny().save_pretrained(tmp_path / "uploaded")
     asked = []
 
@@ -267,7 +267,7 @@ def test_a_model_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert all(given == options for _, _, given in asked)
 
 
-def test_a_model_of_the_hub_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_the_hub_needs_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny().save_pretrained(tmp_path)
 
     def download(repo_id: str, filename: str, **_: Any) -> str:
@@ -280,7 +280,7 @@ def test_a_model_of_the_hub_without_weights(tmp_path: Path, monkeypatch: pytest.
         vtn.VTN.from_pretrained("me/tiny")
 
 
-def test_an_unknown_name_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_of_the_hub_gets_the_nearest_names(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **options: Any) -> str:
         raise LocalEntryNotFoundError("no connection")
 

@@ -87,13 +87,13 @@ def test_arguments_replace_those_of_a_folder(given: dict[str, Any], older: bool,
     assert torch.equal(model.classify(random_features(20)), expected.classify(random_features(20)))
 
 
-def test_an_unknown_argument_for_a_folder(tmp_path: Path) -> None:
+def test_an_unknown_argument_for_a_folder_is_refused(tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="windw: the model has no such argument"):
         VTN.from_pretrained(tmp_path, windw=8)
 
 
-def test_a_config_with_an_unknown_argument(tmp_path: Path) -> None:
+def test_a_config_with_an_unknown_argument_is_refused(tmp_path: Path) -> None:
     """Left out, the argument of a later version could change what the weights compute."""
     tiny().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({**read_config(tmp_path), "rotary": True}))
@@ -102,14 +102,14 @@ def test_a_config_with_an_unknown_argument(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["not json", "[" * 100_000, f"{'[' * 700}{']' * 700}"])
-def test_a_config_that_cannot_be_read(content: str, tmp_path: Path) -> None:
+def test_a_config_that_cannot_be_read_is_refused(content: str, tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"has no config\.json that can be read"):
         VTN.from_pretrained(tmp_path)
 
 
-def test_a_folder_without_a_config(tmp_path: Path) -> None:
+def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has no config\.json; give a folder"):
         VTN.from_pretrained(tmp_path)
 
@@ -171,7 +171,7 @@ def test_weights_that_share_memory_can_be_saved(tmp_path: Path) -> None:
     assert torch.equal(loaded[0].output["dense"].weight, loaded[1].output["dense"].weight)
 
 
-def test_a_config_without_a_fact_about_the_weights(tmp_path: Path) -> None:
+def test_a_config_without_a_fact_about_the_weights_is_refused(tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     config = read_config(tmp_path)
     del config["frame_mean"]
@@ -219,7 +219,7 @@ def test_files_that_a_folder_names_are_not_read(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_values_of_another_kind(group: str, key: str, value: Any, problem: str, tmp_path: Path) -> None:
+def test_wrong_values_are_refused(group: str, key: str, value: Any, problem: str, tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     config = read_config(tmp_path)
     (config[group] if group else config)[key] = value
@@ -228,7 +228,7 @@ def test_values_of_another_kind(group: str, key: str, value: Any, problem: str, 
         VTN.from_pretrained(tmp_path)
 
 
-def test_a_sampling_rate_of_0_in_a_folder() -> None:
+def test_a_sampling_rate_of_0_in_a_folder_is_refused() -> None:
     """In a configuration it stands for the model's own rate, which a folder states."""
     with pytest.raises(ConfigError, match=r"DATA\.SAMPLING_RATE = 0: must be 1 or more"):
         build_evaluation_config({"DATA.SAMPLING_RATE": 0}, tiny(), source="folder")

@@ -85,7 +85,7 @@ def test_a_model_is_compiled_for_any_number_of_frames() -> None:
         ((random_features(), None, torch.tensor([[True] * 6, [False] * 6])), "clips [1] of the batch"),
     ],
 )  # fmt: skip
-def test_features_with_errors(
+def test_features_with_errors_are_refused(
     build: Callable[[], FrameModel], arguments: tuple[Any, ...], message: str
 ) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
@@ -103,7 +103,7 @@ def test_features_with_errors(
         (torch.zeros(1, 3, 2, 20, 16), "images have 20×16 pixels: must be 16×16"),
     ],
 )
-def test_frames_with_errors(frames: Any, message: str) -> None:
+def test_frames_with_errors_are_refused(frames: Any, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         tiny()(frames)
 
@@ -117,7 +117,7 @@ def test_frames_with_errors(frames: Any, message: str) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["forward", "encode_frames"])
-def test_masks_of_frames_with_errors(method: str, mask: Any, message: str) -> None:
+def test_masks_of_frames_with_errors_are_refused(method: str, mask: Any, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         getattr(tiny(), method)(torch.zeros(2, 3, 4, 16, 16), mask=mask)
 

@@ -111,7 +111,7 @@ def test_vtn_depends_on_the_order_of_frames_and_the_average_does_not() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
 @torch.no_grad()
-def test_positions_of_any_integer_dtype(dtype: torch.dtype) -> None:
+def test_positions_of_any_integer_dtype_are_equal(dtype: torch.dtype) -> None:
     model, positions = tiny(), torch.tensor([[0, 3, 9, 27, 81, 120]] * 2)
     assert_close(
         model.classify(random_features(), positions.to(dtype)), model.classify(random_features(), positions)
@@ -120,7 +120,7 @@ def test_positions_of_any_integer_dtype(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @torch.no_grad()
-def test_features_and_frames_of_any_float_dtype(dtype: torch.dtype) -> None:
+def test_features_and_frames_of_any_float_dtype_are_converted(dtype: torch.dtype) -> None:
     """They are converted to the dtype of the model."""
     model, features, frames = tiny(), random_features().to(dtype), random_clips().to(dtype)
     assert_close(model.classify(features), model.classify(features.float()))

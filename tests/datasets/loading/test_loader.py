@@ -59,7 +59,7 @@ def test_shorter_clips_are_padded_and_masked() -> None:
     assert batch.positions[1].tolist() == [0, 2, 0, 0, 0]
 
 
-def test_several_labels_per_video() -> None:
+def test_labels_of_several_classes_are_stacked() -> None:
     (batch,) = collate(
         [clip(2, label=torch.tensor([1.0, 0.0, 1.0])), clip(2, label=torch.tensor([0.0, 1.0, 0.0]))]
     )
@@ -83,7 +83,7 @@ def test_frames_are_channels_last_images_without_a_copy() -> None:
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_normalisation() -> None:
+def test_normalising_subtracts_the_mean_and_divides_by_the_deviation_of_each_channel() -> None:
     frames = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1, 1).expand(1, 3, 2, 1, 1)
     done = normalize(frames, (0.5, 0.4, 0.3), (0.5, 0.2, 0.1))
     torch.testing.assert_close(done[0, :, :, 0, 0], torch.tensor([[-1.0, 1.0], [-2.0, 3.0], [-3.0, 7.0]]))

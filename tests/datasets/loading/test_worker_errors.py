@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import re
@@ -52,7 +53,7 @@ def _allow_no_more_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
-def test_too_few_open_files_for_the_main_process() -> None:
+def test_too_few_open_files_end_the_main_process_with_a_remedy() -> None:
     def run_out() -> int:
         batches = iter(
             stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=1)
@@ -68,7 +69,7 @@ def test_too_few_open_files_for_the_main_process() -> None:
     assert run_forked(run_out) == 5
 
 
-def test_too_few_open_files_for_a_worker() -> None:
+def test_too_few_open_files_of_a_worker_end_the_run_with_a_remedy() -> None:
     pool = WorkerPool(
         stand_in_dataset(_allow_no_more_files, training=False), collate, num_workers=1, sample_timeout=1
     )
@@ -76,24 +77,39 @@ def test_too_few_open_files_for_a_worker() -> None:
         list(pool.run([[BAD]]))
 
 
-class FullMemory:
-    """A batch that does not fit into the shared memory."""
+class Unsendable:
+    """A batch that raises an error while it is pickled."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
 
     def __reduce__(self) -> str:
-        raise RuntimeError(
-            "unable to allocate shared memory(shm) for file </a>: No space left on device (28)"
-        )
+        raise self._error
 
 
-def test_a_full_shared_memory() -> None:
-    pool = WorkerPool(
-        stand_in_dataset(do_nothing, training=False), lambda _: FullMemory(), num_workers=1, sample_timeout=1
-    )
-    with pytest.raises(DataError, match=r"the shared memory in /dev/shm is full; enlarge it .*--shm-size"):
-        list(pool.run([[0]]))
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (
+            RuntimeError("unable to allocate shared memory(shm) for file </a>: No space left on device (28)"),
+            DataError,
+            r"the shared memory in /dev/shm is full; enlarge it .*--shm-size",
+        ),
+        (OSError(errno.EIO, "Input/output error"), RuntimeError, "cannot be sent .*: .*Input/output error"),
+        (RuntimeError("no storage"), RuntimeError, "a batch cannot be sent from its worker: .*no storage"),
+        (TypeError("a generator"), RuntimeError, "a batch cannot be sent from its worker: .*a generator"),
+    ],
+)
+def test_a_batch_that_cannot_be_sent_ends_the_run_with_the_reason(
+    error: Exception, kind: type[Exception], message: str
+) -> None:
+    data = stand_in_dataset(do_nothing, training=False)
+    pool = WorkerPool(data, lambda _: Unsendable(error), num_workers=1, sample_timeout=0)
+    with pytest.raises(kind, match=message):
+        list(pool.run([[0], [1]]))
 
 
-def test_a_temporary_folder_with_a_long_path(tmp_path: Path) -> None:
+def test_a_temporary_folder_with_a_long_path_ends_the_run_with_a_remedy(tmp_path: Path) -> None:
     """Tensors pass by sockets in it, whose paths the system limits to about 100 characters."""
     folder = tmp_path / ("a" * 100)
     folder.mkdir()

@@ -144,7 +144,7 @@ def test_a_worker_without_work_is_not_replaced(
     assert caplog.messages == []
 
 
-def test_a_batch_of_broken_videos_only() -> None:
+def test_a_batch_of_broken_videos_alone_lists_them() -> None:
     def refuse_all() -> None:
         raise DecodeError("all", "corrupt")
 

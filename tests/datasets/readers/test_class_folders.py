@@ -14,7 +14,7 @@ from tests.support.reading.data_sets import SPLITS, lay_out, read, read_class_na
 from tests.support.videos import write_video
 
 
-def test_videofolder(tmp_path: Path) -> None:
+def test_videofolder_takes_classes_from_folders(tmp_path: Path) -> None:
     lay_out(
         tmp_path,
         {"train/wave/readme.txt": "", "train/wave/.hidden.mp4": ""},

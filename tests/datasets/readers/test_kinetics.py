@@ -21,7 +21,7 @@ KINETICS_HEADER = "label,youtube_id,time_start,time_end,split\n"
 
 
 @pytest.mark.parametrize("layout", ["{}", "train/{}", "riding a bike/{}", "train/riding_a_bike/{}"])
-def test_kinetics_official_list(tmp_path: Path, layout: str) -> None:
+def test_kinetics_official_list_is_read(tmp_path: Path, layout: str) -> None:
     video = layout.format("--abc_D-1_000010_000020.mp4")
     texts = {
         "train.csv": KINETICS_HEADER + '"riding a bike",--abc_D-1,10,20,train\n',
@@ -33,7 +33,7 @@ def test_kinetics_official_list(tmp_path: Path, layout: str) -> None:
     assert read("kinetics", folder) == [(video, 1)]
 
 
-def test_kinetics_path_label_list(tmp_path: Path) -> None:
+def test_kinetics_path_label_list_is_read(tmp_path: Path) -> None:
     folder = lay_out(tmp_path, {"val.csv": "a.mp4 1\n"}, ["a.mp4"])
     assert read("kinetics", folder, "val", prefix=str(folder)) == [("a.mp4", 1)]
 

@@ -13,7 +13,7 @@ CATEGORIES = {"moments_categories.txt": "clapping,0\nadult+female+singing,1\n"}
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_moments(tmp_path: Path, split: str) -> None:
+def test_moments_lists_are_read(tmp_path: Path, split: str) -> None:
     name, folder = ("trainingSet", "training") if split == "train" else ("validationSet", "validation")
     video = "adult+female+singing/flickr-0-4-2.mp4"
     texts = CATEGORIES | {f"{name}.csv": f"{video},adult+female+singing,3,0\n"}
@@ -21,7 +21,7 @@ def test_moments(tmp_path: Path, split: str) -> None:
     assert read("moments", tmp_path, split) == [(f"{folder}/{video}", 1)]
 
 
-def test_moments_with_several_labels(tmp_path: Path) -> None:
+def test_moments_lists_with_several_labels_are_read(tmp_path: Path) -> None:
     lay_out(
         tmp_path,
         CATEGORIES | {"trainingSet.txt": "x/1.mp4,0,1\nx/2.mp4,1\n"},

@@ -24,7 +24,7 @@ def entry(video: str, template: str = "Putting [something] into [something]") ->
     }
 
 
-def test_ssv2_first_release(tmp_path: Path) -> None:
+def test_ssv2_first_release_is_read(tmp_path: Path) -> None:
     texts = {
         "something-something-v2-labels.json": TEMPLATES,
         "something-something-v2-train.json": json.dumps([entry("78687")]),

@@ -10,7 +10,7 @@ from slowfast.errors import AnnotationError
 from tests.support.reading.data_sets import lay_out, read, read_class_names
 
 
-def test_ucf101(tmp_path: Path) -> None:
+def test_ucf101_lists_are_read(tmp_path: Path) -> None:
     texts = {
         "ucfTrainTestlist/classInd.txt": "1 ApplyEyeMakeup\r\n2 YoYo\r\n",
         "ucfTrainTestlist/trainlist02.txt": "YoYo/v_YoYo_g08_c01.avi 2\n",
@@ -35,7 +35,7 @@ def test_ucf101_names_the_fault(tmp_path: Path) -> None:
         read("ucf101", lay_out(tmp_path, {"classInd.txt": "A\n"}, []))
 
 
-def test_hmdb51(tmp_path: Path) -> None:
+def test_hmdb51_lists_are_read(tmp_path: Path) -> None:
     lists = "testTrainMulti_7030_splits"
     texts = {
         f"{lists}/brush_hair_test_split1.txt": "a b.avi 1 \nunused.avi 0 \n",

@@ -28,7 +28,7 @@ def read(tmp_path: Path, members: Mapping[str, bytes]) -> list[Row]:
     return read_rows(str(write_tar(tmp_path / "shard-000007.tar", members)))
 
 
-def test_labels_of_every_form(tmp_path: Path) -> None:
+def test_labels_of_every_form_are_read(tmp_path: Path) -> None:
     found = read(
         tmp_path,
         {
@@ -240,7 +240,7 @@ def test_a_folder_that_cannot_be_written_is_scanned_each_time(
     assert "shard-0.index.json: cannot be stored" in caplog.text
 
 
-def test_a_file_system_without_locks(
+def test_shards_on_a_file_system_without_locks_are_scanned_once(
     shards: list[str], scanned: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

@@ -85,7 +85,7 @@ def test_a_ten_second_video_in_250_frames_is_the_originals(num_frames: int, fps:
     np.testing.assert_array_equal(whole_video(constant(num_frames, fps), 250, 25), np.unique(original))
 
 
-def test_every_frame_at_the_target_rate() -> None:
+def test_every_frame_is_taken_at_the_target_rate() -> None:
     np.testing.assert_array_equal(whole_video(constant(100, 50), 0, 25), np.arange(0, 100, 2))
     np.testing.assert_array_equal(whole_video(constant(100, 12.5), 0, 25), np.arange(100))
 
@@ -224,7 +224,9 @@ def test_views_of_a_video_of_varying_rate_are_placed_evenly_in_time() -> None:
     seed=st.integers(0, 100),
 )
 @settings(max_examples=300)
-def test_plans_of_any_frame_times(gaps: list[int], num_frames: int, target_fps: float, seed: int) -> None:
+def test_plans_of_any_frame_times_are_valid(
+    gaps: list[int], num_frames: int, target_fps: float, seed: int
+) -> None:
     seconds = np.concatenate([[0], np.cumsum(gaps[:-1])]) / 1000
     times = FrameTimes(seconds, sum(gaps) / 1000)
     clip = {"num_frames": num_frames, "sampling_rate": 2, "target_fps": target_fps}
@@ -278,7 +280,7 @@ def test_the_frames_of_a_recording_with_a_pause_are_read(tmp_path: Path) -> None
     assert read_stamps(frames.permute(1, 2, 3, 0).numpy()) == positions.tolist() == list(range(100))
 
 
-def test_the_frame_on_screen_at_a_time() -> None:
+def test_a_time_gives_the_frame_on_screen() -> None:
     times = FrameTimes(np.array([0.0, 1.0, 5.0]), 6.0)
     np.testing.assert_array_equal(
         times.at_seconds(np.array([-1, 0, 0.9, 1.0, 4.9, 5.0, 99])), [0, 0, 0, 1, 1, 2, 2]
@@ -291,7 +293,7 @@ def test_the_frame_on_screen_at_a_time() -> None:
     fraction=st.floats(0, 0.45),
     late=st.floats(0, 5e-4),
 )
-def test_the_frame_on_screen_at_any_frame_rate(gaps: list[float], fraction: float, late: float) -> None:
+def test_times_give_the_frame_on_screen_at_any_rate(gaps: list[float], fraction: float, late: float) -> None:
     """Up to 100,000 frames per second; a time in milliseconds may be half of one late, at up to 1000."""
     starts = np.cumsum([0.0, *gaps[:-1]])
     times = FrameTimes(starts, float(starts[-1] + gaps[-1]))

@@ -1,4 +1,4 @@
-"""Starts of a run: from earlier checkpoints, from weights in a file, or not at all."""
+"""Starts of a run: from earlier checkpoints, from weights in a file, or not at all; their warnings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from slowfast.engine.run import run
+from slowfast.engine.run import crowded_cores, run
 from slowfast.errors import CheckpointError
 from tests.support.run_results import log_of, metrics_of
 from tests.support.tiny import tiny_config
@@ -117,3 +117,29 @@ def test_a_changed_optimizer_is_refused_and_a_changed_learning_rate_is_logged(
     assert (
         "changed since the checkpoint: SOLVER.BASE_LR: 0.05 → 0.01" in (tmp_path / "stdout.log").read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "processes", "cores", "better"),
+    [
+        (4, 1, 4, None),
+        (8, 1, 4, 4),
+        (4, 2, 4, 2),
+        (2, 2, 5, None),
+        (1, 4, 2, None),  # no process can have fewer workers
+        (2, 4, 2, 1),
+        (2, 1, 1, 1),
+        (0, 8, 1, None),
+    ],
+)
+def test_the_warning_about_workers_names_a_smaller_number(
+    num_workers: int, processes: int, cores: int, better: int | None
+) -> None:
+    warning = crowded_cores(num_workers, processes, cores)
+    if better is None:
+        assert warning == ""
+    else:
+        assert better < num_workers
+        node = "this node has 1 core;" if cores == 1 else f"this node has {cores} cores;"
+        assert f"NUM_WORKERS is {num_workers} for each process, but {node}" in warning
+        assert f"; {better} would be faster" in warning

@@ -33,7 +33,7 @@ from tests.support.tiny import Tiny, tiny_config
 FULL_VIDEO = ("TRAIN.EVAL_FULL_VIDEO", True, "TEST.NUM_ENSEMBLE_VIEWS", 1)
 
 
-def test_accuracies_and_exchanged_classes() -> None:
+def test_a_report_has_accuracies_and_exchanged_classes() -> None:
     """Counts by hand: classes 0 and 1 are exchanged by reversal, 2 and 3 are not."""
     labels = [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]
     given = [0, 0, 0, 1, 1, 2, 2, 2, 3, 0]  # 8 of 10
@@ -82,7 +82,7 @@ def test_videos_without_scores_in_one_order_are_left_out_of_all() -> None:
     assert report.to_dict()["orders"]["still"]["per_class_acc"]["c"] is None
 
 
-def test_frames_of_each_order(colour_videos: Path, tmp_path: Path) -> None:
+def test_each_order_shows_the_same_positions_with_its_own_frames(colour_videos: Path, tmp_path: Path) -> None:
     cfg = tiny_config(colour_videos, tmp_path, *FULL_VIDEO)
     given, reverse, still = (
         build_dataset(cfg, "test").in_order(order)[1] for order in (GIVEN, REVERSED, STILL)
@@ -111,7 +111,7 @@ class OwnClips(torch.utils.data.Dataset):
 @pytest.mark.parametrize(
     ("order", "expected"), [(GIVEN, [0, 1, 2, 3, 4]), (REVERSED, [4, 3, 2, 1, 0]), (STILL, [2] * 5)]
 )
-def test_frames_of_a_data_set_of_clips(order: str, expected: list[int]) -> None:
+def test_clips_of_a_users_data_set_are_reordered_too(order: str, expected: list[int]) -> None:
     clip = MapDataset(OwnClips(), name="own", num_classes=2).in_order(order)[0]
     assert isinstance(clip, Clip)
     assert clip.frames[0, :, 0, 0].tolist() == expected
@@ -137,7 +137,7 @@ def first_frame_config(data: Path, output: Path, *changes: Any) -> Any:
     ("key", "reason"),
     [("TEST.SHUFFLE_FRAMES", "frames as they are"), ("DATA.MULTI_LABEL", "of one class each")],
 )
-def test_settings_that_exclude_it(key: str, reason: str, tmp_path: Path) -> None:
+def test_settings_that_exclude_it_are_refused(key: str, reason: str, tmp_path: Path) -> None:
     cfg = tiny_config(tmp_path, tmp_path, "TEST.ORDER_REPORT", True).clone()
     cfg.defrost()
     cfg.merge_from_list([key, True])

@@ -111,7 +111,7 @@ def test_losses_of_bfloat16_are_computed_in_float32(name: str) -> None:
     assert torch.equal(found, loss(logits.float(), labels))
 
 
-def test_the_forms_of_an_unknown_loss() -> None:
+def test_the_forms_of_an_unknown_loss_are_refused() -> None:
     with pytest.raises(ConfigError, match="no_loss"):
         LOSS_REGISTRY.forms_of("no_loss")
 

@@ -63,7 +63,7 @@ def test_images_whose_damage_cannot_be_seen_are_not_read_from_folders(suffix: st
         ImageFolder(str(tmp_path), fps=25)
 
 
-def test_the_reason_of_a_truncated_jpeg(tmp_path: Path) -> None:
+def test_the_reason_of_a_truncated_jpeg_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     image().save(path)
     path.write_bytes(path.read_bytes()[:-1000])

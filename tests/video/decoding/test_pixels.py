@@ -25,7 +25,7 @@ def test_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
     assert read_stamp(upright) == 2
 
 
-def test_scale_crop_and_flip_of_a_placement(stamped_video: Path) -> None:
+def test_scale_crop_and_flip_of_a_placement_are_applied(stamped_video: Path) -> None:
     place = Placement(height=32, width=48, top=4, left=10, crop_height=24, crop_width=30)
     mirrored = Placement(*(list(vars(place).values())[:6]), flip=True)
     with open_video(stamped_video) as video:

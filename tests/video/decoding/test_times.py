@@ -21,7 +21,7 @@ def test_seconds_give_the_frame_on_screen(stamped_video: Path) -> None:
     assert read_stamps(decode(stamped_video, seconds=[0, 0.039, 0.04, 1.0, 99])) == [0, 0, 1, 25, 59]
 
 
-def test_variable_frame_rate(tmp_path: Path) -> None:
+def test_times_of_a_variable_frame_rate_are_exact(tmp_path: Path) -> None:
     ticks = [*range(0, 1000, 40), *range(1000, 3000, 200)]
     path = write_video(tmp_path / "variable.mkv", len(ticks), ticks=ticks)
     with open_video(path) as video:
@@ -29,7 +29,7 @@ def test_variable_frame_rate(tmp_path: Path) -> None:
     assert read_stamps(decode(path, seconds=[0.5, 1.1, 1.3, 2.9])) == [12, 25, 26, 34]
 
 
-def test_a_first_timestamp_other_than_zero(tmp_path: Path) -> None:
+def test_times_begin_at_zero_whatever_the_first_timestamp_is(tmp_path: Path) -> None:
     path = write_video(tmp_path / "late.mkv", 30, ticks=list(range(7000, 8200, 40)), bf="2")
     with open_video(path) as video:
         assert video.times.seconds[0] == 0

@@ -222,7 +222,7 @@ def own_config(path: str | Path, name: str, **arguments: Any) -> Any:
     return load_config("VIT_B_VTN", [*overrides, "MODEL.MODEL_NAME", "FrameAverage"])
 
 
-def test_a_backbone_from_a_users_file(own_file: Path) -> None:
+def test_a_backbone_from_a_users_file_is_built(own_file: Path) -> None:
     model = build_model(own_config(own_file, own_file.stem, gain=2.0))
     assert (model.backbone.gain, model.backbone.wants_weights) == (2.0, True)
     assert (model.frame_mean, model.frame_std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))

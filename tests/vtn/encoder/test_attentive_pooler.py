@@ -176,7 +176,7 @@ def test_positions_are_sines_and_cosines_that_are_exact_for_hours_of_video() -> 
             assert row[i : i + 2].tolist() == pytest.approx([math.sin(angle), math.cos(angle)], abs=1e-6)
 
 
-def test_initial_weights() -> None:
+def test_initial_weights_are_smaller_the_deeper_their_layer() -> None:
     """The layers that add to the residual stream are smaller the deeper they are."""
     torch.manual_seed(0)
     pooler = AttentivePooler(64, ProbeConfig(512, BLOCKS, 8), num_tokens=4)

@@ -38,7 +38,7 @@ def bank_features(golden: Golden, models: dict[tuple[int, ...], VTN]) -> torch.T
 
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_logits_and_cls_states(
+def test_logits_and_cls_states_are_those_of_the_original(
     case: str, golden: Golden, models: dict[tuple[int, ...], VTN], bank_features: torch.Tensor
 ) -> None:
     entry = CASES[case]
@@ -56,7 +56,9 @@ def test_logits_and_cls_states(
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.endswith(("F16_wrap", "F37_wrap"))])
 @torch.no_grad()
-def test_hidden_states_of_all_frames(case: str, golden: Golden, models: dict[tuple[int, ...], VTN]) -> None:
+def test_hidden_states_equal_the_original(
+    case: str, golden: Golden, models: dict[tuple[int, ...], VTN]
+) -> None:
     """Compares the tokens before each layer; after the last layer only [CLS] is computed."""
     model = models[tuple(CASES[case]["window"])]
     frames, positions = golden.inputs(case)
@@ -67,13 +69,13 @@ def test_hidden_states_of_all_frames(case: str, golden: Golden, models: dict[tup
 
 
 @torch.no_grad()
-def test_logits_from_frames(golden: Golden, models: dict[tuple[int, ...], VTN]) -> None:
+def test_logits_from_frames_equal_the_original(golden: Golden, models: dict[tuple[int, ...], VTN]) -> None:
     frames, positions = golden.inputs("w0_F37_ragged")
     close(models[(18, 18, 18)](frames, positions), golden.tensor("w0_F37_ragged.logits"))
 
 
 @torch.no_grad()
-def test_layer_norm_epsilons(golden: Golden) -> None:
+def test_layer_norm_epsilons_are_those_of_the_original(golden: Golden) -> None:
     """The recorded case has weights so small that a wrong epsilon of any LayerNorm changes the logits."""
     probe = VARIANT["eps_probe"]
     model = golden.model(probe["window"])
@@ -83,7 +85,7 @@ def test_layer_norm_epsilons(golden: Golden) -> None:
     close(model(frames, positions), golden.tensor("eps_probe.logits"))
 
 
-def test_gradients(golden: Golden) -> None:
+def test_gradients_are_those_of_the_original(golden: Golden) -> None:
     recorded = json.loads((GOLDEN / "variant_a_grads.json").read_text())
     model = golden.model(CASES[recorded["case"]]["window"])
     frames, positions = golden.inputs(recorded["case"])

@@ -201,7 +201,7 @@ def test_weights_without_influence_on_the_output_get_zero_gradients() -> None:
 
 @pytest.mark.parametrize(("kind", "repeats"), [("learned", True), ("sinusoidal", False), ("none", True)])
 @torch.no_grad()
-def test_positions_beyond_the_table(kind: str, repeats: bool) -> None:
+def test_learned_positions_beyond_the_table_repeat(kind: str, repeats: bool) -> None:
     """Learned positions repeat after P − 2 = 48; sinusoidal ones never repeat; ``none`` ignores positions."""
     torch.manual_seed(0)
     encoder = make_encoder(4, position=kind)

@@ -20,7 +20,7 @@ def explain_on_cpu(arguments: list[str]) -> int:
     return exit_status(main, [*arguments, "--device=cpu"])
 
 
-def test_a_page_with_its_files(
+def test_a_page_is_written_with_its_files(
     published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "pages" / "page.html"
@@ -83,7 +83,7 @@ def test_a_split_is_measured(
     assert content["rankings"]["random"]["better_than_random"] is None
 
 
-def test_some_videos_of_a_split(published: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_split_can_be_cut_short(published: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split = videos / "few.csv"
     split.write_text("13.mp4 0\n06.mp4 1\n24.mp4 2\n")
     arguments = ["--split", str(split), "--prefix", str(videos), "--limit", "2"]
@@ -131,7 +131,7 @@ def test_a_summary_counts_videos_that_beat_random_order() -> None:
         (["MODEL", "--split", "a.csv", "--class", "x"], "--class: belongs to the explanation of one VIDEO"),
     ],
 )
-def test_mistakes_on_the_command_line(
+def test_mistakes_on_the_command_line_are_named(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert explain_on_cpu(arguments) == 2

@@ -63,7 +63,7 @@ def test_frames_that_cannot_be_decoded(videos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["FrameAverage", "AttentiveProbe"])
-def test_models_without_cls(name: str, videos: Path, tmp_path: Path) -> None:
+def test_models_without_cls_have_no_attention(name: str, videos: Path, tmp_path: Path) -> None:
     model = predictor(videos, tmp_path, "MODEL.MODEL_NAME", name, "VTN.PROBE.NUM_HEADS", 1)
     explanation = model.explain(videos / "13.mp4")
     page = check(explanation, model(videos / "13.mp4").scores)
@@ -73,7 +73,7 @@ def test_models_without_cls(name: str, videos: Path, tmp_path: Path) -> None:
     assert f"{name} " in explanation.notes[0]
 
 
-def test_several_tokens_per_frame(videos: Path, tmp_path: Path) -> None:
+def test_several_tokens_per_frame_are_explained(videos: Path, tmp_path: Path) -> None:
     model = predictor(
         *(videos, tmp_path, "VTN.BACKBONE.NAME", "test_resnet", "VTN.BACKBONE.ARGS", {}),
         *("VTN.BACKBONE.TOKENS", [2, 2], "VTN.BACKBONE.STAGE", 2, "VTN.FUSION", "sequence"),
@@ -90,7 +90,7 @@ def test_several_tokens_per_frame(videos: Path, tmp_path: Path) -> None:
         assert maps.max() == pytest.approx(1.0)
 
 
-def test_clip_encoders(videos: Path, tmp_path: Path) -> None:
+def test_clip_encoders_are_explained_by_time_steps(videos: Path, tmp_path: Path) -> None:
     model = predictor(videos, tmp_path, *CLIPS)
     explanation = model.explain(videos / "24.mp4")
     check(explanation, model(videos / "24.mp4").scores)

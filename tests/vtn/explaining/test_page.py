@@ -67,7 +67,7 @@ def test_the_explanation_is_of_the_prediction(
     assert set(explanation.top) <= set(explanation.pictures.jpegs)
 
 
-def test_another_class_and_other_windows(published: Path, videos: Path) -> None:
+def test_another_class_and_other_windows_can_be_chosen(published: Path, videos: Path) -> None:
     predictor = Predictor(published, device="cpu")
     request = ExplanationRequest(label="still", window_seconds=0.5, stride_seconds=0.25, regions=False)
     found = predictor.explain(videos / "13.mp4", request=request)

@@ -90,7 +90,7 @@ def test_the_memory_of_the_backbone_is_bounded_by_a_chunk() -> None:
 
 
 @torch.no_grad()
-def test_positions_beyond_the_table() -> None:
+def test_positions_of_an_hour_go_beyond_the_table() -> None:
     """The positions of one hour at 25 frames per second, with a table of 48 positions.
 
     Learned positions repeat every 48 frames, so that a part which is moved by a multiple of 48 has the same

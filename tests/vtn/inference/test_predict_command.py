@@ -65,7 +65,7 @@ class TestCommandLine:
         (folder / "model.yaml").write_text(yaml.safe_dump(config))
         return [str(video_path), f"--cfg={folder / 'model.yaml'}", f"--checkpoint={folder / 'weights.pyth'}"]
 
-    def test_scores_of_a_file(
+    def test_a_file_has_the_scores_of_its_features(
         self, arguments: list[str], video_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         output = ["OUTPUT_DIR", str(tmp_path)]
@@ -100,7 +100,7 @@ class TestCommandLine:
         assert "b\\udcff.mp4: 0:00:07, 36 frames scored" in capsys.readouterr().out
         assert b"/b\xff.mp4" in scores.read_bytes()
 
-    def test_a_table_from_existing_features(
+    def test_a_table_is_written_from_existing_features(
         self, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         table, features = tmp_path / "scores.csv", f"--features={tmp_path / 'f.npy'}"

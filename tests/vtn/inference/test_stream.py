@@ -157,7 +157,7 @@ def test_a_stream_without_a_frame_has_no_time() -> None:
         _ = VideoStream(tiny()).seconds
 
 
-def test_following_a_source_that_decodes_in_a_thread(frames: np.ndarray) -> None:
+def test_a_source_that_decodes_in_a_thread_is_followed(frames: np.ndarray) -> None:
     def decoder() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for first in range(0, 40, 16):
             yield frames[first : first + 16], times(first, min(first + 16, 40))

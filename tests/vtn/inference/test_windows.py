@@ -126,7 +126,7 @@ def test_a_rest_of_one_frame_is_scored_with_the_window_before_it() -> None:
     np.testing.assert_allclose(timeline.scores[1], scores_alone(model, video, 4.0, 8.2), atol=1e-5)
 
 
-def test_other_activations_and_models() -> None:
+def test_other_activations_and_models_are_scored_or_refused() -> None:
     video = video_features(20)
     logits = score_video(tiny_average(), video, head_act="none")
     np.testing.assert_allclose(

@@ -35,7 +35,7 @@ def clips(videos: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_folder_with_a_broken_video(
+def test_a_broken_video_of_a_folder_is_listed_in_all_files_of_results(
     published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {kind: tmp_path / f"scores.{kind}" for kind in ("json", "csv", "jsonl")}
@@ -105,7 +105,7 @@ def test_a_video_in_a_shard_has_the_scores_of_the_file(published: Path, clips: P
 
 
 @pytest.mark.parametrize("mode", ["--quiet", "--progress"])
-def test_modes_without_lines(
+def test_modes_without_lines_print_failures_alone(
     mode: str, published: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert predict_on_cpu([str(published), str(clips), mode]) == 1
@@ -182,7 +182,7 @@ def test_names_that_are_not_utf8_keep_their_bytes_in_results(
     assert output.errors == "strict"
 
 
-def test_windows_of_several_videos(
+def test_windows_of_several_videos_are_printed_and_written(
     published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "scores.csv"
@@ -287,7 +287,7 @@ def test_archives_and_lists_of_path_and_label_name_the_way_to_give_them(
         (["a", "--checkpoint=w.pyth", "--cfg=QUICKSTART", "--jsonl=a"], "--jsonl: belongs to the form"),
     ],
 )
-def test_mistakes_in_the_command(
+def test_mistakes_in_the_command_are_named(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_status(main, arguments) == 2

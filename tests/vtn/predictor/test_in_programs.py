@@ -106,7 +106,7 @@ def test_numbers_of_views_may_be_an_array(published: Path, videos: Path) -> None
     ("video", "remedy"),
     [([np.zeros((8, 8, 3), np.uint8)], "np.stack"), (b"RIFF", "io.BytesIO"), (0, "Predictor.follow")],
 )
-def test_the_remedy_for_other_forms_of_videos(predictor: Predictor, video: Any, remedy: str) -> None:
+def test_other_forms_of_videos_name_their_remedy(predictor: Predictor, video: Any, remedy: str) -> None:
     with pytest.raises(InputError, match=remedy):
         predictor(video)
 

@@ -209,7 +209,7 @@ def test_the_end_of_a_source_without_one_is_logged(tmp_path: Path, caplog: pytes
     assert caplog.messages == [f"{path}: the source has ended"]
 
 
-def test_predictions_go_on(published: Path, tmp_path: Path) -> None:
+def test_predictions_continue_where_timestamps_begin_again(published: Path, tmp_path: Path) -> None:
     path = joined(tmp_path, 30, 25, 20)
     updates = list(
         Predictor(published, device="cpu", fps=10).follow(str(path), last_seconds=1, every_seconds=0.5)
@@ -232,7 +232,7 @@ def test_endless_sources_need_live(
     assert message in capsys.readouterr().err
 
 
-def test_a_live_source(
+def test_a_live_source_has_the_scores_of_its_last_seconds(
     published: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = tmp_path / "live.jsonl"
@@ -264,7 +264,7 @@ def test_a_camera_that_does_not_exist(published: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("options", [[], ["--live=1"]])
-def test_an_address_of_another_protocol(
+def test_an_address_of_another_protocol_is_refused(
     options: list[str], published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert predict_on_cpu([str(published), "tcp://127.0.0.1:1", *options]) == 1
@@ -294,7 +294,9 @@ def server(videos: Path, tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_an_address(published: Path, server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_video_at_an_address_has_the_scores_of_the_file(
+    published: Path, server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     address = f"{server}/video.mkv"
     assert predict_on_cpu([str(published), address]) == 0
     local = Predictor(published, device="cpu")(tmp_path / "served" / "video.mkv")

@@ -119,7 +119,7 @@ def test_a_full_device_is_an_error_that_names_what_needs_less(
         predictor(videos / "12.mp4")
 
 
-def test_the_results_of_a_video(published: Path, videos: Path) -> None:
+def test_a_video_has_scores_duration_and_best_classes(published: Path, videos: Path) -> None:
     result = Predictor(published, device="cpu")(videos / "12.mp4")
     assert result.class_names == list(CLASS_NAMES)
     assert (result.seconds, result.num_frames, result.error) == (pytest.approx(1.2), 12, "")
@@ -221,7 +221,7 @@ def test_calls_from_several_threads_give_the_same_scores(published: Path, videos
     )
 
 
-def test_a_timeline(published: Path, videos: Path) -> None:
+def test_a_timeline_has_the_scores_of_its_windows(published: Path, videos: Path) -> None:
     predictor = Predictor(published, device="cpu", fps=10)
     result = predictor(videos / "70.mp4", window_seconds=2, stride_seconds=1)
     assert result.timeline is not None
@@ -274,7 +274,7 @@ def test_a_lower_precision_changes_scores_little(published: Path, videos: Path) 
     np.testing.assert_allclose(lower, exact, atol=0.05)
 
 
-def test_a_model_in_memory(published: Path, videos: Path, cfg: CfgNode, tmp_path: Path) -> None:
+def test_a_model_in_memory_predicts(published: Path, videos: Path, cfg: CfgNode, tmp_path: Path) -> None:
     expected = Predictor(published, device="cpu")(videos / "12.mp4").scores
     model = vtn.create_model(published)
     assert np.array_equal(Predictor(model, device="cpu")(videos / "12.mp4").scores, expected)

@@ -255,7 +255,7 @@ def test_failures_of_a_stream_have_reasons(published: Path, videos: Path) -> Non
         (InputError("a.mp4 3: does not exist"), "input"),
     ],
 )
-def test_errors_of_other_kinds(error: Exception, reason: str) -> None:
+def test_errors_of_other_kinds_have_reasons(error: Exception, reason: str) -> None:
     assert failure_reason(error) == reason
 
 

@@ -126,7 +126,7 @@ def test_the_folder_gives_the_model(trained: Path, tmp_path: Path) -> None:
     assert class_names_in(read_checkpoint(weights), weights) == NAMES
 
 
-def test_the_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_publishes(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     classes = tmp_path / "classes.json"
     classes.write_text(json.dumps({name.upper(): index for index, name in enumerate(NAMES)}))
     weights = tmp_path / "weights.pyth"

@@ -32,7 +32,7 @@ def test_the_scores_are_those_of_the_predictor(server: Running, predictor: Predi
     assert found["score_activation"] == "softmax"
 
 
-def test_windows_attention_and_pictures(server: Running, predictor: Predictor, videos: Path) -> None:
+def test_an_answer_has_windows_and_attention(server: Running, predictor: Predictor, videos: Path) -> None:
     found = server.send((videos / "40.mp4").read_bytes()).json()
     windows = found["windows"]
     assert windows[0]["start"] == 0
@@ -58,7 +58,7 @@ def test_a_video_of_one_frame_has_no_attention(server: Running, videos: Path) ->
     assert found["frames"] == 1
 
 
-def test_health_and_examples(server: Running, videos: Path) -> None:
+def test_health_and_examples_are_answered(server: Running, videos: Path) -> None:
     with server.client() as client:
         health = client.get("/health").json()
         examples = client.get("/examples").json()
@@ -89,7 +89,7 @@ def test_the_schema_documents_the_endpoint(server: Running) -> None:
     )
 
 
-def test_an_answer_without_pictures(server: Running, videos: Path) -> None:
+def test_an_answer_has_no_pictures_on_request(server: Running, videos: Path) -> None:
     content = (videos / "40.mp4").read_bytes()
     with server.client() as client:
         answer = client.post("/predict?pictures=false", files={"video": content})

@@ -135,7 +135,7 @@ def test_a_killed_server_leaves_no_process(published: Path, tmp_path: Path) -> N
         (["SOURCE", "--host", "192.0.2.1"], "--host 192.0.2.1 --port 8000: cannot be listened on"),
     ],
 )
-def test_wrong_arguments(
+def test_wrong_arguments_are_named_and_leave_no_file(
     arguments: list[str], text: str, published: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     argv = [str(published) if word == "SOURCE" else word for word in arguments]

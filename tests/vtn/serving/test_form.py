@@ -31,7 +31,7 @@ def encode(content: bytes, name: str = "a.mp4") -> bytes:
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 900), max_size=12))
-def test_any_division_into_chunks(content: bytes, cuts: list[int]) -> None:
+def test_any_division_into_chunks_gives_the_same_file(content: bytes, cuts: list[int]) -> None:
     content = content.replace(b"--boundary", b"")
     data = encode(content)
     file = io.BytesIO()

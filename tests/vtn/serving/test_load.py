@@ -52,7 +52,7 @@ def upload_all(server: Running, uploads: Sequence[tuple[bytes, bool]]) -> Counte
     return found
 
 
-def test_twenty_clients_at_once(server: Running, videos: Path) -> None:
+def test_twenty_clients_at_once_are_all_answered(server: Running, videos: Path) -> None:
     content = (videos / "13.mp4").read_bytes()
     uploads = [(b"not a video" if k % 4 == 0 else content, k % 10 == 9) for k in range(CLIENTS)]
     assert upload_all(server, uploads) == {200: 13, 422: 5, CUT_OFF: 2}
@@ -60,7 +60,7 @@ def test_twenty_clients_at_once(server: Running, videos: Path) -> None:
 
 
 @pytest.mark.faults
-def test_two_hundred_uploads(server: Running, videos: Path, tmp_path: Path) -> None:
+def test_two_hundred_uploads_leave_no_memory(server: Running, videos: Path, tmp_path: Path) -> None:
     """A quarter of the uploads is broken, cut off in the middle, or hostile."""
     chooser = random.Random(0)
     good = [path.read_bytes() for path in sorted(videos.glob("*.mp4"))]

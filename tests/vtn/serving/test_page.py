@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -97,6 +98,23 @@ def test_no_folder_can_be_read(server: Running, path: str) -> None:
     ]
 
 
+def dump_with(script: str, folder: Path) -> str:
+    """Returns the elements of the page after another script has taken the place of its start."""
+    page = fill_template("vtn.serving", "page.html")
+    start = "start().catch(explain);\n</script>"
+    assert page.count(start) == 1
+    file = folder / "page.html"
+    file.write_text(page.replace(start, f"{script}\n</script>"))
+    return dump_page(file.as_uri(), folder / "profile")
+
+
+ANSWER: dict[str, Any] = {
+    "score_activation": "softmax", "video": "a.mp4", "seconds": 2.0, "frames": 8, "undecodable_frames": 0,
+    "classes": ["a", "b"], "top": [{"class": "a", "score": 0.6}], "scores": [0.6, 0.4], "attention": None,
+    "shown_frames": [], "windows": [{"start": 0, "end": 2, "top": [], "scores": [0.6, 0.4]}],
+}  # fmt: skip
+
+
 @needs_browser
 @pytest.mark.parametrize(
     ("activation", "shown", "axis", "width"),
@@ -113,18 +131,10 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
     scores = [0.6, -9.75] if activation == "none" else [0.6, 0.4]
     names = ["approach", "1"]  # the second class has no name
     top = [{"class": name, "score": score} for name, score in zip(names, scores, strict=True)]
-    answer = {
-        "score_activation": activation, "video": "a.mp4", "seconds": 2.0, "frames": 8,
-        "undecodable_frames": 0, "classes": names, "top": top, "scores": scores, "attention": None,
-        "shown_frames": [],
-        "windows": [{"start": k, "end": k + 1, "top": [], "scores": s} for k, s in enumerate(over_time)],
-    }  # fmt: skip
-    page = fill_template("vtn.serving", "page.html")
-    file = tmp_path / "page.html"
-    file.write_text(
-        page.replace("start().catch(explain);\n</script>", f'show({json.dumps(answer)}, "a.mp4");\n</script>')
-    )
-    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    windows = [{"start": k, "end": k + 1, "top": [], "scores": s} for k, s in enumerate(over_time)]
+    changes = {"classes": names, "top": top, "scores": scores, "windows": windows}
+    answer = {**ANSWER, "score_activation": activation, **changes}
+    dump = dump_with(f'show({json.dumps(answer)}, "a.mp4");', tmp_path)
     assert f'id="facts">score {shown}</p>' in dump
     assert "<bdi>a.mp4</bdi>: 2.00 s, 8 frames scored" in dump  # in this order for Hebrew names as well
     assert re.findall(r'text-anchor="end">([^<]*)<', dump) == axis
@@ -136,17 +146,8 @@ def test_scores_that_are_not_fractions_are_shown_as_numbers(
 
 @needs_browser
 def test_the_moment_that_is_shown_stays_when_the_window_changes_its_size(tmp_path: Path) -> None:
-    answer = {
-        "score_activation": "softmax", "video": "a.mp4", "seconds": 2.0, "frames": 8, "undecodable_frames": 0,
-        "classes": ["a", "b"], "top": [{"class": "a", "score": 0.6}], "scores": [0.6, 0.4],
-        "attention": None, "shown_frames": [],
-        "windows": [{"start": 0, "end": 2, "top": [], "scores": [0.6, 0.4]}],
-    }  # fmt: skip
-    page = fill_template("vtn.serving", "page.html")
-    script = f'show({json.dumps(answer)}, "a.mp4"); moveTo(2); dispatchEvent(new Event("resize"));'
-    file = tmp_path / "page.html"
-    file.write_text(page.replace("start().catch(explain);\n</script>", f"{script}\n</script>"))
-    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    script = f'show({json.dumps(ANSWER)}, "a.mp4"); moveTo(2); dispatchEvent(new Event("resize"));'
+    dump = dump_with(script, tmp_path)
     assert 'aria-valuenow="2.00"' in dump
     (cursor,) = re.findall(r'class="cursor" x1="([\d.]+)"', dump)
     assert float(cursor) > 100
@@ -169,7 +170,6 @@ def test_the_moment_that_is_shown_stays_when_the_window_changes_its_size(tmp_pat
 def test_the_page_tells_the_state_of_the_server(
     answers: list[dict[str, object]], shown: str, tmp_path: Path
 ) -> None:
-    page = fill_template("vtn.serving", "page.html")
     fetch = f"""const answers = {json.dumps(answers)};
 fetch = async path => {{
   if (!answers.length) throw new TypeError("no connection");
@@ -177,11 +177,7 @@ fetch = async path => {{
   return {{ ok: true, json: async () => content }};
 }};
 """
-    file = tmp_path / "page.html"
-    file.write_text(
-        page.replace("start().catch(explain);\n</script>", f"{fetch}start().catch(explain);\n</script>")
-    )
-    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    dump = dump_with(f"{fetch}start().catch(explain);", tmp_path)
     assert shown in dump
     assert ("<bdi>M</bdi> · 7 classes" in dump) is (len(answers) == 2)
     assert "undefined" not in dump[dump.index("<body>") : dump.index("<script>")]
@@ -194,17 +190,13 @@ def test_times_have_hours_as_those_of_the_player(tmp_path: Path) -> None:
 document.body.dataset.times = [9, 75, 3599.5, 3600, 10799].map(clock);
 start();
 """
-    file = tmp_path / "page.html"
-    page = fill_template("vtn.serving", "page.html")
-    file.write_text(page.replace("start().catch(explain);\n</script>", f"{script}</script>"))
-    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    dump = dump_with(script, tmp_path)
     assert re.findall(r'data-times="([^"]*)"', dump) == ["9.00 s,1:15,59:59,1:00:00,2:59:59"]
     assert "up to 1000&nbsp;MB and 5.5&nbsp;hours" in dump
 
 
 @needs_browser
 def test_the_page_sends_the_last_choice_and_no_file_above_the_limit(tmp_path: Path) -> None:
-    page = fill_template("vtn.serving", "page.html")
     script = """const sent = [], answers = {
   health: { classes: 2, model: "M", max_upload_bytes: 1e6, max_video_seconds: 60 },
   examples: ["slow.mp4", "lost.mp4", "fast.mp4"].map((name, number) => ({ number, name })),
@@ -229,9 +221,7 @@ start().then(async () => {
   document.body.dataset.sent = sent;
 });
 """
-    file = tmp_path / "page.html"
-    file.write_text(page.replace("start().catch(explain);\n</script>", f"{script}</script>"))
-    dump = dump_page(file.as_uri(), tmp_path / "profile")
+    dump = dump_with(script, tmp_path)
     assert re.findall(r'data-sent="([^"]*)"', dump) == ["fast.mp4"]
     assert re.findall(r'data-told="([^"]*)"', dump) == ["Sending fast.mp4 …"]
     assert "<b>the video is larger than 1 MB</b>" in dump

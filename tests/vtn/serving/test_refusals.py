@@ -34,7 +34,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_broken_and_hostile_files(name: str, server: Running, corpus: dict[str, Path]) -> None:
+def test_broken_and_hostile_files_are_refused(name: str, server: Running, corpus: dict[str, Path]) -> None:
     answer = server.send(corpus[name].read_bytes(), corpus[name].name)
     check_refusal(answer, 422, "cannot be decoded", server)
 
@@ -139,7 +139,7 @@ def test_a_long_video_is_refused(limit: Running, videos: Path) -> None:
         ),
     ],
 )
-def test_damaged_forms(server: Running, kind: str, content: bytes, status: int, text: str) -> None:
+def test_wrong_forms_are_refused(server: Running, kind: str, content: bytes, status: int, text: str) -> None:
     with server.client() as client:
         answer = client.post("/predict", content=content, headers={"content-type": kind})
     check_refusal(answer, status, text, server)
@@ -223,7 +223,9 @@ def stopped(server: Running) -> Iterator[int]:
         os.kill(process, signal.SIGCONT)
 
 
-def test_a_full_queue(server: Running, stopped: int, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_refuses(
+    server: Running, stopped: int, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server.service, "limits", replace(LIMITS, queue_length=2))
     content = (videos / "13.mp4").read_bytes()
     with ThreadPoolExecutor(2) as clients:

@@ -209,7 +209,7 @@ def test_streams_and_windows_equal_the_whole_video(kind: str, frames: np.ndarray
     np.testing.assert_allclose(timeline.scores[1], score_video(model, video.part(1.0, 3.0)), atol=1e-5)
 
 
-def test_features_of_a_video_file_in_chunks(tmp_path: Path, frames: np.ndarray) -> None:
+def test_features_of_a_video_file_are_the_same_in_chunks(tmp_path: Path, frames: np.ndarray) -> None:
     path = write_video(tmp_path / "a.mp4", list(frames), fps=5)
     model = tiny_tokens(chunk_frames=4)
     view = FrameView(5.0, Variant(SIZE, SIZE), Normalization(model.frame_mean, model.frame_std))

@@ -195,7 +195,7 @@ def test_training_on_cached_whole_pictures(data: Path, tmp_path: Path) -> None:
         ({"crops": 3}, (), "--crops 3: must be 1 with --whole-pictures"),
     ],
 )  # fmt: skip
-def test_wrong_requests_for_whole_pictures(
+def test_wrong_requests_for_whole_pictures_are_refused(
     data: Path, tmp_path: Path, request_options: dict[str, Any], changes: tuple[Any, ...], message: str
 ) -> None:
     cfg = config(data, tmp_path, "DATA.FEATURES", tmp_path / "cache", *changes)

@@ -153,7 +153,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
         AutoModelForVideoClassification.from_pretrained(tmp_path)
 
 
-def test_weights_given_by_the_trainer(tmp_path: Path) -> None:
+def test_weights_given_by_the_trainer_are_saved(tmp_path: Path) -> None:
     """With sharded training it gathers them, under the names of the model in memory."""
     model = VTNForVideoClassification.from_vtn(tiny())
     weights = {name: torch.full_like(weight, 2) for name, weight in model.state_dict().items()}
@@ -166,7 +166,7 @@ def test_weights_given_by_the_trainer(tmp_path: Path) -> None:
         model.save_pretrained(tmp_path, variant="fp16")
 
 
-def test_options_of_saving_that_do_not_exist(tmp_path: Path) -> None:
+def test_options_of_saving_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     model = VTNForVideoClassification.from_vtn(tiny())
     with pytest.raises(InputError, match=r"nonsense: VTNForVideoClassification\.save_pretrained has no such"):
         model.save_pretrained(tmp_path / "mine", nonsense=3)
@@ -175,14 +175,14 @@ def test_options_of_saving_that_do_not_exist(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["quantization_config", "output_loading_info", "windw"])
-def test_options_that_do_not_exist(option: str, tmp_path: Path) -> None:
+def test_options_of_loading_that_do_not_exist_are_refused(option: str, tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     with pytest.raises(InputError, match=f"{option}: VTNForVideoClassification.from_pretrained has no such"):
         VTNForVideoClassification.from_pretrained(tmp_path, **{option: 1})
 
 
 @pytest.mark.parametrize("load", [AutoModelForVideoClassification, VTNForVideoClassification])
-def test_a_folder_in_a_folder(load: Any, tmp_path: Path) -> None:
+def test_a_folder_in_a_folder_is_refused(load: Any, tmp_path: Path) -> None:
     """The weights would be those of the outer folder."""
     tiny().save_pretrained(tmp_path)
     tiny().save_pretrained(tmp_path / "inner")
@@ -190,14 +190,14 @@ def test_a_folder_in_a_folder(load: Any, tmp_path: Path) -> None:
         load.from_pretrained(tmp_path, subfolder="inner")
 
 
-def test_one_device_only(tmp_path: Path) -> None:
+def test_several_devices_are_refused(tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     assert VTNForVideoClassification.from_pretrained(tmp_path, device_map="cpu").device.type == "cpu"
     with pytest.raises(InputError, match="device_map = 'auto': must be one device"):
         VTNForVideoClassification.from_pretrained(tmp_path, device_map="auto")
 
 
-def test_a_new_model_of_a_configuration() -> None:
+def test_a_new_model_of_a_configuration_has_the_initial_weights_of_this_package() -> None:
     """Its weights are those that the package initialises, not those of transformers."""
     config = VTNConfig(backbone={"name": "shallow_conv", "pretrained": False}, hidden_dim=32, num_heads=4)
     torch.manual_seed(0)
@@ -209,7 +209,7 @@ def test_a_new_model_of_a_configuration() -> None:
         assert torch.equal(weight, model.vtn.state_dict()[name]), name
 
 
-def test_typing_errors_in_a_configuration() -> None:
+def test_typing_errors_in_a_configuration_are_named() -> None:
     with pytest.raises(ModelError, match=r"hiden_dim: .* no such argument; did you mean hidden_dim"):
         VTNConfig(hiden_dim=32)
     with pytest.raises(ModelError, match="num_classes = 3: must be 2, the number of class names"):

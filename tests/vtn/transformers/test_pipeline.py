@@ -78,7 +78,7 @@ def test_losses_and_training_need_logits(squares: str, publish_model: Callable[.
     torch.testing.assert_close(model.train()(frames).logits, expected)
 
 
-def test_a_score_activation_that_is_not_registered(
+def test_a_score_activation_that_is_not_registered_is_refused(
     squares: str, publish_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = VTNForVideoClassification.from_pretrained(publish_model("MODEL.HEAD_ACT", squares))
@@ -101,7 +101,7 @@ def test_the_end_of_a_video_counts(published: Path, videos: dict[int, Path]) -> 
     assert np.abs(few - all_frames).max() > 1e-4
 
 
-def test_several_videos_and_top_k(published: Path, videos: dict[int, Path]) -> None:
+def test_several_videos_have_their_top_k(published: Path, videos: dict[int, Path]) -> None:
     classify = pipeline("video-classification", model=str(published), device="cpu")
     results = classify([str(video) for video in videos.values()], top_k=2)
     assert [len(result) for result in results] == [2, 2, 2]

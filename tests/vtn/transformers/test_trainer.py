@@ -67,7 +67,7 @@ class VideoFiles(Dataset[dict[str, Any]]):
         return {"labels": index % 3, **{name: value[0] for name, value in inputs.items()}}
 
 
-def test_training_on_frames_and_its_checkpoint(
+def test_training_on_frames_learns_and_writes_a_checkpoint(
     published: Path, videos: dict[int, Path], tmp_path: Path
 ) -> None:
     processor = AutoVideoProcessor.from_pretrained(published)
@@ -128,7 +128,7 @@ def test_the_best_checkpoint_is_loaded_at_the_end(
     assert all(torch.equal(w, model.state_dict()[name]) for name, w in best.state_dict().items())
 
 
-def test_training_on_cached_features(small_dataset: Path, tmp_path: Path) -> None:
+def test_training_on_cached_features_learns(small_dataset: Path, tmp_path: Path) -> None:
     """A cache that `slowfast extract` wrote, with the data set of a run, and a frozen backbone."""
     changes = (*SMALL_VTN, "VTN.BACKBONE.FROZEN", True, "MODEL.NUM_CLASSES", 3)
     cfg = tiny_config(small_dataset, tmp_path / "run", *changes, "DATA.FEATURES", str(tmp_path / "cache"))
@@ -149,7 +149,7 @@ def test_training_on_cached_features(small_dataset: Path, tmp_path: Path) -> Non
         torch.testing.assert_close(loaded(features=features).logits, model.eval()(features=features).logits)
 
 
-def test_a_data_set_of_frames(small_dataset: Path, tmp_path: Path) -> None:
+def test_a_data_set_of_frames_gives_normalised_frames(small_dataset: Path, tmp_path: Path) -> None:
     cfg = tiny_config(small_dataset, tmp_path / "run", *SMALL_VTN, "MODEL.NUM_CLASSES", 3)
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     clip = build_dataset(cfg, "val")[0]
@@ -222,13 +222,13 @@ def test_labels_and_positions_in_some_items_alone_are_refused(name: str) -> None
 
 
 @pytest.mark.parametrize("inputs", [{}, {"pixel_values_videos": torch.zeros(1), "features": torch.zeros(1)}])
-def test_frames_or_features(inputs: dict[str, Any]) -> None:
+def test_exactly_one_of_frames_and_features_is_needed(inputs: dict[str, Any]) -> None:
     model = VTNForVideoClassification.from_vtn(tiny())
     with pytest.raises(InputError, match="exactly one of the two must be given"):
         model(**inputs)
 
 
-def test_losses() -> None:
+def test_losses_are_those_of_the_problem_type() -> None:
     """Classes, probabilities of classes, and several labels per video."""
     model = VTNForVideoClassification.from_vtn(tiny())
     features = random_features()

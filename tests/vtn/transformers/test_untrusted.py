@@ -96,7 +96,7 @@ def test_a_backbone_of_the_users_own_configuration_is_used(published: Path, tmp_
     ],
     ids=str,
 )
-def test_unsuitable_configurations(changes: dict[str, Any], published: Path, tmp_path: Path) -> None:
+def test_wrong_configurations_are_refused(changes: dict[str, Any], published: Path, tmp_path: Path) -> None:
     folder = changed(published, tmp_path / "changed", **changes)
     with pytest.raises(CheckpointError):
         load(folder)
@@ -111,7 +111,7 @@ def test_unsuitable_configurations(changes: dict[str, Any], published: Path, tmp
     ],
     ids=str,
 )
-def test_unsuitable_processors(changes: dict[str, Any], published: Path, tmp_path: Path) -> None:
+def test_unsuitable_processors_are_refused(changes: dict[str, Any], published: Path, tmp_path: Path) -> None:
     file = "video_preprocessor_config.json"
     folder = changed(published, tmp_path / "changed", file, **changes)
     with pytest.raises(SlowFastError):
@@ -124,7 +124,7 @@ def test_the_pipeline_refuses_them_too(published: Path, tmp_path: Path) -> None:
         pipeline("video-classification", model=str(folder), device="cpu")
 
 
-def test_a_name_on_the_hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_on_the_hub_is_looked_up_there(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights and their description are asked for by the name alone, with the same revision."""
     asked: list[tuple[str, str, Any]] = []
 
@@ -139,7 +139,7 @@ def test_a_name_on_the_hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert {(name, revision) for name, _, revision in asked} == {("somebody/model", "v1")}
 
 
-def test_a_model_that_does_not_exist() -> None:
+def test_a_model_that_does_not_exist_is_named() -> None:
     config = VTNConfig(backbone="shallow_conv")
     with pytest.raises(CheckpointError, match=r"the Hugging Face hub does not give its model\.safetensors"):
         VTNForVideoClassification.from_pretrained("somebody/model", config=config)

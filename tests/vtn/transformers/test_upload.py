@@ -87,7 +87,7 @@ def test_an_upload_has_the_card_of_this_package(model: VTNForVideoClassification
     assert "vtn.VTN.from_pretrained" in card
 
 
-def test_saving_and_uploading_at_once(model: VTNForVideoClassification, hub: Hub, tmp_path: Path) -> None:
+def test_saving_can_upload_at_once(model: VTNForVideoClassification, hub: Hub, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "mine", push_to_hub=True)
     assert hub.calls[-1][1] == "mine"
     assert set(hub.uploaded) == FILES
@@ -153,7 +153,7 @@ def test_a_pull_request_needs_no_right_to_make_branches(
             model.push_to_hub("me/x", revision="dev")
 
 
-def test_options_that_do_not_exist(model: VTNForVideoClassification, hub: Hub) -> None:
+def test_options_that_do_not_exist_are_refused(model: VTNForVideoClassification, hub: Hub) -> None:
     with pytest.raises(InputError, match=r"nonsense: VTNForVideoClassification\.push_to_hub has no such"):
         model.push_to_hub("me/x", nonsense=3)
     model.push_to_hub("me/x", max_shard_size="1GB")

@@ -41,7 +41,7 @@ def test_videos_of_different_lengths_are_padded_and_masked(
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
-def test_frames_in_memory_and_open_files(processor: VTNVideoProcessor, videos: dict[int, Path]) -> None:
+def test_frames_and_open_files_are_videos(processor: VTNVideoProcessor, videos: dict[int, Path]) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (7, 48, 64, 3), np.uint8)
     from_array = processor(frames)["pixel_values_videos"]
     assert torch.equal(processor(torch.from_numpy(frames))["pixel_values_videos"], from_array)
@@ -61,7 +61,7 @@ def test_frames_one_by_one_are_one_video(processor: VTNVideoProcessor) -> None:
         processor([frames[0], frames[1, :40]])
 
 
-def test_every_frame_without_sampling(processor: VTNVideoProcessor, videos: dict[int, Path]) -> None:
+def test_every_frame_is_taken_without_sampling(processor: VTNVideoProcessor, videos: dict[int, Path]) -> None:
     inputs = processor(videos[70], do_sample_frames=False)
     assert inputs["positions"].tolist() == [[*range(70)]]
 
@@ -81,7 +81,7 @@ def test_several_crops_are_views(publish_model: Callable[..., Path], videos: dic
     assert inputs["positions"].shape == (1, inputs["pixel_values_videos"].shape[2])
 
 
-def test_more_frames_than_there_is_memory_for(
+def test_more_frames_than_there_is_memory_for_are_an_error(
     processor: VTNVideoProcessor, videos: dict[int, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Memory:
@@ -100,20 +100,20 @@ def test_more_frames_than_there_is_memory_for(
         ({"return_tensors": "np"}, "return_tensors = 'np': must be pt"),
     ],
 )
-def test_unsuitable_options(
+def test_unsuitable_options_are_refused(
     options: dict[str, Any], message: str, processor: VTNVideoProcessor, videos: dict[int, Path]
 ) -> None:
     with pytest.raises(InputError, match=message):
         processor(videos[1], **options)
 
 
-def test_files_that_are_not_videos(processor: VTNVideoProcessor, tmp_path: Path) -> None:
+def test_files_that_are_not_videos_are_named(processor: VTNVideoProcessor, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_text("not a video")
     with pytest.raises(DecodeError, match=r"broken\.mp4"):
         processor(tmp_path / "broken.mp4")
 
 
-def test_a_model_without_an_evaluation(videos: dict[int, Path], tmp_path: Path) -> None:
+def test_a_model_without_an_evaluation_is_refused(videos: dict[int, Path], tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     processor = AutoVideoProcessor.from_pretrained(tmp_path)
     with pytest.raises(InputError, match="does not come with the sampling of its frames; publish it by"):

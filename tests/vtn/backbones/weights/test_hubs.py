@@ -84,14 +84,14 @@ class TestHubs:
         network = build_backbone(NAME, pretrained=True, options=SMALL).network
         torch.testing.assert_close(network.cls_token, full_network.cls_token)
 
-    def test_hugging_face_without_a_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_hugging_face_without_a_network_names_its_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         with pytest.raises(ModelError) as caught:
             build_backbone("hf:facebook/dinov2-base", pretrained=True, options={})
         assert "https://huggingface.co/facebook/dinov2-base/tree/main" in str(caught.value)
         assert "hf:FOLDER" in str(caught.value)
 
-    def test_torchvision_without_a_network(
+    def test_torchvision_without_a_network_names_its_file(
         self, pauses: list[float], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def offline(*_: object, **__: object) -> None:

@@ -138,7 +138,9 @@ def test_options_of_weights_are_refused(exported: Path) -> None:
         Predictor(exported, device="cuda:0")
 
 
-def test_commands(exported: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_predicts_and_is_not_exported_again(
+    exported: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A folder predicts, and is not exported again."""
     path = good_paths(videos)[2]
     assert main(["predict", str(exported), path, "--json", str(tmp_path / "scores.json")]) == 0

@@ -35,19 +35,19 @@ def test_folders_that_are_not_published_models(
         load_source(folder)
 
 
-def test_a_model_of_another_kind(published: Path, tmp_path: Path) -> None:
+def test_a_model_of_another_kind_is_refused(published: Path, tmp_path: Path) -> None:
     folder = changed_folder(published, tmp_path / "changed", architecture="Tiny")
     with pytest.raises(CheckpointError, match="is a Tiny, which does not encode single frames"):
         load_source(folder)
 
 
-def test_arguments_of_another_kind(published: Path, tmp_path: Path) -> None:
+def test_arguments_of_another_kind_are_refused(published: Path, tmp_path: Path) -> None:
     folder = changed_folder(published, tmp_path / "changed", num_classes="many")
     with pytest.raises(CheckpointError, match=r"config\.json was .* changed: num_classes = "):
         load_source(folder)
 
 
-def test_weights_without_a_configuration(checkpoint: Path, cfg: CfgNode, tmp_path: Path) -> None:
+def test_weights_without_a_configuration_need_one(checkpoint: Path, cfg: CfgNode, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pyth"
     torch.save(read_checkpoint(checkpoint)["model_state"], weights)
     with pytest.raises(CheckpointError, match="holds weights without a configuration"):

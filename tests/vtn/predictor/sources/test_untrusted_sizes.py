@@ -86,7 +86,7 @@ def test_a_compressed_archive_is_not_unpacked(checkpoint: Path, tmp_path: Path) 
         load_source(packed)
 
 
-def test_a_damaged_archive(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_damaged_archive_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     content = checkpoint.read_bytes()
     with zipfile.ZipFile(checkpoint) as archive:
         entries = archive.start_dir

@@ -29,7 +29,7 @@ class TestDescription:
             ("videoprism_vision_model", {}, 16, 1, 1.6),
         ],
     )
-    def test_the_clips_of_the_published_configurations(
+    def test_published_configurations_have_their_clips(
         self, model_type: str, options: dict[str, Any], frames: int, tubelet: int, rate: float
     ) -> None:
         with torch.device("meta"):
@@ -80,16 +80,16 @@ class TestDescription:
 
 
 class TestErrors:
-    def test_unknown_options(self) -> None:
+    def test_unknown_options_are_refused(self) -> None:
         with pytest.raises(ModelError, match=r"unknown keys depth; VJEPA2Config has .*num_hidden_layers"):
             build_clips("hf:vjepa2", depth=3)
 
-    def test_values_of_another_type(self) -> None:
+    def test_values_of_another_type_are_refused(self) -> None:
         with pytest.raises(ModelError, match=r"VTN\.BACKBONE\.ARGS = .*hidden_size"):
             build_clips("hf:videomae", hidden_size="wide")
 
     @pytest.mark.parametrize("pooling", ["cls", "mean", "map"])
-    def test_a_pooling(self, pooling: str) -> None:
+    def test_a_pooling_is_refused(self, pooling: str) -> None:
         with pytest.raises(ModelError, match=rf"POOLING = '{pooling}': must be '' for the clip encoder"):
             build_backbone("hf:vjepa2", pretrained=False, options={}, pooling=pooling)
 
@@ -109,11 +109,11 @@ class TestErrors:
         with pytest.raises(ModelError, match=reason):
             build_clips(f"hf:{model_type}", **{**TINY_CLIPS[model_type], **options})
 
-    def test_weights_of_a_model_type(self) -> None:
+    def test_weights_of_a_model_type_are_refused(self) -> None:
         with pytest.raises(ModelError, match="hf:vjepa2: is a model type and has no weights"):
             build_backbone("hf:vjepa2", pretrained=True, options=TINY_CLIPS["vjepa2"])
 
-    def test_a_later_format_of_v_jepa_2_1(self, tmp_path: Path) -> None:
+    def test_a_later_format_of_v_jepa_2_1_is_refused(self, tmp_path: Path) -> None:
         """A version of transformers without V-JEPA 2.1 would load the weights and compute wrong positions."""
         name = save(full_model("vjepa2"), tmp_path)
         path = tmp_path / "config.json"
@@ -121,7 +121,7 @@ class TestErrors:
         with pytest.raises(ModelError, match=r"use_rope_interleave, .* V-JEPA 2\.1.* vjepa2_1_vit_base_384"):
             build_clips(name)
 
-    def test_incomplete_weights(self, tmp_path: Path) -> None:
+    def test_incomplete_weights_are_refused(self, tmp_path: Path) -> None:
         from safetensors.torch import load_file, save_file
 
         name = save(full_model("vivit"), tmp_path)
