@@ -116,14 +116,14 @@ def is_safe(character: str) -> bool:
     )
 
 
-class _Formatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
     """A formatter of lines with the names of any files, also of those that are not UTF-8."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
 
 
-class _TerminalFormatter(_Formatter):
+class _TerminalFormatter(LineFormatter):
     """A formatter of lines for a terminal of 80 columns: the time, the level if not INFO, and the message.
 
     Lines of other libraries have the name of their logger.
@@ -164,7 +164,9 @@ def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
         _metrics_path = folder / METRICS_FILE if rank == 0 else None
     for handler in _handlers:
         on_terminal = isinstance(handler, _TerminalHandler) and sys.stdout.isatty()
-        handler.setFormatter(_TerminalFormatter() if on_terminal else _Formatter(_LINE_FORMAT, _TIME_FORMAT))
+        handler.setFormatter(
+            _TerminalFormatter() if on_terminal else LineFormatter(_LINE_FORMAT, _TIME_FORMAT)
+        )
         logging.getLogger().addHandler(handler)
 
 

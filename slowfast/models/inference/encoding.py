@@ -102,7 +102,7 @@ def choose_encoding(
         compiled, rate, reason = _try_compile(model, setup, sample, rate, required=request.compile == "on")
         remark += f"; {reason}"
         setup = compiled
-    logger.info("encoding: %s%s; about %.3g frames/s", setup.describe(), remark, rate)
+    logger.info("encoding: %s%s; about %s", setup.describe(), remark, _speed_text(rate))
     return setup
 
 
@@ -184,6 +184,15 @@ def _frames_per_second(model: Any, sample: Tensor) -> float:
     return sample.shape[2] / max(seconds, 1e-9)
 
 
+def _speed_text(rate: float) -> str:
+    """Returns frames per second as text.
+
+    >>> _speed_text(1671.2), _speed_text(0.523)
+    ('1,671 frames/s', '0.52 frames/s')
+    """
+    return f"{rate:,.0f} frames/s" if rate >= 10 else f"{rate:.2g} frames/s"
+
+
 def _seconds(model: Any, sample: Tensor) -> float:
     started = time.perf_counter()
     _encode(model, sample).sum().item()  # the value is fetched, so that a GPU has finished
@@ -217,5 +226,5 @@ def _try_compile(
         return setup, rate, f"not compiled ({detail})"
     if difference > MAX_ERROR or (fast < rate and not required):
         model.prepare_encoding(setup, sample)
-        return setup, rate, f"not compiled ({fast:.3g} frames/s, features differ by {difference:.2%})"
-    return compiled, fast, f"compilation made {rate:.3g} frames/s to {fast:.3g}"
+        return setup, rate, f"not compiled ({_speed_text(fast)}, features differ by {difference:.2%})"
+    return compiled, fast, f"compilation made {_speed_text(rate)} to {_speed_text(fast)}"

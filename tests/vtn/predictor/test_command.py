@@ -18,6 +18,7 @@ from PIL import Image
 from tests.support.inference.command import exit_status, predict_on_cpu
 from tests.support.sharding.shards import write_tar
 from tests.support.tiny_models import CLASS_NAMES
+from tests.support.videos import write_video
 from vtn import Predictor
 from vtn.cli.predict import main
 from vtn.predictor.scoring import ClipScorer
@@ -102,6 +103,18 @@ def test_a_video_in_a_shard_has_the_scores_of_the_file(published: Path, clips: P
     assert one.pop("video") == name
     assert other.pop("video") == str(clips / "a.mp4")
     assert one == other
+
+
+def test_a_name_of_a_truncated_video_cannot_change_the_terminal(
+    published: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Lines of the log had the characters of the name as they are."""
+    options = {"movflags": "faststart"}
+    video = write_video(tmp_path / "red\x1b[31m.mp4", 60, size=(128, 128), container_options=options)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size * 6 // 10])
+    assert predict_on_cpu([str(published), str(video)]) == 0
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"WARNING: {tmp_path}/red\\x1b[31m.mp4: is truncated (")
 
 
 @pytest.mark.parametrize("mode", ["--quiet", "--progress"])

@@ -19,7 +19,7 @@ from slowfast.errors import InputError, UsageError, counted
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.files import naming_file
 from slowfast.interrupt import Interrupt, Interrupted
-from slowfast.log import printable, show_info
+from slowfast.log import LineFormatter, printable, show_info
 from slowfast.progress import Progress, format_duration
 from slowfast.video.container import without_secrets
 from vtn.cli.model_options import predictor_options
@@ -200,7 +200,7 @@ def log_to_stderr(level: int) -> None:
     """Sends log lines to stderr, since standard output is for results."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(level)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(LineFormatter("%(levelname)s: %(message)s"))
     root = logging.getLogger()
     for old in [one for one in root.handlers if one.name == _HANDLER]:
         root.removeHandler(old)
