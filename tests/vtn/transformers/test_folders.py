@@ -240,6 +240,8 @@ def test_a_users_class_keeps_its_own_arguments(tmp_path: Path) -> None:
     assert model.vtn.gate.out_features == 5
     model.save_pretrained(tmp_path / "b")
     assert GatedForFolders.from_pretrained(tmp_path / "b").arguments.width == 5
+    with pytest.raises(CheckpointError, match=r"create_model, or GatedForFolders\.from_pretrained"):
+        VTN.from_pretrained(tmp_path / "b")
     VTNForVideoClassification.from_vtn(model.vtn).save_pretrained(tmp_path / "c")
     assert AutoConfig.from_pretrained(tmp_path / "c").arguments["width"] == 5
     with pytest.raises(ModelError, match=r"^widht: the model has no such argument; did you mean width"):
