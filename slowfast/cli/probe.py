@@ -12,8 +12,8 @@ examples:
         OUTPUT_DIR output/probe
 
   those of `slowfast extract --checkpoint FILE`
-    slowfast probe --cfg SMALL_DATA VTN.BACKBONE.CHECKPOINT FILE DATA.PATH_TO_DATA_DIR data \\
-        DATA.FEATURES cache OUTPUT_DIR output/probe
+    slowfast probe --cfg SMALL_DATA DATA.PATH_TO_DATA_DIR data DATA.FEATURES cache \\
+        VTN.BACKBONE.CHECKPOINT FILE OUTPUT_DIR output/probe
 
   clips of one source video (name_001.mp4, name_002.mp4 …) stay in one fold; a test on test.csv
     slowfast probe --cfg SMALL_DATA --group-by '([^/]*)_[0-9]+[.]mp4$' --test \\

@@ -147,7 +147,7 @@ class HubModel(
         if config.get("architecture", cls.__name__) != cls.__name__:
             raise CheckpointError(
                 f"{model_id}: is a {config['architecture']}, not a {cls.__name__}; load it with "
-                f"vtn.create_model, or vtn.{config['architecture']}.from_pretrained"
+                f"vtn.create_model, or {config['architecture']}.from_pretrained"
             )
         path = find_file(model_id, SAFETENSORS_SINGLE_FILE, **download)
         if missing := [name for name in NEEDED_ENTRIES if name not in config]:

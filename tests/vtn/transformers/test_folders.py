@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import AutoConfig, AutoModelForVideoClassification, AutoVideoProcessor, PretrainedConfig
 
+import vtn
 from slowfast.errors import CheckpointError, InputError, ModelError
+from slowfast.models import MODEL_REGISTRY
 from tests.support.tiny_models import (
     CLASS_NAMES,
     CLASSES,
@@ -24,6 +28,7 @@ from tests.support.tiny_models import (
     tiny_probe,
 )
 from vtn import VTN
+from vtn.arguments.model_arguments import FusedModelArguments
 from vtn.transformers import VTNConfig, VTNForVideoClassification, VTNVideoProcessor
 
 OLD_FOLDER = Path(__file__).parents[2] / "compatibility" / "files" / "hub"
@@ -207,6 +212,35 @@ def test_a_new_model_of_a_configuration_has_the_initial_weights_of_this_package(
     assert model.config.num_labels == expected.num_classes
     for name, weight in expected.state_dict().items():
         assert torch.equal(weight, model.vtn.state_dict()[name]), name
+
+
+@dataclass(frozen=True)
+class GatedArguments(FusedModelArguments):
+    width: int = 4
+
+
+@MODEL_REGISTRY.register("GatedForFolders")
+class GatedForFolders(vtn.FrameAverage):
+    arguments_type = GatedArguments
+
+    def __init__(self, *groups: Any, **fields: Any) -> None:
+        super().__init__(*groups, **fields)
+        self.gate = nn.Linear(self.feature_dim, self.arguments.width)  # type: ignore[attr-defined]
+
+
+def test_a_users_class_keeps_its_own_arguments(tmp_path: Path) -> None:
+    backbone = vtn.BackboneConfig("shallow_conv", pretrained=False, args={"feature_dim": 8})
+    GatedForFolders(backbone, num_classes=3, width=5).save_pretrained(tmp_path / "a")
+    model = AutoModelForVideoClassification.from_pretrained(tmp_path / "a")
+    assert model.vtn.gate.out_features == 5
+    model.save_pretrained(tmp_path / "b")
+    assert GatedForFolders.from_pretrained(tmp_path / "b").arguments.width == 5
+    with pytest.raises(CheckpointError, match=r"create_model, or GatedForFolders\.from_pretrained"):
+        VTN.from_pretrained(tmp_path / "b")
+    VTNForVideoClassification.from_vtn(model.vtn).save_pretrained(tmp_path / "c")
+    assert AutoConfig.from_pretrained(tmp_path / "c").arguments["width"] == 5
+    with pytest.raises(ModelError, match=r"^widht: the model has no such argument; did you mean width"):
+        VTNConfig("GatedForFolders", widht=5)
 
 
 def test_typing_errors_in_a_configuration_are_named() -> None:

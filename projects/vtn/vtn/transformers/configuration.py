@@ -6,6 +6,7 @@ This module imports neither torch nor a model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from transformers.configuration_utils import PretrainedConfig
 
 from slowfast.errors import CheckpointError, ModelError, did_you_mean
 from vtn.arguments.model_arguments import FLAT_NAMES
+from vtn.config import MODEL_NAMES
 from vtn.folder.entries import (
     MODEL_TYPE,
     TRANSFORMERS_ENTRIES,
@@ -54,7 +56,7 @@ class VTNConfig(PretrainedConfig):
             single arguments by flat names, as for :class:`vtn.VTN`, and those of ``PretrainedConfig``.
 
     Attributes:
-        arguments: group -> its fields, as far as they are given.
+        arguments: group -> its fields, as far as they are given, and single arguments of a user's class.
         Others as above.
 
     Raises:
@@ -89,7 +91,7 @@ class VTNConfig(PretrainedConfig):
         self.weights_digest = weights_digest
         self.num_frames = num_frames
         self.chosen_backbone = self.arguments.get("backbone", {}).get("name", "")
-        self._check_known(fields)
+        self._take_own(fields)
         for name in ("model_type", "transformers_version"):
             fields.pop(name, None)
         if fields.get("problem_type") is None:
@@ -148,7 +150,7 @@ class VTNConfig(PretrainedConfig):
                 dtype=dtype,
                 problem_type=self.problem_type,
             ),
-            **{name: dict(group) for name, group in self.arguments.items()},
+            **{k: dict(v) if isinstance(v, Mapping) else v for k, v in self.arguments.items()},
             "num_classes": self.num_classes,
             "architecture": self.architecture,
             "class_names": [*self.class_names],
@@ -166,13 +168,27 @@ class VTNConfig(PretrainedConfig):
     def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:
         """Does nothing: a folder already names its classes, and needs no copy of this file."""
 
-    def _check_known(self, fields: Mapping[str, Any]) -> None:
+    def _take_own(self, fields: dict[str, Any]) -> None:
+        """Moves the arguments that only a user's class has from ``fields`` to those of the model.
+
+        Raises:
+            ModelError: for names that neither the class nor ``transformers`` knows.
+            CheckpointError: for other names than this package's, and a class that is unknown.
+        """
         known = {*dir(PretrainedConfig), *TRANSFORMERS_ENTRIES, *_LOADING_OPTIONS}
-        for name in fields:
-            if name not in known and not name.startswith("_"):
-                names = {k: k for k in (*GROUPS, *FLAT_NAMES)}
+        unknown = [name for name in fields if name not in known and not name.startswith("_")]
+        own: set[str] = set()
+        if unknown and self.architecture not in MODEL_NAMES:
+            from vtn.factory import find_model_class
+
+            kind = find_model_class(self.architecture, "config.json").arguments_type
+            own = {field.name for field in fields_of(kind)}
+        for name in unknown:
+            if name not in own:
+                names = {k: k for k in (*GROUPS, *FLAT_NAMES, *own)}
                 hint = did_you_mean(name, names, otherwise=f"known are {', '.join(names)}")
                 raise ModelError(f"{name}: the model has no such argument; {hint}")
+            self.arguments[name] = fields.pop(name)
 
 
 def take_arguments(fields: dict[str, Any]) -> dict[str, dict[str, Any]]:
