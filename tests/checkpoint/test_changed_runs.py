@@ -210,6 +210,29 @@ def test_states_of_registered_optimizers_may_have_any_shapes_and_names(kind: Any
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+class Growing(nn.Linear):
+    """A layer that takes the weights of one with fewer inputs."""
+
+    def adapt_weight(self, name: str, weight: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        return nn.functional.pad(weight, (0, shape[1] - weight.shape[1]))
+
+
+def test_states_of_weights_that_were_adapted_to_another_shape_are_not_loaded() -> None:
+    runs = []
+    for width in (2, 3):
+        model = Growing(width, 1)
+        optimizer = torch.optim.SGD([{"params": [*model.named_parameters()]}], momentum=0.9)
+        model(torch.ones(1, width)).sum().backward()
+        runs.append(SimpleNamespace(model=model, optimizer=optimizer, average=None))
+    runs[0].optimizer.step()
+    state = TrainingState(TrainingProgress(1), runs[0].model.state_dict(), runs[0].optimizer.state_dict())
+    source = Path("checkpoint.pyth")
+    with pytest.raises(CheckpointError, match=r"does not fit \(the shapes of weight differ\)"):
+        restore(runs[1], state, source=source)
+    restore(runs[1], state, source=source, forced=True)
+    assert list(runs[1].optimizer.state_dict()["state"]) == [1]  # that of the bias
+
+
 def test_an_average_that_the_file_lacks_starts_with_the_restored_weights() -> None:
     model = Tiny()
     average = WeightAverage(model, decay=0.9)

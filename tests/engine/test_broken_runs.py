@@ -6,18 +6,21 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from slowfast.checkpoint.storage import read_checkpoint
+from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
 from slowfast.errors import DataError
 from slowfast.video.packets import PacketSource
 from tests.support.processes import run_forked
-from tests.support.tiny import tiny_config
+from tests.support.tiny import Tiny, tiny_config
+from tests.support.training.steps import step_of
 
 REASONS = {
     "absent.mp4": "missing",
@@ -113,3 +116,10 @@ def test_a_stopped_run_finds_the_same_broken_videos_and_ends_with_the_same_weigh
     last = "checkpoints/checkpoint_epoch_00002.pyth"
     one, two = (read_checkpoint(tmp_path / name / last)["model_state"] for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_a_step_without_any_readable_clip_names_the_first_cause(micro_batches: int) -> None:
+    batch = replace(Clip.collate([]), broken=(BrokenVideo(0, "a.mp4", "missing"),))
+    with pytest.raises(DataError, match=r"no clip of a batch could be read; the first: a\.mp4.*missing"):
+        step_of(Tiny(), micro_batches=micro_batches)(batch, 0.1)

@@ -279,3 +279,11 @@ def test_rows_are_flushed_to_the_disk_where_they_are_to_last(
     assert len(flushed) - opened == (2 if durable else 0)
     with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION, durable=durable) as file:
         assert torch.equal(file.features(), rows(0, 3))
+
+
+def test_rows_that_were_dropped_are_replaced_by_the_next_ones(tmp_path: Path) -> None:
+    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION) as file:
+        file.append(rows(0, 3))
+        file.keep(1)
+        file.append(rows(5, 7))
+        assert torch.equal(file.features(), torch.cat([rows(0, 1), rows(5, 7)]))

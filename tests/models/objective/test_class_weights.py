@@ -41,8 +41,8 @@ def test_given_weights_are_scaled_to_a_mean_of_one_over_the_videos() -> None:
 
 
 def test_given_weights_of_several_labels_are_those_of_their_presence() -> None:
-    found = class_weights.given(np.array([[10.0, 30.0], [30.0, 10.0]]), weights=[1, 3])
-    assert found.tolist() == [[1, 1], [1, 3]]
+    found = class_weights.given(np.array([[10.0, 30.0], [30.0, 10.0]]), weights=[2, 3])
+    assert found.tolist() == [[1, 2], [1, 3]]
 
 
 def test_a_class_without_videos_leaves_the_others_as_they_are() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,11 @@ def test_a_loss_of_indices_alone_is_smoothed_over_all_classes() -> None:
     plain = TrainingLoss(lambda logits, labels: F.cross_entropy(logits, labels), smoothing=0.2)
     expected = F.cross_entropy(logits, labels, label_smoothing=0.2)
     assert plain(logits, labels).item() == pytest.approx(expected.item())
+    weights = np.array([0.5, 1.0, 1.5, 2.0])
+    each = functools.partial(F.cross_entropy, reduction="none")
+    weighted = TrainingLoss(each, weights=weights, smoothing=0.2)
+    expected = torch.from_numpy(weights)[labels] * each(logits, labels, label_smoothing=0.2)
+    assert weighted(logits, labels).item() == pytest.approx(expected.mean().item())
 
 
 def test_smoothed_decisions_lie_between_absence_and_presence() -> None:

@@ -321,14 +321,18 @@ def test_the_report_is_text_and_json(exported: Any, tmp_path: Path) -> None:
     assert "not compared" in replace(report, parity=[Parity("model", 9, 1, None)]).describe()
 
 
-def test_an_archive_refuses_the_values_that_the_model_refuses(archive: tuple[Any, Path]) -> None:
-    loaded, frames = load_exported(archive[1], trust_code=True), torch.randn(1, 3, 5, 32, 32)
+def test_files_refuse_the_values_that_the_model_refuses(exported: Any, archive: tuple[Any, Path]) -> None:
+    parts, one = load_exported(exported[1]), load_exported(archive[1], trust_code=True)
+    frames = torch.randn(1, 3, 5, 32, 32)
     for given, message in (
         ({"mask": torch.zeros(1, 5, dtype=torch.bool)}, "have no real frame"),
         ({"mask": torch.ones(1, 5, dtype=torch.int64)}, "must be torch.bool"),
+        ({"mask": torch.ones(1, 4, dtype=torch.bool)}, r"mask: has shape \(1, 4\), must be \(1, 5\)"),
         ({"positions": torch.arange(-5, 0)[None]}, "positions contain -"),
         ({"positions": torch.arange(5.0)[None]}, "must be an integer dtype"),
         ({"positions": torch.arange(4)[None]}, "must be"),
     ):
-        with pytest.raises(InputError, match=message):
-            loaded(frames, **given)
+        for loaded in (parts, one):
+            with pytest.raises(InputError, match=message):
+                loaded(frames, **given)
+    torch.testing.assert_close(parts(frames.requires_grad_()), parts(frames.detach()))

@@ -118,11 +118,11 @@ class ExportedModel(nn.Module):
             mask: (B, T) bool; features are 0 where it is False.
 
         Raises:
-            InputError: for frames of another shape, and for a model in one file.
+            InputError: for frames or a mask of another shape, and for a model in one file.
         """
         if BACKBONE not in self._programs:
             raise self._takes_too_many(frames.shape[2])
-        self._check_frames(frames)
+        self._check_frames(frames, mask)
         real = frames.new_ones(frames.shape[0], frames.shape[2], dtype=torch.bool) if mask is None else mask
         images = frames.transpose(1, 2)[real].float()  # (N, 3, H, W)
         features = torch.zeros(*real.shape, *self.feature_shape)
@@ -154,8 +154,8 @@ class ExportedModel(nn.Module):
             )
         return scores
 
-    def _check_frames(self, frames: Tensor) -> None:
-        check_frames(frames)
+    def _check_frames(self, frames: Tensor, mask: Tensor | None = None) -> None:
+        check_frames(frames, mask)
         expected = tuple(self.description.frame_size)
         if frames.shape[-2:] != expected:
             height, width = frames.shape[-2:]

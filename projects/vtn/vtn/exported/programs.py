@@ -88,7 +88,7 @@ class OnnxProgram:
         Raises:
             ModelError: where onnxruntime fails, such as for a lack of memory.
         """
-        feed = dict(zip(self._inputs, (tensor.numpy() for tensor in inputs), strict=True))
+        feed = dict(zip(self._inputs, (tensor.detach().numpy() for tensor in inputs), strict=True))
         try:
             return torch.from_numpy(self._session.run(None, feed)[0])
         except Exception as error:  # see above
