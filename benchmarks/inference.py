@@ -12,7 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.measure import BenchmarkReport, cpu_has_bfloat16, ratio, synchronizing, time_interleaved
+from benchmarks.measure import (
+    BenchmarkReport,
+    cpu_has_bfloat16,
+    dtype_names,
+    ratio,
+    synchronizing,
+    time_interleaved,
+)
 from benchmarks.support.longformer import HuggingFaceEncoder
 from vtn import VTN
 
@@ -22,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="vit_base_patch16_224")
     parser.add_argument("--frames", type=int, nargs="+", default=[16, 250])
     parser.add_argument("--pixels", type=int, default=224)
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "mixed"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
@@ -37,10 +44,10 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         ["dtype", "frames", "ours", "plain", "× plain", "backbone", "encoder", "encoder fraction",
          "difference"],
     )  # fmt: skip
-    model = VTN(args.backbone, pretrained=False, chunk_frames=32).to(args.device).eval()
+    model = VTN(args.backbone, pretrained=False).to(args.device).eval()
     plain = HuggingFaceEncoder(model.temporal_encoder).eval()
     emulated = args.device == "cpu" and not cpu_has_bfloat16()
-    for dtype in args.dtypes:
+    for dtype in dtype_names(args.dtypes, args.device):
         if dtype == "bfloat16" and emulated:
             report.notes.append("bfloat16 is skipped: this processor has no instructions for it")
             continue

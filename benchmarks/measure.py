@@ -24,6 +24,7 @@ from slowfast.distributed.host import keep_freed_memory, set_malloc
 from slowfast.errors import ConfigError
 from slowfast.files import write_text
 from slowfast.models.inference.processor import has_bfloat16
+from slowfast.models.precision import choose_precision
 from slowfast.visualization.text_table import align_columns
 
 Result = TypeVar("Result")
@@ -163,6 +164,12 @@ def _status_bytes(name: str) -> int:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     raise OSError(f"/proc/self/status has no {name}")
+
+
+def dtype_names(names: Sequence[str], device: str) -> list[str]:
+    """Returns the names with a dtype for ``mixed``: bfloat16, or float16 where the device lacks it."""
+    mixed = str(choose_precision("mixed", torch.device(device)).dtype).removeprefix("torch.")
+    return [mixed if name == "mixed" else name for name in names]
 
 
 def describe_machine() -> dict[str, str]:

@@ -21,6 +21,7 @@ from benchmarks.measure import (
     BenchmarkReport,
     Timing,
     cpu_has_bfloat16,
+    dtype_names,
     peak_memory,
     ratio,
     time_by_size,
@@ -29,7 +30,6 @@ from benchmarks.support.attentive_probe import TRAINING_BATCH, compare_with_prob
 from benchmarks.support.flex_attention import compare_with_flex
 from benchmarks.support.longformer import HuggingFaceEncoder, chunked_reference
 from benchmarks.support.matrix_products import inference_products, training_products
-from slowfast.models.precision import choose_precision
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtypes",
         nargs="+",
-        default=["float32", "bfloat16"],
+        default=["float32", "mixed"],
         help="with --against longformer or flex; mixed: bfloat16, or float16 where the device lacks it",
     )
     parser.add_argument(
@@ -83,8 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Runs the comparison that the options choose."""
     torch.set_num_threads(1 if args.cpu_time else args.threads)
-    mixed = str(choose_precision("mixed", torch.device(args.device)).dtype).removeprefix("torch.")
-    args.dtypes = [mixed if name == "mixed" else name for name in args.dtypes]
+    args.dtypes = dtype_names(args.dtypes, args.device)
     if args.against == "probe":
         return compare_with_probe(args)
     if args.against == "flex":

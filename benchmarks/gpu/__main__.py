@@ -35,11 +35,12 @@ def main() -> int:
     for test in report.tests:
         if test.outcome == "failed":
             print(f"failed: {test.name}: {test.detail}")
+    report.write(args.output)  # and after each benchmark: this process may be ended
     for measurement in run_benchmarks(args.output, device.type, until=start + args.minutes * 60):
         print(f"benchmark {measurement.name}: {measurement.outcome} {measurement.detail}")
         report.benchmarks.append(measurement)
         report.seconds = time.monotonic() - start
-        report.write(args.output)  # each time: this process may be ended
+        report.write(args.output)
     print(report.as_markdown())
     print(f"results: {args.output / 'gpu.json'} and {args.output / 'gpu.md'}")
     return 1 if report.has_failed else 0

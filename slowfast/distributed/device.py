@@ -104,7 +104,8 @@ def set_matmul_precision(device: torch.device, precision: str) -> str:
     torch.set_float32_matmul_precision(precision)
     # Convolutions have a switch of their own.
     torch.backends.cudnn.allow_tf32 = precision != "highest"
-    return f"; float32 matrix products: {precision}" + (" (TensorFloat32)" if precision != "highest" else "")
+    allowed = precision != "highest" and device.type == "cuda" and torch.cuda.is_tf32_supported()
+    return f"; float32 matrix products: {precision}" + (" (TensorFloat32)" if allowed else "")
 
 
 @contextmanager

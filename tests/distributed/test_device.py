@@ -294,10 +294,12 @@ def test_other_errors_of_torch_are_not_changed() -> None:
         raise RuntimeError("shapes do not fit")
 
 
+@pytest.mark.parametrize("has_tf32", [True, False])  # a T4 has none
 @pytest.mark.parametrize(("precision", "allowed"), [("highest", False), ("high", True)])
 def test_tensor_float_32_is_allowed_on_accelerators_only(
-    precision: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
+    precision: str, allowed: bool, has_tf32: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: has_tf32)
     set_to: list[str] = []
     monkeypatch.setattr(torch, "set_float32_matmul_precision", set_to.append)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not allowed)
@@ -306,4 +308,4 @@ def test_tensor_float_32_is_allowed_on_accelerators_only(
     words = set_matmul_precision(torch.device("cuda"), precision)
     assert set_to == [precision]
     assert torch.backends.cudnn.allow_tf32 == allowed
-    assert ("TensorFloat32" in words) == allowed
+    assert ("TensorFloat32" in words) == (allowed and has_tf32)

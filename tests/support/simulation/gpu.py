@@ -241,6 +241,7 @@ def simulated_gpu(kind: str = "cuda") -> Iterator[torch.device]:
             "current_stream": _Stream,
             "synchronize": lambda *_: None,
             "get_device_name": lambda *_: "simulated GPU",
+            "is_tf32_supported": lambda: False,
             "mem_get_info": lambda *_: (2**36, 2**36),
         },
         torch.mps: {"synchronize": lambda: None},
