@@ -1,10 +1,11 @@
-"""Files that survive crashes, none incomplete under its final name; locks; removal of temporary files."""
+"""Files that survive crashes, none incomplete under its final name; locks; JSON that cannot be trusted."""
 
 from __future__ import annotations
 
 import argparse
 import errno
 import hashlib
+import json
 import logging
 import multiprocessing.util
 import os
@@ -13,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slowfast.log import get_logger, log_once
 
@@ -35,6 +36,8 @@ LOST_DISK = UNWRITABLE_DISK | {
 }
 """Numbers of the errors of a folder that cannot be used any more: its disk is full or fails, the access has
 ended, or a file has taken its place."""
+# Levels of brackets in a JSON text. Programs follow them by recursion, which Python ends at 1,000 calls.
+_MOST_LEVELS = 100
 # Bytes of the longest name of a file on the usual file systems.
 _MAX_NAME = 255
 # Numbers of the errors of a folder in which no file can be created.
@@ -95,6 +98,37 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes a UTF-8 text file atomically; file names within the text that are not UTF-8 keep their bytes."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Returns the value of a JSON text from a file that cannot be trusted.
+
+    Raises:
+        ValueError: where it is not JSON, or nested so deeply that following it could exhaust the stack.
+    """
+    too_deep = ValueError(f"it is nested more than {_MOST_LEVELS} levels deep")
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise too_deep from None
+    if isinstance(text, str) and text.count("[") + text.count("{") <= _MOST_LEVELS:
+        return value
+    level = [value]
+    for _ in range(_MOST_LEVELS + 1):
+        level = [part for part in level if isinstance(part, dict | list)]
+        if not level:
+            return value
+        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
+    raise too_deep
+
+
+def read_json_object(path: str | Path) -> dict[str, Any]:
+    """Returns the object in a JSON file that cannot be trusted; an empty one for any other or no file."""
+    try:
+        value = parse_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def output_file(*suffixes: str, standard_output: bool = False) -> Callable[[str], str]:

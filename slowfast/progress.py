@@ -64,19 +64,27 @@ class Progress:
             )
         return self
 
-    def update(self, n: int = 1, **shown: Any) -> None:
-        """Counts ``n`` more units and shows the newest values of ``shown``, such as ``loss=0.3``."""
-        self.done += n
+    def update(self, n: int = 1, *, found: int = 0, **shown: Any) -> None:
+        """Counts ``n`` more units and shows the newest values of ``shown``, such as ``loss=0.3``.
+
+        Args:
+            found: further units, which an earlier start has done; they are not part of the rate.
+        """
+        self.done += n + found
         if not self.enabled:
             return
         if self._bar is not None:
             if shown:
                 self._bar.set_postfix({name: _short(value) for name, value in shown.items()}, refresh=False)
+            self._bar.initial += found
+            self._bar.n += found
+            self._bar.last_print_n += found
             self._bar.update(n)
             return
         now = time.monotonic()
         # The start of workers, before the first update, is not part of the rate.
-        self._first = self._first or (self.done, now)
+        done, start = self._first or (self.done - found, now)
+        self._first = done + found, start
         if now - self._last_line >= self.interval:
             self._last_line = now
             logger.info("%s", self._line(now, shown))

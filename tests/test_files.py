@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from slowfast.files import atomic_write, delete_unfinished, hold_lock, output_file, write_text
+from slowfast.files import (
+    atomic_write,
+    delete_unfinished,
+    hold_lock,
+    output_file,
+    parse_json,
+    read_json_object,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -151,3 +159,25 @@ def test_a_lock_that_cannot_be_had_is_logged_where_files_can_be_written(
     with hold_lock(tmp_path / "a.lock", 0):
         pass
     assert ("cannot be locked" in caplog.text) == is_logged
+
+
+@pytest.mark.parametrize(("start", "end"), [("[", "]"), ('{"a":', "}")])
+def test_json_is_nested_at_most_100_levels(start: str, end: str) -> None:
+    """From 3.12 on, Python reads thousands of levels, at which code that follows them fails."""
+    assert parse_json(f"{start * 100}1{end * 100}") is not None
+    for levels in (101, 700, 5_000, 100_000):
+        with pytest.raises(ValueError, match="nested more than 100 levels"):
+            parse_json(f"{start * levels}1{end * levels}")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [('{"a": [1]}', {"a": [1]}), ("[1]", {}), ("{", {}), ("[" * 100_000, {}), (b"\xff", {}), (None, {})],
+)
+def test_only_an_object_in_a_json_file_is_read(
+    tmp_path: Path, text: str | bytes | None, value: dict[str, object]
+) -> None:
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert read_json_object(path) == value

@@ -33,6 +33,20 @@ def test_the_rate_leaves_out_the_start_of_workers_and_units_of_an_earlier_start(
     ]
 
 
+def test_the_rate_leaves_out_units_that_are_found_done_on_the_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = iter((0.0, 11.0, 22.0))
+    monkeypatch.setattr("slowfast.progress.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    with caplog.at_level(logging.INFO), Progress(200, "features", "video") as progress:
+        progress.update(0, found=50)
+        progress.update(11, found=89)
+    assert [record.getMessage() for record in caplog.records] == [
+        "features: 50/200 (25%)",
+        "features: 150/200 (75%), 1.00 video/s, ETA 0:00:50",
+    ]
+
+
 def test_log_lines_are_at_least_the_interval_apart(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), Progress(1000, "epoch 3", interval=60.0) as progress:
         for _ in range(1000):
@@ -55,6 +69,18 @@ def test_on_a_terminal_there_is_a_bar(
         progress.update(2, loss=0.5)
     assert "epoch 3" in capsys.readouterr().err
     assert caplog.records == []
+
+
+def test_the_rate_of_a_bar_leaves_out_units_that_are_found_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with Progress(1_000_000_000, "features", "video") as progress:
+        progress.update(0, found=900_000_000)
+        progress.update(1)
+        assert progress._bar is not None
+        shown = progress._bar.format_dict
+        counted = shown["n"] - shown["initial"], progress._bar.n - progress._bar.last_print_n
+        assert (progress.done, shown["n"]) == (900_000_001, 900_000_001)
+        assert max(counted) <= 1, "units of the mean rate and of the newest one"
 
 
 def test_log_lines_appear_above_the_bar(

@@ -16,6 +16,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from slowfast.errors import integer_from, positive_integer
 from slowfast.files import output_file, write_text
 from slowfast.visualization.text_table import align_columns
 
@@ -30,12 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg", required=True, metavar="CONFIG", help="YAML file, or the name of a shipped configuration"
     )
-    parser.add_argument("--frames", type=int, metavar="T", help="frames per view (default: as in the test)")
     parser.add_argument(
-        "--size", type=int, metavar="PIXELS", help="height and width (default: DATA.TEST_CROP_SIZE)"
+        "--frames", type=positive_integer, metavar="T", help="frames per view (default: as in the test)"
     )
     parser.add_argument(
-        "--depth", type=int, default=1, metavar="N", help="levels of modules to print (default: 1)"
+        "--size",
+        type=positive_integer,
+        metavar="PIXELS",
+        help="height and width (default: DATA.TEST_CROP_SIZE)",
+    )
+    parser.add_argument(
+        "--depth",
+        type=integer_from(0),
+        default=1,
+        metavar="N",
+        help="levels of modules to print (default: 1)",
     )
     parser.add_argument(
         "--json", type=output_file(), metavar="FILE", help="write the counts of all modules to this file, too"

@@ -21,9 +21,8 @@ import torch
 from torch import Tensor
 
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
-from slowfast.config.values import parse_json, read_json_object
 from slowfast.errors import CheckpointError, first_line
-from slowfast.files import FULL_DISK, atomic_write, write_text
+from slowfast.files import FULL_DISK, atomic_write, parse_json, read_json_object, write_text
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)

@@ -14,12 +14,11 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
-import math
 import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -155,29 +154,3 @@ def choose_command(
             hint = f"use `{elsewhere[name]}`"
         parser.error(f"{name}: is not a command of {program}; {hint}")
     return parser.parse_args(arguments).command, []
-
-
-def positive_number(text: str) -> float:
-    """Returns the value of an option that must be a number above 0."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
-    return value
-
-
-def integer_from(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
-    """Returns the ``type`` of an option that must be a whole number within these limits."""
-
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < minimum:
-            raise argparse.ArgumentTypeError(f"{text}: must be {minimum} or more")
-        if value > maximum:
-            raise argparse.ArgumentTypeError(f"{text}: must be {maximum} or less")
-        return value
-
-    return integer
-
-
-positive_integer = integer_from(1)
-"""The ``type`` of an option that must be a whole number of 1 or more."""

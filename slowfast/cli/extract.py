@@ -24,9 +24,9 @@ import functools
 import sys
 from collections.abc import Sequence
 
-from slowfast.cli.commands import make_parser, positive_integer
+from slowfast.cli.commands import make_parser
 from slowfast.cli.run import add_run_arguments, load_run_config, set_thread_environment
-from slowfast.errors import ConfigError
+from slowfast.errors import ConfigError, positive_integer
 from slowfast.exit_status import run_command
 
 PROGRAM = "slowfast extract"

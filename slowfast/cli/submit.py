@@ -26,8 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast.cli.commands import integer_from, make_parser, positive_integer, positive_number
-from slowfast.errors import SlowFastError
+from slowfast.cli.commands import make_parser
+from slowfast.errors import SlowFastError, integer_from, positive_integer, positive_number
 from slowfast.exit_status import EXIT_INTERRUPTED, run_command
 
 PROGRAM = "slowfast submit"

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 import math
 import operator
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 from fvcore.common.config import CfgNode
-
-# Levels of brackets in a JSON text. Programs follow them by recursion, which Python ends at 1,000 calls.
-_MOST_LEVELS = 100
 
 
 def parse_literal(text: str) -> Any:
@@ -34,37 +29,6 @@ def parse_literal(text: str) -> Any:
         return yaml.safe_load(text)
     except Exception:  # of many types, such as ValueError for the date 2024-02-30
         return text
-
-
-def parse_json(text: str | bytes) -> Any:
-    """Returns the value of a JSON text from a file that cannot be trusted.
-
-    Raises:
-        ValueError: where it is not JSON, or nested so deeply that following it could exhaust the stack.
-    """
-    too_deep = ValueError(f"it is nested more than {_MOST_LEVELS} levels deep")
-    try:
-        value = json.loads(text)
-    except RecursionError:
-        raise too_deep from None
-    if isinstance(text, str) and text.count("[") + text.count("{") <= _MOST_LEVELS:
-        return value
-    level = [value]
-    for _ in range(_MOST_LEVELS + 1):
-        level = [part for part in level if isinstance(part, dict | list)]
-        if not level:
-            return value
-        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
-    raise too_deep
-
-
-def read_json_object(path: str | Path) -> dict[str, Any]:
-    """Returns the object in a JSON file that cannot be trusted; an empty one for any other or no file."""
-    try:
-        value = parse_json(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def flatten(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import Any
 
 from fvcore.common.config import CfgNode
 
-from slowfast.config.values import parse_json
 from slowfast.datasets.shards.find import find_class_file
 from slowfast.datasets.text_files import CLASSES_FILE, read_utf8
 from slowfast.errors import AnnotationError, ConfigError
+from slowfast.files import parse_json
 from slowfast.log import get_logger, log_once
 
 logger = get_logger(__name__)

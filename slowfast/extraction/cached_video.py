@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slowfast.config.values import read_json_object
 from slowfast.datasets.views.sampling import whole_video
 from slowfast.extraction.video import VideoRows, append_features
 from slowfast.features.cache import Manifest, Variant, by_scaling, features_path, part_path, times_path
 from slowfast.features.row_times import RowTimes, write_table
 from slowfast.features.source import describe_source, is_same_source
 from slowfast.features.storage import FeatureFile
+from slowfast.files import read_json_object
 from slowfast.interrupt import Interrupt
 from slowfast.models.clip_grid import ClipGrid
 from slowfast.models.frame_encoder import FrameEncoder

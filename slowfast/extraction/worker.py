@@ -59,6 +59,7 @@ class _ProcessState(NamedTuple):
     """The progress of one process."""
 
     videos: int
+    found: int
     total: int
     frames: int
     finished: bool
@@ -72,6 +73,7 @@ class ExtractionWork:
         broken: videos that could not be read, by their names in the cache.
         videos: number of videos that are done: extracted, found complete, or broken.
         complete: number of videos with all of their features.
+        found: number of those videos of which no frame was encoded.
         total: number of videos of this process.
         frames: number of frames that were encoded.
     """
@@ -80,7 +82,7 @@ class ExtractionWork:
         self, extractor: CachedVideoExtractor, splits: Sequence[SplitVideos], interrupt: Interrupt
     ) -> None:
         self.broken: dict[str, BrokenVideo] = {}
-        self.videos = self.frames = self.complete = 0
+        self.videos = self.found = self.frames = self.complete = 0
         self.total = sum(len(split.rows) for split in splits)
         self._extractor = extractor
         self._interrupt = interrupt
@@ -131,15 +133,19 @@ class ExtractionWork:
         Raises:
             Exception: the first one of a thread of this process.
         """
-        all_finished = False
+        all_finished, found = False, 0
         while not all_finished:
             ended, running = wait(futures, _EXCHANGE_SECONDS, FIRST_EXCEPTION)
             for future in ended:
                 future.result()
-            own = _ProcessState(self.videos, self.total, self.frames, not running, self._interrupt.signum)
+            with self._lock:
+                counts = self.videos, self.found, self.total, self.frames
+            own = _ProcessState(*counts, not running, self._interrupt.signum)
             states: list[_ProcessState] = world.all_gather_objects(own)
-            done = sum(state.videos for state in states)
-            progress.update(done - progress.done, frames=sum(state.frames for state in states))
+            before, found = found, sum(state.found for state in states)
+            encoded = sum(state.videos for state in states) - progress.done - (found - before)
+            frames = sum(state.frames for state in states)
+            progress.update(encoded, found=found - before, frames=frames)
             if signum := max(state.signum for state in states):
                 self._interrupt.request(signum)
             all_finished = all(state.finished for state in states)
@@ -164,6 +170,7 @@ class ExtractionWork:
                 continue
             with self._lock:
                 self.videos += 1
+                self.found += not encoded
                 self.frames += encoded
 
     def _extract(self, split: SplitVideos, row: int) -> int:

@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from slowfast.config.values import parse_json
-from slowfast.files import hold_lock, write_text
+from slowfast.files import hold_lock, parse_json, write_text
 
 _LIST = "broken.json"
 # Seconds to wait for a process that writes the list.

@@ -21,11 +21,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from slowfast.config.values import parse_json
 from slowfast.datasets.views.spatial import evaluated_frame
 from slowfast.errors import DataError
 from slowfast.features.storage import STORED
-from slowfast.files import write_text
+from slowfast.files import parse_json, write_text
 from slowfast.models.capabilities import feature_shape
 from slowfast.video.archive.member import TarMember
 from slowfast.video.placement import Placer

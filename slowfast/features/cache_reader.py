@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slowfast.config.values import read_json_object
 from slowfast.datasets.views.view_reader import Scheme, Segment
 from slowfast.errors import DecodeError
 from slowfast.features.array_file import ArrayFile, read_array
@@ -24,6 +23,7 @@ from slowfast.features.cache import MANIFEST, FeatureNames, Variant, features_pa
 from slowfast.features.row_times import RowTimes, plan_rows
 from slowfast.features.source import find_change
 from slowfast.features.storage import STORED, from_stored
+from slowfast.files import read_json_object
 
 # Videos that a process remembers as unchanged, in about 10 MB.
 _MOST_REMEMBERED = 200_000

@@ -26,10 +26,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slowfast.config.values import read_json_object
 from slowfast.errors import DataError
 from slowfast.features.array_file import read_header
-from slowfast.files import atomic_write, hold_lock, write_text
+from slowfast.files import atomic_write, hold_lock, read_json_object, write_text
 from slowfast.log import get_logger
 
 logger = get_logger(__name__)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.distributed.host import usable_cores
-from slowfast.errors import UsageError
+from slowfast.errors import integer_from, positive_number
 from slowfast.files import output_file
 
 if TYPE_CHECKING:  # keeps `--help` fast
@@ -58,24 +57,20 @@ def add_separator_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_seed_argument(parser: argparse.ArgumentParser, meaning: str) -> None:
     """Adds the seed of something random, a number that generators of NumPy accept."""
-
-    def seed(text: str) -> int:
-        if (number := int(text)) < 0:
-            raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
-        return number
-
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help=f"seed of {meaning} (default: 0)")
+    parser.add_argument(
+        "--seed", type=integer_from(0), default=0, metavar="N", help=f"seed of {meaning} (default: 0)"
+    )
 
 
 def add_work_arguments(parser: argparse.ArgumentParser, *, time_limit: float) -> None:
     """Adds the options of work on many files; ``time_limit`` is the default in seconds per file."""
     cores = usable_cores()
     parser.add_argument(
-        "--workers", type=int, default=cores, metavar="N", help=f"processes (default: {cores})"
+        "--workers", type=integer_from(0), default=cores, metavar="N", help=f"processes (default: {cores})"
     )
     parser.add_argument(
         "--time-limit",
-        type=float,
+        type=positive_number,
         default=time_limit,
         metavar="SECONDS",
         help=f"for one video, which is given up after it (default: {time_limit:g})",
@@ -92,8 +87,6 @@ def work_options(args: argparse.Namespace, command: str) -> WorkOptions:
     """Returns the options that :func:`add_work_arguments` added."""
     from slowfast.preparation.file_work.work import WorkOptions
 
-    if not 0 < args.time_limit < math.inf:
-        raise UsageError(f"--time-limit {args.time_limit:g}: must be a number of seconds above 0")
     source = args.list.rstrip(os.sep)
     journal = args.journal or f"{source}.{command}.jsonl"
     return WorkOptions(max(args.workers, 1), args.time_limit, Path(journal))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from slowfast.errors import DataError, UsageError
+from slowfast.errors import DataError, integer_from, positive_integer
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import BadFile, CommandReport, describe_bad, list_bad
@@ -30,16 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="folder of the copies")
     parser.add_argument(
         "--short-side",
-        type=int,
+        type=integer_from(2),
         default=256,
         metavar="PIXELS",
         help="short side of the copies; smaller videos keep their size (default: 256)",
     )
     parser.add_argument(
-        "--gop", type=int, default=12, metavar="N", help="frames between key frames (default: 12)"
+        "--gop",
+        type=positive_integer,
+        default=12,
+        metavar="N",
+        help="frames between key frames (default: 12)",
     )
     parser.add_argument(
-        "--crf", type=int, default=20, metavar="Q", help="quality, 0 best to 51 (default: 20)"
+        "--crf", type=integer_from(0, 51), default=20, metavar="Q", help="quality, 0 best to 51 (default: 20)"
     )
     parser.add_argument(
         "--preset",
@@ -56,8 +60,6 @@ def run(args: argparse.Namespace) -> CommandReport:
     from slowfast.preparation.file_work.transcode import Copy, Encoding, transcode
     from slowfast.preparation.file_work.work import work_through
 
-    if args.short_side < 2:
-        raise UsageError(f"--short-side {args.short_side}: must be 2 pixels or more")
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
     root, target = os.path.abspath(videos.root), os.path.abspath(args.target)
     _check_folders(args, root, target)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 
-from slowfast.config.values import read_json_object
 from slowfast.errors import ConfigError
 from slowfast.features.cache import Manifest
-from slowfast.files import write_text
+from slowfast.files import read_json_object, write_text
 from slowfast.probe.candidate import changed
 from slowfast.probe.feature_table import FeatureTable
 from slowfast.probe.tasks import Problem

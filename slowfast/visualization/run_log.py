@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from slowfast.config.values import parse_json
 from slowfast.errors import DataError
+from slowfast.files import parse_json
 from slowfast.log import METRICS_FILE
 
 MARK = "json_stats: "

@@ -1,11 +1,9 @@
 """Values of files and command lines are converted to the type of their key."""
 
-from pathlib import Path
-
 import pytest
 from fvcore.common.config import CfgNode
 
-from slowfast.config.values import convert, parse_json, parse_literal, read_json_object
+from slowfast.config.values import convert, parse_literal
 
 
 @pytest.mark.parametrize(
@@ -38,28 +36,6 @@ def test_a_literal_is_read_as_python_then_as_yaml_then_as_text(text: str, value:
 def test_what_yaml_takes_for_a_value_that_does_not_exist_is_a_text(text: str) -> None:
     """``OUTPUT_DIR 2024-02-30`` ended with a traceback: "day is out of range for month"."""
     assert parse_literal(text) == text
-
-
-@pytest.mark.parametrize(("start", "end"), [("[", "]"), ('{"a":', "}")])
-def test_json_is_nested_at_most_100_levels(start: str, end: str) -> None:
-    """From 3.12 on, Python reads thousands of levels, at which code that follows them fails."""
-    assert parse_json(f"{start * 100}1{end * 100}") is not None
-    for levels in (101, 700, 5_000, 100_000):
-        with pytest.raises(ValueError, match="nested more than 100 levels"):
-            parse_json(f"{start * levels}1{end * levels}")
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [('{"a": [1]}', {"a": [1]}), ("[1]", {}), ("{", {}), ("[" * 100_000, {}), (b"\xff", {}), (None, {})],
-)
-def test_only_an_object_in_a_json_file_is_read(
-    tmp_path: Path, text: str | bytes | None, value: dict[str, object]
-) -> None:
-    path = tmp_path / "a.json"
-    if text is not None:
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert read_json_object(path) == value
 
 
 def test_a_literal_executes_no_code() -> None:

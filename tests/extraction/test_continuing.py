@@ -18,6 +18,7 @@ from slowfast.extraction.extract import ExtractionRequest, extract_features
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.models import frame_encoder
 from slowfast.models.capabilities import EncodingSetup
+from slowfast.progress import Progress
 from tests.support.tiny_features import TinyFeatures, feature_config, scores
 
 
@@ -73,6 +74,22 @@ def test_complete_videos_are_not_extracted_again(
     assert seen == [14], "the changed one"
     make(flips=True)
     assert sum(seen) == 14 + sum(10 + 2 * i for i in range(8)), "the mirror images alone"
+
+
+def test_the_rate_leaves_out_complete_videos(
+    make: Any, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    os.utime(videos / "clips/2.mp4")
+    counted: list[tuple[int, int]] = []
+
+    def note(progress: Progress, n: int, *, found: int, frames: int) -> None:
+        counted.append((n, found))
+        progress.done += n + found
+
+    monkeypatch.setattr(Progress, "update", note)
+    make()
+    assert tuple(map(sum, zip(*counted, strict=True))) == (1, 23)
 
 
 def test_a_video_of_several_splits_is_extracted_by_one_thread(

@@ -64,8 +64,6 @@ def test_errors_name_the_cause_without_a_traceback(
         ("split good.csv out --shares train=nan val=0.2", "fractions must be above 0 and their sum 1"),
         ("split good.csv out --folds 20", "--folds 20: must be at most the number of groups"),
         ("split good.csv out --folds 2 --val-fraction 2", "--val-fraction 2.0: must be above 0"),
-        ("resize good.csv out --short-side 0", "--short-side 0: must be 2 pixels or more"),
-        ("scan good.csv --time-limit nan", "--time-limit nan: must be a number of seconds above 0"),
         ("make-csv data --dataset ucf --output x.csv", "--dataset ucf: must be one of features, frames,"),
         ("make-csv data --dataset ucf101 --output x.csv", "--num-classes: must be given"),
     ],
@@ -83,6 +81,25 @@ def test_wrong_options_have_a_status_of_their_own(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("resize good.csv out --short-side 0", "argument --short-side: 0: must be 2 or more"),
+        ("resize good.csv out --gop 0", "argument --gop: 0: must be 1 or more"),
+        ("resize good.csv out --crf -3", "argument --crf: -3: must be 0 or more"),
+        ("resize good.csv out --crf 52", "argument --crf: 52: must be 51 or less"),
+        ("scan good.csv --time-limit nan", "argument --time-limit: nan: must be above 0"),
+        ("scan good.csv --workers -1", "argument --workers: -1: must be 0 or more"),
+    ],
+)
+def test_numbers_out_of_range_are_not_taken_for_damage_of_the_videos(
+    capsys: pytest.CaptureFixture[str], arguments: str, message: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments.split())
+    assert message in capsys.readouterr().err
+
+
 def test_an_unknown_preset_is_not_taken_for_damage_of_the_videos(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,7 +110,10 @@ def test_an_unknown_preset_is_not_taken_for_damage_of_the_videos(
 
 @pytest.mark.parametrize("command", ["split", "shard"])
 def test_a_wrong_seed_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for seed, message in (("-1", "--seed: -1: must be 0 or more"), ("x", "--seed: invalid seed value: 'x'")):
+    for seed, message in (
+        ("-1", "--seed: -1: must be 0 or more"),
+        ("x", "--seed: invalid integer value: 'x'"),
+    ):
         with pytest.raises(SystemExit, match="2"):
             main([command, "good.csv", "out", "--seed", seed])
         assert message in capsys.readouterr().err

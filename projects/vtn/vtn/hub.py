@@ -15,9 +15,8 @@ from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.checkpoint.weights import load_weights
-from slowfast.config.values import parse_json
 from slowfast.errors import CheckpointError, ConfigError, ModelError, first_line
-from slowfast.files import write_text
+from slowfast.files import parse_json, write_text
 from slowfast.models.build import MODEL_REGISTRY
 from slowfast.models.weights_hash import weights_hash
 from vtn.arguments.model_arguments import ModelArguments

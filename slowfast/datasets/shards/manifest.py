@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from slowfast.config.values import parse_json
 from slowfast.errors import AnnotationError
-from slowfast.files import write_text
+from slowfast.files import parse_json, write_text
 
 MANIFEST = "shards.json"
 # Version of the shards; a writer continues only shards of its own version.

@@ -12,10 +12,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
-from slowfast.config.values import parse_json
 from slowfast.datasets.text_files import parse_index, parse_segment
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
 from slowfast.errors import AnnotationError, shown
+from slowfast.files import parse_json
 from slowfast.video.archive.member import member_name
 from slowfast.video.archive.tar_file import TarEntry, TarError, scan_tar
 

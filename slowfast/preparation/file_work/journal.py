@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-from slowfast.config.values import parse_json
 from slowfast.errors import DataError
+from slowfast.files import parse_json
 
 FileState = list[int]
 """Size and modification time; an empty list for a missing file."""

@@ -14,8 +14,8 @@ from typing import TypeVar
 import torch
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from slowfast.config.values import read_json_object
 from slowfast.errors import ModelError, SlowFastError
+from slowfast.files import read_json_object
 from slowfast.log import get_logger
 from vtn.backbones.hub_access import HubUnreachableError, causes, hub_access
 

@@ -28,8 +28,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.cli.commands import make_parser, positive_integer, positive_number
-from slowfast.errors import InputError, SlowFastError, UsageError
+from slowfast.cli.commands import make_parser
+from slowfast.errors import InputError, SlowFastError, UsageError, positive_integer, positive_number
 from slowfast.exit_status import run_command
 from slowfast.files import output_file
 from slowfast.interrupt import Interrupt, Interrupted

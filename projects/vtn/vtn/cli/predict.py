@@ -38,8 +38,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast.cli.commands import make_parser, positive_integer, positive_number
-from slowfast.errors import SlowFastError
+from slowfast.cli.commands import make_parser
+from slowfast.errors import SlowFastError, positive_integer, positive_number
 from slowfast.exit_status import run_command
 from slowfast.files import naming_file, output_file
 from slowfast.interrupt import Interrupt

@@ -23,8 +23,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast.cli.commands import integer_from, make_parser
-from slowfast.errors import DataError
+from slowfast.cli.commands import make_parser
+from slowfast.errors import DataError, integer_from
 from slowfast.exit_status import run_command
 from slowfast.log import setup_logging
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from slowfast import __version__
-from slowfast.config.values import parse_json
 from slowfast.errors import InputError, UsageError
-from slowfast.files import atomic_write, hold_lock
+from slowfast.files import atomic_write, hold_lock, parse_json
 from slowfast.models.weights_hash import weights_hash
 from vtn.exported.model import ExportedModel
 from vtn.predictor.predictor import Predictor

@@ -29,8 +29,8 @@ from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
 from slowfast.checkpoint.weights import load_weights, match_names
-from slowfast.config.values import parse_json
 from slowfast.errors import CheckpointError, first_line
+from slowfast.files import parse_json
 from vtn.encoder.embeddings import LearnedPositions
 from vtn.encoder.temporal_encoder import TemporalEncoder
 

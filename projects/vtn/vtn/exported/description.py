@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from slowfast.config.values import parse_json
 from slowfast.errors import CheckpointError, first_line
+from slowfast.files import parse_json
 
 FORMAT = "vtn-export-1"
 BACKBONE, ENCODER, MODEL = "backbone", "encoder", "model"

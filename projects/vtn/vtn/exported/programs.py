@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from slowfast.config.values import parse_json
 from slowfast.errors import CheckpointError, ModelError, first_line
+from slowfast.files import parse_json
 from vtn.exported.description import INPUTS, Description
 
 ONNX, TORCH_EXPORT = ".onnx", ".pt2"

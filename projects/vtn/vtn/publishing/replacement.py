@@ -18,8 +18,7 @@ from pathlib import Path
 
 from huggingface_hub.constants import CONFIG_NAME
 
-from slowfast.config.values import read_json_object
-from slowfast.files import write_text
+from slowfast.files import read_json_object, write_text
 from vtn.publishing.zoo import file_sha256
 
 _STAGING_MARK = ".publishing-"

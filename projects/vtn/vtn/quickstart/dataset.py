@@ -16,10 +16,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from slowfast.config.values import read_json_object
 from slowfast.distributed.host import usable_cores
 from slowfast.errors import DataError
-from slowfast.files import atomic_write, delete_unfinished, write_text
+from slowfast.files import atomic_write, delete_unfinished, read_json_object, write_text
 from slowfast.interrupt import sparing_new_processes, when_parent_ends
 from slowfast.progress import Progress
 from vtn.quickstart.motion import CLASSES, plan_motion

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slowfast.config.values import read_json_object
 from slowfast.errors import DataError
-from slowfast.files import write_text
+from slowfast.files import read_json_object, write_text
 
 CONFIG = "VTN/QUICKSTART"
 PREDICTIONS = "predictions.npz"

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from jinja2.utils import htmlsafe_json_dumps
 
-from slowfast.config.values import read_json_object
 from slowfast.errors import InputError
-from slowfast.files import atomic_write, write_text
+from slowfast.files import atomic_write, read_json_object, write_text
 from slowfast.progress import format_duration
 from slowfast.tracking.figure_text import figure_fonts
 from slowfast.visualization.page import fill_template
