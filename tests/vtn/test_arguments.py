@@ -27,6 +27,7 @@ from vtn import (
     InputConfig,
     ProbeConfig,
 )
+from vtn.arguments.flat_fields import FusedModelFields, ProbeFields, VTNFields
 from vtn.arguments.model_arguments import FLAT_NAMES, FusedModelArguments, ProbeArguments, VTNArguments
 from vtn.config import REQUIREMENTS
 
@@ -222,6 +223,21 @@ def test_a_field_accepts_what_its_key_does(kind: Any) -> None:
             problem = f"{kind.group}.{item.name} = {wrong!r}: must be {REQUIREMENTS[key].text}"
             with pytest.raises(ModelError, match=re.escape(problem)):
                 kind(**{item.name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind"),
+    [(FusedModelFields, FusedModelArguments), (VTNFields, VTNArguments), (ProbeFields, ProbeArguments)],
+)
+def test_editors_know_all_flat_names_with_the_types_of_the_fields(typed: Any, kind: Any) -> None:
+    groups = {name: group for name, group in kind().as_keywords().items() if name in GROUPS}
+    expected = {
+        flat: next(item.type for item in fields(groups[group]) if item.name == field_name)
+        for flat, (group, field_name) in FLAT_NAMES.items()
+        if group in groups
+    }
+    found = {name: hint.__forward_arg__ for name, hint in typed.__annotations__.items()}
+    assert found == expected
 
 
 def test_every_field_is_documented() -> None:

@@ -8,7 +8,7 @@ L layers, K classes. Features are (B, T, M, F), and (B, T, F) for M = 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from slowfast.features.temporal_statistics import masked_mean_and_std
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.backbone import BackboneConfig
+from vtn.arguments.flat_fields import VTNFields
 from vtn.arguments.groups import EncoderConfig, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import VTNArguments
 from vtn.encoder.fusion import AttendTokens, build_fusion
@@ -47,7 +48,7 @@ class VTN(PreparesFeatures, FrameModel):
             the width of a bottleneck.
         input: preparation of the features for the encoder; by default they are used as they are.
         fields: single fields of the groups by flat names, such as ``pretrained=False`` or ``num_layers=1``;
-            see ``vtn.arguments.model_arguments.FLAT_NAMES``. A field given here replaces that of the group.
+            see ``vtn.arguments.flat_fields.VTNFields``. A field given here replaces that of the group.
             The groups may also be mappings of their fields, as in ``config.json`` of a published folder.
 
     Attributes:
@@ -85,7 +86,7 @@ class VTN(PreparesFeatures, FrameModel):
         head: HeadConfig | Mapping[str, Any] | None = None,
         fusion: str | FusionConfig | Mapping[str, Any] | None = None,
         input: InputConfig | Mapping[str, Any] | None = None,
-        **fields: Any,
+        **fields: Unpack[VTNFields],
     ) -> None:
         groups = {"backbone": backbone, "encoder": encoder, "head": head, "fusion": fusion, "input": input}
         arguments = self.arguments_type().changed({**groups, "num_classes": num_classes, **fields})
