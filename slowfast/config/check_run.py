@@ -146,13 +146,24 @@ def check_demo(cfg: CfgNode) -> Iterator[str]:
 
 
 def check_output(cfg: CfgNode) -> Iterator[str]:
-    """Yields the problem of an output folder that cannot be made or written to."""
-    folder = Path(cfg.OUTPUT_DIR).absolute()
+    """Yields the problems of folders that cannot be made or written to, and of files without a name."""
+    yield from _check_folder("OUTPUT_DIR", cfg.OUTPUT_DIR, Path(cfg.OUTPUT_DIR))
+    if cfg.TEST.ENABLE and (results := cfg.TEST.SAVE_RESULTS_PATH):
+        path = Path(cfg.OUTPUT_DIR, results)
+        if path.name in ("", ".."):
+            yield f"TEST.SAVE_RESULTS_PATH = {results!r}: must name a file; use for instance predictions.npz"
+        elif path.parent != Path(cfg.OUTPUT_DIR):
+            yield from _check_folder("TEST.SAVE_RESULTS_PATH", results, path.parent)
+
+
+def _check_folder(key: str, value: str, folder: Path) -> Iterator[str]:
+    """Yields the problem of a folder that cannot be made or written to."""
+    folder = folder.absolute()
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
-        yield f"OUTPUT_DIR = {cfg.OUTPUT_DIR!r}: {existing} is not a folder; choose another folder"
+        yield f"{key} = {value!r}: {existing} is not a folder; choose another folder"
     elif not os.access(existing, os.W_OK | os.X_OK):
-        yield f"OUTPUT_DIR = {cfg.OUTPUT_DIR!r}: {existing} cannot be written to; choose another folder"
+        yield f"{key} = {value!r}: {existing} cannot be written to; choose another folder"
 
 
 def check_trackers(cfg: CfgNode) -> Iterator[str]:

@@ -21,7 +21,7 @@ from vtn.arguments.groups import EncoderConfig, FusionConfig, HeadConfig, InputC
 from vtn.arguments.model_arguments import VTNArguments
 from vtn.encoder.fusion import AttendTokens, build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
-from vtn.encoder.longformer import adapt_positions, start_from_longformer
+from vtn.encoder.longformer import adapt_positions, locate_longformer, start_from_longformer
 from vtn.encoder.rollout import attention_rollout
 from vtn.encoder.temporal_encoder import TemporalEncoder
 from vtn.frame_model import FrameModel, build_head
@@ -91,6 +91,8 @@ class VTN(PreparesFeatures, FrameModel):
         groups = {"backbone": backbone, "encoder": encoder, "head": head, "fusion": fusion, "input": input}
         arguments = self.arguments_type().changed({**groups, "num_classes": num_classes, **fields})
         arguments.encoder.check_sizes()
+        if arguments.encoder.checkpoint:
+            locate_longformer(arguments.encoder.checkpoint)
         super().__init__(arguments)
         self.position_rate = arguments.encoder.position_rate
         self.num_layers = arguments.encoder.num_layers
