@@ -97,7 +97,23 @@ def check_pixels(cfg: CfgNode) -> Iterator[str]:
 
 
 def check_views(cfg: CfgNode) -> Iterator[str]:
-    """Yields the problems of the views of videos that are evaluated."""
+    """Yields the problems of the views of videos that are evaluated, and of their groups."""
+    yield from _check_test_crops(cfg)
+    try:
+        re.compile(cfg.TEST.GROUP_BY)
+    except re.error as error:
+        yield f"TEST.GROUP_BY = {cfg.TEST.GROUP_BY!r}: must be a regular expression ({error})"
+    if cfg.TEST.ENABLE and cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
+        yield (
+            f"TEST.NUM_ENSEMBLE_VIEWS = {cfg.TEST.NUM_ENSEMBLE_VIEWS}: must be 1 for full videos; use 1, or "
+            "set TRAIN.EVAL_FULL_VIDEO False to test on clips"
+        )
+    if cfg.TEST.ENABLE and cfg.TEST.ORDER_REPORT:
+        yield from _check_order_report(cfg)
+
+
+def _check_test_crops(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problems of the size of crops and whole pictures."""
     scales, crops = cfg.DATA.TRAIN_JITTER_SCALES, cfg.TEST.NUM_SPATIAL_CROPS
     # A single crop is cut from frames of the smaller training scale; several crops, and whole pictures, from
     # frames whose short side is the crop size. Validation uses a single crop.
@@ -124,17 +140,6 @@ def check_views(cfg: CfgNode) -> Iterator[str]:
             f"DATA.TEST_CROP_SIZE = {size}: must be a multiple of DATA.TEST_PICTURE_MULTIPLE = {multiple}, "
             f"since it is the short side of whole pictures; use {size // multiple * multiple or multiple}"
         )
-    try:
-        re.compile(cfg.TEST.GROUP_BY)
-    except re.error as error:
-        yield f"TEST.GROUP_BY = {cfg.TEST.GROUP_BY!r}: must be a regular expression ({error})"
-    if cfg.TEST.ENABLE and cfg.TRAIN.EVAL_FULL_VIDEO and cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
-        yield (
-            f"TEST.NUM_ENSEMBLE_VIEWS = {cfg.TEST.NUM_ENSEMBLE_VIEWS}: must be 1 for full videos; use 1, or "
-            "set TRAIN.EVAL_FULL_VIDEO False to test on clips"
-        )
-    if cfg.TEST.ENABLE and cfg.TEST.ORDER_REPORT:
-        yield from _check_order_report(cfg)
 
 
 def _check_order_report(cfg: CfgNode) -> Iterator[str]:

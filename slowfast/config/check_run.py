@@ -28,30 +28,37 @@ def check_inputs(cfg: CfgNode) -> Iterator[str]:
             "DATA.ORIGINAL_SEMANTICS = True: must be False in training, since it is for tests of published "
             "weights; set TRAIN.ENABLE False, or set it False"
         )
-    path = Path(cfg.DATA.PATH_TO_DATA_DIR)
-    key = f"DATA.PATH_TO_DATA_DIR = {cfg.DATA.PATH_TO_DATA_DIR!r}"
+    yield from _check_data_folder(cfg)
+    yield from _check_file(cfg, "DATA.CLASS_NAMES", "a file of class names")
+
+
+def _check_data_folder(cfg: CfgNode) -> Iterator[str]:
+    """Yields the problem of the folder of the lists, or of the pattern of shards."""
+    folder = cfg.DATA.PATH_TO_DATA_DIR
+    key = f"DATA.PATH_TO_DATA_DIR = {folder!r}"
     purpose = "training" if cfg.TRAIN.ENABLE else "testing"
-    if not cfg.DATA.PATH_TO_DATA_DIR:
+    if not folder:
         yield f"{key}: must be set for {purpose}; give the folder of the annotation files"
-        return
-    if _names_shards(cfg):  # the shards themselves are looked for by their reader
-        if cfg.TRAIN.ENABLE and "{split}" not in cfg.DATA.PATH_TO_DATA_DIR:
+    elif _names_shards(cfg):  # the shards themselves are looked for by their reader
+        if cfg.TRAIN.ENABLE and "{split}" not in folder:
             yield (
                 f"{key}: must contain {{split}} in place of train, val or test, since validation would read "
                 "the shards of training; for example shards/{split}/*.tar"
             )
-    elif not os.path.exists(path):
+    elif not os.path.exists(folder):
         yield f"{key}: does not exist; give the folder of the annotation files for {purpose}"
-        return
-    needed = {"train.csv": cfg.TRAIN, "val.csv": cfg.TRAIN, "test.csv": cfg.TEST}
-    read = [name for name, section in needed.items() if section.ENABLE and section.DATASET in _CSV_DATASETS]
-    missing = [name for name in read if not os.path.isfile(path / name)]
-    if missing and os.path.isdir(path):
+    elif os.path.isdir(folder) and (missing := [*_missing_lists(cfg)]):
         yield (
             f"{key}: lacks {', '.join(missing)}; write one line 'path label' per video, or set TRAIN.DATASET "
             "and TEST.DATASET to the layout of the data, such as videofolder"
         )
-    yield from _check_file(cfg, "DATA.CLASS_NAMES", "a file of class names")
+
+
+def _missing_lists(cfg: CfgNode) -> Iterator[str]:
+    for name, section in {"train.csv": cfg.TRAIN, "val.csv": cfg.TRAIN, "test.csv": cfg.TEST}.items():
+        is_read = section.ENABLE and section.DATASET in _CSV_DATASETS
+        if is_read and not os.path.isfile(os.path.join(cfg.DATA.PATH_TO_DATA_DIR, name)):
+            yield name
 
 
 def _check_file(cfg: CfgNode, key: str, wanted: str) -> Iterator[str]:
@@ -151,13 +158,24 @@ def check_demo(cfg: CfgNode) -> Iterator[str]:
 
 
 def check_output(cfg: CfgNode) -> Iterator[str]:
-    """Yields the problem of an output folder that cannot be made or written to."""
-    folder = Path(cfg.OUTPUT_DIR).absolute()
+    """Yields the problems of folders that cannot be made or written to, and of files without a name."""
+    yield from _check_folder("OUTPUT_DIR", cfg.OUTPUT_DIR, Path(cfg.OUTPUT_DIR))
+    if cfg.TEST.ENABLE and (results := cfg.TEST.SAVE_RESULTS_PATH):
+        path = Path(cfg.OUTPUT_DIR, results)
+        if path.name in ("", ".."):
+            yield f"TEST.SAVE_RESULTS_PATH = {results!r}: must name a file; use for instance predictions.npz"
+        elif path.parent != Path(cfg.OUTPUT_DIR):
+            yield from _check_folder("TEST.SAVE_RESULTS_PATH", results, path.parent)
+
+
+def _check_folder(key: str, value: str, folder: Path) -> Iterator[str]:
+    """Yields the problem of a folder that cannot be made or written to."""
+    folder = folder.absolute()
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
-        yield f"OUTPUT_DIR = {cfg.OUTPUT_DIR!r}: {existing} is not a folder; choose another folder"
+        yield f"{key} = {value!r}: {existing} is not a folder; choose another folder"
     elif not os.access(existing, os.W_OK | os.X_OK):
-        yield f"OUTPUT_DIR = {cfg.OUTPUT_DIR!r}: {existing} cannot be written to; choose another folder"
+        yield f"{key} = {value!r}: {existing} cannot be written to; choose another folder"
 
 
 def check_trackers(cfg: CfgNode) -> Iterator[str]:

@@ -106,6 +106,25 @@ class TestRun:
         cfg.OUTPUT_DIR = str(link / "first")
         assert f"{link} is not a folder" in check(cfg, for_run=True)[0]
 
+    @pytest.mark.parametrize(
+        ("results", "problem"),
+        [
+            ("/", "must name a file; use for instance predictions.npz"),
+            ("..", "must name a file; use for instance predictions.npz"),
+            ("{data}/train.csv/run.npz", "train.csv is not a folder; choose another folder"),
+            ("{data}/predictions.npz", ""),
+            ("runs/predictions.npz", ""),
+        ],
+    )
+    def test_predictions_that_could_not_be_written_after_the_test(
+        self, cfg: CfgNode, results: str, problem: str
+    ) -> None:
+        cfg.TEST.SAVE_RESULTS_PATH = results = results.format(data=cfg.DATA.PATH_TO_DATA_DIR)
+        found = [text for text in check(cfg, for_run=True) if "SAVE_RESULTS_PATH" in text]
+        assert len(found) == bool(problem)
+        assert all(text.startswith(f"TEST.SAVE_RESULTS_PATH = {results!r}: ") for text in found)
+        assert all(text.endswith(problem) for text in found)
+
 
 def test_batch_sizes_must_be_multiples_of_the_processes(cfg: CfgNode) -> None:
     set_keys(cfg, TRAIN__BATCH_SIZE=16, TEST__BATCH_SIZE=8)

@@ -14,7 +14,7 @@ from torch import nn
 
 from slowfast.config import get_default_config, load_config
 from slowfast.config.values import value_of
-from slowfast.errors import ModelError
+from slowfast.errors import CheckpointError, ModelError
 from tests.support.tiny_models import CLASSES, TINY, tiny_groups
 from vtn import (
     VTN,
@@ -27,6 +27,7 @@ from vtn import (
     InputConfig,
     ProbeConfig,
 )
+from vtn.arguments.flat_fields import FusedModelFields, ProbeFields, VTNFields
 from vtn.arguments.model_arguments import FLAT_NAMES, FusedModelArguments, ProbeArguments, VTNArguments
 from vtn.config import REQUIREMENTS
 
@@ -184,6 +185,13 @@ def test_arguments_with_errors_are_named(arguments: dict[str, Any], message: str
         (VTN, {"position": "sinusoidal", "hidden_dim": 9, "num_heads": 3}, "encoder.hidden_dim = 9: must be"),
         (VTN, {"lora": {"rank": 2}, "frozen": True}, "backbone.lora: freezes the backbone by itself"),
         (VTN, {"lora": {"rnk": 2}}, "its fields are rank, alpha, dropout, targets"),
+        (VTN, {"lora": {"rank": "4"}}, "backbone.lora.rank = '4': must be a whole number, 1 or more"),
+        (VTN, {"lora": {"rank": 0}}, "backbone.lora.rank = 0: must be a whole number, 1 or more"),
+        (VTN, {"lora": {"rank": -1}}, "backbone.lora.rank = -1: must be a whole number, 1 or more"),
+        (VTN, {"lora": {"rank": 2, "alpha": 0}}, "backbone.lora.alpha = 0: must be above 0"),
+        (VTN, {"lora": {"rank": 2, "dropout": 2}}, "backbone.lora.dropout = 2: must be a fraction"),
+        (VTN, {"lora": {"rank": 2, "targets": "qkv"}}, "backbone.lora.targets = 'qkv': must be a list of"),
+        (VTN, {"position_rate": float("inf")}, "encoder.position_rate = inf: must be above 0 positions per"),
         (AttentiveProbe, {"probe": {"hidden_dim": 100}}, "probe.num_heads = 16: must divide probe."),
         (FrameAverage, {"fusion": "sequence", "tokens": [2, 2]}, "fusion.kind = 'sequence': must be concat"),
     ],
@@ -193,6 +201,11 @@ def test_what_the_arguments_tell_is_refused_before_the_backbone_is_built(
 ) -> None:
     with pytest.raises(ModelError, match=re.escape(message)):
         kind("no_such_backbone", **arguments)
+
+
+def test_a_missing_longformer_is_reported_before_the_backbone_is_built() -> None:
+    with pytest.raises(CheckpointError, match=r"VTN\.LONGFORMER\.CHECKPOINT = 'missing': does not exist"):
+        VTN("no_such_backbone", encoder_checkpoint="missing")
 
 
 def test_a_model_without_an_encoder_refuses_its_fields() -> None:
@@ -222,6 +235,21 @@ def test_a_field_accepts_what_its_key_does(kind: Any) -> None:
             problem = f"{kind.group}.{item.name} = {wrong!r}: must be {REQUIREMENTS[key].text}"
             with pytest.raises(ModelError, match=re.escape(problem)):
                 kind(**{item.name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind"),
+    [(FusedModelFields, FusedModelArguments), (VTNFields, VTNArguments), (ProbeFields, ProbeArguments)],
+)
+def test_editors_know_all_flat_names_with_the_types_of_the_fields(typed: Any, kind: Any) -> None:
+    groups = {name: group for name, group in kind().as_keywords().items() if name in GROUPS}
+    expected = {
+        flat: next(item.type for item in fields(groups[group]) if item.name == field_name)
+        for flat, (group, field_name) in FLAT_NAMES.items()
+        if group in groups
+    }
+    found = {name: hint.__forward_arg__ for name, hint in typed.__annotations__.items()}
+    assert found == expected
 
 
 def test_every_field_is_documented() -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.backbone import BackboneConfig
+from vtn.arguments.flat_fields import ProbeFields
 from vtn.arguments.groups import ProbeConfig
 from vtn.arguments.model_arguments import ProbeArguments
 from vtn.backbones.tuning.freezing import autocast
@@ -62,7 +63,7 @@ class AttentiveProbe(FrameModel):
         num_classes: int = 400,
         *,
         probe: ProbeConfig | Mapping[str, Any] | None = None,
-        **fields: Any,
+        **fields: Unpack[ProbeFields],
     ) -> None:
         groups = {"backbone": backbone, "num_classes": num_classes, "probe": probe}
         arguments = self.arguments_type().changed({**groups, **fields})

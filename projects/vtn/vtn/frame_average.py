@@ -6,7 +6,7 @@ B clips, T frames, H W pixels, M tokens of a frame, F width of a feature, K clas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
@@ -14,6 +14,7 @@ from slowfast.errors import ModelError
 from slowfast.features.temporal_statistics import zero_masked
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.backbone import BackboneConfig
+from vtn.arguments.flat_fields import FusedModelFields
 from vtn.arguments.groups import FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import FusedModelArguments
 from vtn.backbones.frames.token_reader import token_grid
@@ -55,7 +56,7 @@ class FrameAverage(PreparesFeatures, FrameModel):
         head: HeadConfig | Mapping[str, Any] | None = None,
         fusion: str | FusionConfig | Mapping[str, Any] | None = None,
         input: InputConfig | Mapping[str, Any] | None = None,
-        **fields: Any,
+        **fields: Unpack[FusedModelFields],
     ) -> None:
         groups = {"backbone": backbone, "head": head, "fusion": fusion, "input": input}
         arguments = self.arguments_type().changed({**groups, "num_classes": num_classes, **fields})

@@ -8,7 +8,7 @@ L layers, K classes. Features are (B, T, M, F), and (B, T, F) for M = 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from slowfast.features.temporal_statistics import masked_mean_and_std
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.backbone import BackboneConfig
+from vtn.arguments.flat_fields import VTNFields
 from vtn.arguments.groups import EncoderConfig, FusionConfig, HeadConfig, InputConfig
 from vtn.arguments.model_arguments import VTNArguments
 from vtn.encoder.fusion import AttendTokens, build_fusion
 from vtn.encoder.input_checks import check_sequence, check_state
-from vtn.encoder.longformer import adapt_positions, start_from_longformer
+from vtn.encoder.longformer import adapt_positions, locate_longformer, start_from_longformer
 from vtn.encoder.rollout import attention_rollout
 from vtn.encoder.temporal_encoder import TemporalEncoder
 from vtn.frame_model import FrameModel, build_head
@@ -47,7 +48,7 @@ class VTN(PreparesFeatures, FrameModel):
             the width of a bottleneck.
         input: preparation of the features for the encoder; by default they are used as they are.
         fields: single fields of the groups by flat names, such as ``pretrained=False`` or ``num_layers=1``;
-            see ``vtn.arguments.model_arguments.FLAT_NAMES``. A field given here replaces that of the group.
+            see ``vtn.arguments.flat_fields.VTNFields``. A field given here replaces that of the group.
             The groups may also be mappings of their fields, as in ``config.json`` of a published folder.
 
     Attributes:
@@ -85,11 +86,13 @@ class VTN(PreparesFeatures, FrameModel):
         head: HeadConfig | Mapping[str, Any] | None = None,
         fusion: str | FusionConfig | Mapping[str, Any] | None = None,
         input: InputConfig | Mapping[str, Any] | None = None,
-        **fields: Any,
+        **fields: Unpack[VTNFields],
     ) -> None:
         groups = {"backbone": backbone, "encoder": encoder, "head": head, "fusion": fusion, "input": input}
         arguments = self.arguments_type().changed({**groups, "num_classes": num_classes, **fields})
         arguments.encoder.check_sizes()
+        if arguments.encoder.checkpoint:
+            locate_longformer(arguments.encoder.checkpoint)
         super().__init__(arguments)
         self.position_rate = arguments.encoder.position_rate
         self.num_layers = arguments.encoder.num_layers

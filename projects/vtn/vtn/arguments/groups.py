@@ -162,7 +162,11 @@ class EncoderConfig(Settings):
         return windows_of(self.attention_window, self.num_layers)
 
     def check_sizes(self) -> None:
-        """Raises ``ModelError`` for sizes that do not fit together; single fields may be changed before."""
+        """Checks the sizes together, once no field is changed any more.
+
+        Raises:
+            ModelError: for heads or windows that do not fit the width or the number of layers.
+        """
         widths = ("encoder.hidden_dim", "encoder.num_heads", "encoder.position")
         windows = ("encoder.attention_window", "encoder.num_layers")
         _refuse(
@@ -233,10 +237,13 @@ class ProbeConfig(Settings):
         return group if cfg.VTN.PROBE.POSITION_UNIT == "second" else replace(group, position_rate=None)
 
     def check_sizes(self, feature_dim: int = 0) -> None:
-        """Raises ``ModelError`` for sizes that do not fit together.
+        """Checks the sizes together, once no field is changed any more.
 
         Args:
             feature_dim: the width of the features; 0 while it is not known.
+
+        Raises:
+            ModelError: for heads that do not fit the width.
         """
         width = "probe.hidden_dim" if self.hidden_dim else "the width of the features"
         names = (width, "probe.num_heads", "probe.position")

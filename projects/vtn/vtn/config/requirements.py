@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -51,8 +52,8 @@ def _are_tokens(tokens: list[int]) -> bool:
 
 
 _FRACTION = Requirement("a fraction, 0 or more and less than 1", lambda value: 0 <= value < 1)
-_ABOVE_ZERO = Requirement("above 0", lambda value: value > 0)
-_POSITIONS_PER_SECOND = Requirement("above 0 positions per second", lambda value: value > 0)
+_ABOVE_ZERO = Requirement("above 0", lambda value: 0 < value < math.inf)
+_POSITIONS_PER_SECOND = Requirement("above 0 positions per second", lambda value: 0 < value < math.inf)
 _POSITION_UNIT = _one_of("frame", "second")
 
 REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
@@ -66,6 +67,7 @@ REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
         "VTN.BACKBONE.FROZEN_BLOCKS": _at_least(0, "none"),
         "VTN.BACKBONE.FROZEN_DTYPE": _one_of("bfloat16", "float16", ""),
         "VTN.BACKBONE.LORA.RANK": _at_least(0, "no LoRA"),
+        "VTN.BACKBONE.LORA.ALPHA": _ABOVE_ZERO,
         "VTN.BACKBONE.LORA.DROPOUT": _FRACTION,
         "VTN.BACKBONE.DROP_RATE": _FRACTION,
         "VTN.BACKBONE.DROP_PATH_RATE": _FRACTION,

@@ -51,7 +51,7 @@ def start_from_longformer(encoder: TemporalEncoder, source: str | Path) -> None:
     Raises:
         CheckpointError: if the source contains no Longformer, or its width, heads or layers do not fit.
     """
-    path, config = _locate(Path(source))
+    path, config = locate_longformer(source)
     heads = config.get("num_attention_heads", encoder.layers[0].num_heads)
     if heads != encoder.layers[0].num_heads:
         raise CheckpointError(
@@ -96,8 +96,18 @@ def adapt_positions(table: Tensor, num_rows: int, *, of_text: bool = False) -> T
     return torch.cat([rows, cls[None], torch.zeros_like(cls)[None]])
 
 
-def _locate(source: Path) -> tuple[Path, dict[str, Any]]:
-    """Returns the file of weights and the content of ``config.json``; empty if it does not exist."""
+def locate_longformer(source: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Returns the file of weights and the content of ``config.json``; empty if it does not exist.
+
+    Raises:
+        CheckpointError: for a source without weights.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise CheckpointError(
+            f"VTN.LONGFORMER.CHECKPOINT = {str(source)!r}: does not exist; give the path of "
+            "a file of weights, or of a folder in Hugging Face's format"
+        )
     if not source.is_dir():
         return source, {}
     for name in ("model.safetensors", "pytorch_model.bin"):

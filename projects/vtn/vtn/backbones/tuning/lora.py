@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from torch import nn
 
 from slowfast.errors import ModelError
 from slowfast.log import get_logger
+from vtn.config import REQUIREMENTS
 
 logger = get_logger(__name__)
 
@@ -30,12 +32,25 @@ class LoRA:
         dropout: probability in training for the input of the adapters.
         targets: name suffixes of the layers that get adapters. Empty: all linear layers except those of
             ``nn.MultiheadAttention``, which uses their weights without calling them.
+
+    Raises:
+        ModelError: for values of another kind or out of range.
     """
 
     rank: int
     alpha: float = 16.0
     dropout: float = 0.0
     targets: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rank, Integral) or int(self.rank) < 1:
+            raise ModelError(f"backbone.lora.rank = {self.rank!r}: must be a whole number, 1 or more")
+        for name in ("alpha", "dropout"):
+            requirement = REQUIREMENTS[f"VTN.BACKBONE.LORA.{name.upper()}"]
+            for problem in requirement.problems(f"backbone.lora.{name}", getattr(self, name)):
+                raise ModelError(problem)
+        if isinstance(self.targets, str):
+            raise ModelError(f"backbone.lora.targets = {self.targets!r}: must be a list of names of layers")
 
 
 def require_peft(lora: LoRA) -> None:
