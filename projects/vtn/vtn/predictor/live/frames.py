@@ -133,6 +133,7 @@ class LiveFrames:
         """Yields (seconds, frame) of all frames, also after a stream of the network was lost."""
         clock, outage = StreamClock(self._name), Outage(self._name)
         while True:
+            clock.open()
             try:
                 with closing(self._open()) as container:
                     stream = choose_video_stream(container, self._name)
@@ -143,11 +144,11 @@ class LiveFrames:
                         seconds = clock.seconds(frame.time)
                         outage.end(seconds)
                         yield seconds, frame
-                    if not self._may_reconnect or container.duration:  # a recording, which has an end
-                        return
+                    if not self._may_reconnect or container.duration or clock.is_of_recording:
+                        return  # it has an end, and a server would send it from its start again
                 lost = DecodeError(self._name, "unreadable", f"the connection was closed; {REMEDY}")
             except DecodeError as error:
-                if not (self._may_reconnect and outage.may_begin):
+                if not (self._may_reconnect and outage.may_begin) or clock.is_of_recording:
                     raise
                 lost = error
             outage.wait(lost)
