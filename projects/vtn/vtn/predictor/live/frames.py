@@ -144,13 +144,15 @@ class LiveFrames:
                         seconds = clock.seconds(frame.time)
                         outage.end(seconds)
                         yield seconds, frame
-                    if not self._may_reconnect or container.duration or clock.is_of_recording:
-                        return  # it has an end, and a server would send it from its start again
+                    if not self._may_reconnect or container.duration:  # a recording, which has an end
+                        return
                 lost = DecodeError(self._name, "unreadable", f"the connection was closed; {REMEDY}")
             except DecodeError as error:
-                if not (self._may_reconnect and outage.may_begin) or clock.is_of_recording:
+                if not (self._may_reconnect and outage.may_begin):
                     raise
                 lost = error
+            if clock.is_of_recording:  # which a server would send from its start again
+                return
             outage.wait(lost)
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
