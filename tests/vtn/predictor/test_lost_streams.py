@@ -15,6 +15,7 @@ import pytest
 from slowfast.errors import DecodeError
 from slowfast.video.placement import full_frame
 from tests.support.videos import read_stamps, write_video
+from vtn.predictor.live.connection import StreamClock
 from vtn.predictor.live.frames import LiveFrames
 
 Serve = Callable[[Sequence[bytes], str], str]
@@ -138,3 +139,31 @@ def test_a_file_of_the_network_has_an_end(serve: Serve, waits: list[float], tmp_
     pushes = list(LiveFrames(address, full_frame(), fps=10, seconds=60))
     assert [len(images) for images, _ in pushes] == [30]
     assert waits == []
+
+
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_a_recording_of_unknown_length_is_not_followed_again_from_its_start(
+    serve: Serve, waits: list[float], tmp_path: Path, is_chunked: bool
+) -> None:
+    """A server that makes the file as it sends it states no length; a camera does not send 15 s at once."""
+    content, header = recording(tmp_path / "a.ts", 150), ""
+    if is_chunked:
+        content, header = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content), "Transfer-Encoding: chunked\r\n"
+    pushes = list(LiveFrames(serve([content] * 2, header), full_frame(), fps=10, seconds=60))
+    assert [len(images) for images, _ in pushes] == [150]
+    assert waits == []
+
+
+@pytest.mark.parametrize("seconds_per_frame", [0.0, 0.1])
+def test_a_stream_that_comes_as_it_is_shown_is_not_taken_for_a_recording(
+    waits: list[float], seconds_per_frame: float
+) -> None:
+    clock = StreamClock("camera")
+    clock.open()
+    clock.connect(0.1)
+    for frame in range(300):
+        clock.seconds(frame / 10)
+        waits.append(seconds_per_frame)
+    assert clock.is_of_recording == (seconds_per_frame == 0)
+    clock.open()  # a connection without a frame so far
+    assert not clock.is_of_recording

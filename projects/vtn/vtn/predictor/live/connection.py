@@ -17,6 +17,8 @@ _OUT_OF_ORDER_SECONDS = 1.0
 # Seconds without a frame after which a lost stream is given up, and the longest wait from a try to the next.
 _GIVE_UP_SECONDS = 300.0
 _LONGEST_WAIT_SECONDS = 8.0
+# Seconds that a server may have kept of a stream without an end, and sends at once.
+_KEPT_SECONDS = 10.0
 
 logger = get_logger(__name__)
 
@@ -73,6 +75,10 @@ class StreamClock:
         self._newest = float("-inf")
         self._was_set = False
 
+    def open(self) -> None:
+        """Notes that a connection is opened."""
+        self._opened, self._count = time.monotonic(), 0
+
     def connect(self, period: float) -> None:
         """Prepares for the first frame of a connection, whose timestamps are not related to earlier ones.
 
@@ -88,7 +94,8 @@ class StreamClock:
         if self._is_first:
             self._is_first, now = False, time.monotonic()
             self._began = now if self._began is None else self._began
-            self._newest = max(self._newest, now - self._began - self._period)
+            self._newest = self._before = max(self._newest, now - self._began - self._period)
+        self._count += 1
         following = self._newest + self._period
         if timestamp is None:
             self._newest = following
@@ -105,3 +112,9 @@ class StreamClock:
         seconds = timestamp - self._start
         self._newest = max(self._newest, seconds)
         return seconds
+
+    @property
+    def is_of_recording(self) -> bool:
+        """Whether the frames of the connection came at more than twice the speed at which they are shown."""
+        shown = min(self._newest - self._before, self._count * self._period)
+        return shown > 2 * (time.monotonic() - self._opened) + _KEPT_SECONDS

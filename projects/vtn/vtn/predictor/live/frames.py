@@ -133,6 +133,7 @@ class LiveFrames:
         """Yields (seconds, frame) of all frames, also after a stream of the network was lost."""
         clock, outage = StreamClock(self._name), Outage(self._name)
         while True:
+            clock.open()
             try:
                 with closing(self._open()) as container:
                     stream = choose_video_stream(container, self._name)
@@ -150,6 +151,8 @@ class LiveFrames:
                 if not (self._may_reconnect and outage.may_begin):
                     raise
                 lost = error
+            if clock.is_of_recording:  # which a server would send from its start again
+                return
             outage.wait(lost)
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
