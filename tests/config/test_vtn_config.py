@@ -10,26 +10,6 @@ from slowfast.errors import ConfigError
 from vtn.config import ALIASES, OBSOLETE, attention_windows, backbone_name
 
 ORIGINAL = Path(__file__).with_name("original_VIT_B_VTN.yaml")
-RECIPES = {
-    "VIT_B_VTN": ("vit_base_patch16_224", 768, 3),
-    "VIT_B_VTN_1LAYER": ("vit_base_patch16_224", 768, 1),
-    "VIT_B_VTN_FROZEN": ("vit_base_patch16_224", 768, 3),
-    "DEIT_B_VTN": ("deit_base_patch16_224", 768, 3),
-    "DEIT_TI_VTN": ("deit_tiny_patch16_224", 192, 3),
-    "R50_VTN": ("resnet50", 2048, 3),
-    "R101_VTN": ("resnet101", 2048, 3),
-}
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_shipped_configuration_has_its_sizes(name: str) -> None:
-    cfg = load_config(name)
-    encoder = cfg.VTN.LONGFORMER
-    assert (backbone_name(cfg), encoder.HIDDEN_DIM, encoder.NUM_HIDDEN_LAYERS) == RECIPES[name]
-    assert attention_windows(cfg) == [18] * encoder.NUM_HIDDEN_LAYERS
-    assert cfg.VTN.BACKBONE.FROZEN is name.endswith("FROZEN")
-    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS, cfg.SOLVER.MAX_EPOCH) == (1e-3, [0, 13, 24], 25)
-    assert (cfg.TRAIN.EVAL_FULL_VIDEO, cfg.TRAIN.EVAL_NUM_FRAMES) == (True, 250)
 
 
 def test_the_original_file_loads_unmodified_and_equals_the_shipped_configuration() -> None:

@@ -95,6 +95,7 @@ def test_a_model_describes_the_source_of_its_features(build: Any) -> None:
     model, source = build(), build().feature_source()
     assert source == model.feature_source()
     assert source["backbone"] == "shallow_conv"
+    assert "tokens" not in source, "one token is described as by earlier versions"
     assert build(backbone_args={"image_size": 16, "width": 4, "feature_dim": 16}).feature_source() != source
     with torch.no_grad():
         next(model.backbone.parameters()).flatten()[0] += 1

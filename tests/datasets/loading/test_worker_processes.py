@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -24,6 +23,7 @@ import torch.distributed as dist
 from slowfast.datasets.loading.worker_process import worker_context
 from slowfast.errors import DataError
 from tests.support.loading.stand_in import VIDEOS, do_nothing, stand_in_dataset, stand_in_loader
+from tests.support.processes import run_forked
 
 
 @pytest.mark.parametrize("how", ["deleted", "killed"])
@@ -60,10 +60,15 @@ def test_killed_workers_leave_no_temporary_folder(
     folder = tmp_path_factory.mktemp("t")  # the path of a socket has at most 108 bytes
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
-    batches = stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=2)
-    assert sum(batch.num_clips for batch in batches) == VIDEOS
-    del batches
-    assert list(folder.iterdir()) == [Path(multiprocessing.util.get_temp_dir())]
+
+    def load() -> int:
+        batches = stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=2)
+        count = sum(batch.num_clips for batch in batches)
+        del batches
+        return 0 if (count, len(list(folder.iterdir()))) == (VIDEOS, 1) else 1
+
+    assert run_forked(load) == 0
+    assert list(folder.iterdir()) == []
 
 
 def _collect_garbage_beside_threads() -> None:

@@ -1,4 +1,4 @@
-"""Steps and videos that fail while a run continues."""
+"""Steps that fail, and disks that are lost, while a run continues or ends with a remedy."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
-from slowfast.errors import DataError, OutputError, TrainingError
+from slowfast.errors import OutputError, TrainingError
 from slowfast.models.build import MODEL_REGISTRY
 from tests.support.run_results import metrics_of
 from tests.support.tiny import Tiny, tiny_config
@@ -66,22 +65,6 @@ def test_skipped_steps_are_counted_over_all_starts_of_a_run(colour_videos: Path,
     assert run(tiny_config(colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", 5)) == 0
     with pytest.raises(TrainingError, match=r"3 steps without .* the first: step 4 of epoch 1 "):
         run(tiny_config(colour_videos, tmp_path, *options))
-
-
-def test_broken_videos_are_replaced_listed_and_counted(colour_videos: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    for split in ("train", "val", "test"):
-        lines = (colour_videos / f"{split}.csv").read_text().splitlines()
-        (data / f"{split}.csv").write_text("\n".join([*lines, "absent.mp4 0"]) + "\n")
-    options = ("SOLVER.MAX_EPOCH", 1, "TRAIN.BATCH_SIZE", 27)
-    assert run(tiny_config(data, tmp_path / "a", *options)) == 0
-    log = (tmp_path / "a" / "stdout.log").read_text()
-    assert "epoch 1: replaced by other videos: 1 broken:\n  absent.mp4: missing" in log
-    assert "over 7 of 8 videos" in log
-    assert load_predictions(tmp_path / "a" / "predictions.npz").broken[0].path == "absent.mp4"
-    with pytest.raises(DataError, match=r"DATA.MAX_BROKEN_FRACTION allows.*\n  absent.mp4: missing"):
-        run(tiny_config(data, tmp_path / "b", *options, "DATA.MAX_BROKEN_FRACTION", 0.01))
 
 
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.EACCES, errno.ESTALE, errno.EIO, errno.EEXIST])

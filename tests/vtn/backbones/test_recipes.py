@@ -14,6 +14,7 @@ from slowfast.datasets.groups import groups_by_pattern
 from slowfast.models import build_model
 from slowfast.models.frame_format import adopt_frame_format
 from slowfast.solver import build_optimizer
+from vtn.config import attention_windows
 
 FOLDER = Path(vtn.configs.__path__[0])
 # name -> backbone, F, layers, positions, frozen
@@ -81,6 +82,9 @@ def test_a_recipe_of_the_paper_builds_its_model(name: str) -> None:
     assert (model.feature_dim, len(model.temporal_encoder.layers)) == (width, layers)
     assert positions == cfg.VTN.LONGFORMER.POSITION
     assert model.learns_features is not frozen
+    assert attention_windows(cfg) == [18] * layers
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS, cfg.SOLVER.MAX_EPOCH) == (1e-3, [0, 13, 24], 25)
+    assert (cfg.TRAIN.EVAL_FULL_VIDEO, cfg.TRAIN.EVAL_NUM_FRAMES) == (True, 250)
     assert adopt_frame_format(cfg, model).DATA.TRAIN_CROP_SIZE == 224
 
 

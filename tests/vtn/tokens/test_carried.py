@@ -108,17 +108,6 @@ def test_a_cache_of_other_tokens_is_refused(data: Path, tmp_path: Path) -> None:
         scores_of_test_split(other)
 
 
-def test_a_manifest_of_one_token_is_that_of_earlier_versions(data: Path, tmp_path: Path) -> None:
-    changes = ("VTN.BACKBONE.TOKENS", [1, 1], "VTN.BACKBONE.CLASS_TOKEN", False)
-    cfg = config(data, tmp_path, *changes, "DATA.FEATURES", tmp_path / "cache")
-    extract_features(cfg, World(), Interrupt(), ExtractionRequest())
-    content = json.loads((tmp_path / "cache/manifest.json").read_text())
-    assert "num_tokens" not in content
-    assert "tokens" not in content["source"]
-    (stored,) = (tmp_path / "cache").glob("short*/test0.mp4.npy")
-    assert np.load(stored).shape == (9, 64)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

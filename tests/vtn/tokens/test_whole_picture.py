@@ -5,7 +5,6 @@ T frames, M tokens of a frame, F width of a token.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -151,13 +150,6 @@ def test_a_cache_without_whole_pictures_is_refused(data: Path, tmp_path: Path) -
     extract_features(config(data, tmp_path, *changes), World(), Interrupt(), ExtractionRequest())
     with pytest.raises(ConfigError, match="has short64-crop64-1of1, needed is short64-whole"):
         scores_of_test_split(config(data, tmp_path, *changes, "DATA.TEST_WHOLE_PICTURE", True))
-
-
-def test_a_manifest_without_whole_pictures_is_that_of_earlier_versions(data: Path, tmp_path: Path) -> None:
-    changes = ("DATA.FEATURES", tmp_path / "cache", "DATA.TEST_WHOLE_PICTURE", False)
-    extract_features(config(data, tmp_path, *changes), World(), Interrupt(), ExtractionRequest())
-    (variant,) = json.loads((tmp_path / "cache/manifest.json").read_text())["variants"]
-    assert set(variant) == {"short_side", "crop_size", "crop", "num_crops", "flip", "interpolation"}
 
 
 def test_training_on_cached_whole_pictures(data: Path, tmp_path: Path) -> None:
