@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from slowfast.models.kernels.packed_linear import Product
-from vtn.encoder.encoder_layer import EncoderLayer, chunk_size
+from vtn.encoder.encoder_layer import CHUNK, EncoderLayer
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 
@@ -31,7 +31,7 @@ def inference_products(
     These are the linear layers for frames in all layers but the last, and the linear layers for [CLS].
     """
     layers = [[Product(linears, dtype) for linears in _layer_linears(layer)] for layer in encoder.layers[:-1]]
-    rows = min(length, chunk_size(torch.device(device)))
+    rows = min(length, CHUNK)
     sizes = [linears[0].in_features for linears in _layer_linears(encoder.layers[0])]
     frames = [torch.randn(rows, size, device=device).to(dtype) for size in sizes]
     cls = [torch.randn(1, size, device=device) for size in sizes]

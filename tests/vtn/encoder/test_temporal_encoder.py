@@ -132,6 +132,7 @@ def test_computing_in_chunks_and_in_place_equals_the_full_computation(
     assert full.requires_grad
     for size in (20, 100, 202, 203):
         monkeypatch.setattr(encoder_layer, "CHUNK", size)
+        monkeypatch.setattr("vtn.encoder.temporal_encoder.CHUNK", size)
         before = features.clone()
         with torch.no_grad():
             chunked = encoder(features, cls, positions, mask)
@@ -275,6 +276,7 @@ def test_torch_func_gives_the_gradients_of_the_backward_pass() -> None:
 def test_memory_does_not_grow_with_the_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """Besides the hidden sequence, only the attention weights of [CLS] (one per frame and head) grow."""
     monkeypatch.setattr(encoder_layer, "CHUNK", 64)
+    monkeypatch.setattr("vtn.encoder.temporal_encoder.CHUNK", 64)
     encoder, cls = make_encoder(4), torch.randn(1, 1, WIDTH)
 
     def largest(frames: int) -> int:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vtn.arguments.groups import EncoderConfig
-from vtn.encoder import attention, encoder_layer
+from vtn.encoder import attention, encoder_layer, temporal_encoder
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 D, N, MAX_POSITIONS = 8, 2, 5
@@ -162,6 +162,7 @@ def test_states_and_gradients_are_those_of_loops(
 ) -> None:
     for module, name, value in (
         (encoder_layer, "CHUNK", chunk),
+        (temporal_encoder, "CHUNK", chunk),
         (attention, "BLOCK", min(chunk, 32)),
     ):
         monkeypatch.setattr(module, name, value)

@@ -16,7 +16,7 @@ from torch import Tensor
 from slowfast.errors import ModelError
 from tests.support.tiny_models import TINY, tiny_average, with_large_weights
 from vtn import VTN, FrameAverage, FusionConfig
-from vtn.encoder import encoder_layer
+from vtn.encoder import encoder_layer, temporal_encoder
 from vtn.encoder.attention import band_attention
 from vtn.encoder.fusion import AttendTokens, ConcatTokens
 
@@ -112,6 +112,7 @@ def test_long_videos_in_chunks_equal_the_computation_at_once(
     expected = vtn.classify(tokens, None, mask)
     for chunk in (7, 32):
         monkeypatch.setattr(encoder_layer, "CHUNK", chunk)
+        monkeypatch.setattr(temporal_encoder, "CHUNK", chunk)
         torch.testing.assert_close(vtn.classify(tokens, None, mask), expected, atol=1e-4, rtol=1e-4)
 
 

@@ -20,16 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast.distributed.device import is_cpu
 from slowfast.models.kernels.packed_linear import Product
 from slowfast.tracing import is_exporting
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.attention import band_attention, band_weights, global_attention
 
-CHUNK, GPU_CHUNK = 1024, 16_384
-"""Number of tokens, over all clips of the batch, that a layer computes at once when gradients are disabled.
-On a processor more are hardly faster. A GPU would wait for the host, which needs 0.3 ms per layer and chunk.
-Each needs 54 KB of memory at width 768 in float32."""
+CHUNK = 1024
+"""Number of frames, over all clips of the batch, that a layer computes at once when gradients are disabled.
+More are hardly faster, and need more memory: 54 KB per frame at width 768 in float32."""
 
 NORM_EPSILON = 1e-12
 FRAME_PROJECTIONS = ("query", "key", "value")
@@ -45,11 +43,6 @@ def takes_shortcuts() -> bool:
     the parameters themselves.
     """
     return not (torch.is_grad_enabled() or is_exporting())
-
-
-def chunk_size(device: torch.device) -> int:
-    """Returns ``CHUNK`` for a processor, ``GPU_CHUNK`` for another device."""
-    return CHUNK if is_cpu(device) else GPU_CHUNK
 
 
 class EncoderLayer(nn.Module):
@@ -88,7 +81,7 @@ class EncoderLayer(nn.Module):
             mask: (B, 1 + T) bool, or None if all tokens are real.
         """
         context = self.cls_attention(tokens, mask)[0]
-        if takes_shortcuts() and tokens.shape[1] > 1 + chunk_size(tokens.device):
+        if takes_shortcuts() and tokens.shape[1] > 1 + CHUNK:
             return self._advance_in_place(tokens, context, mask)
         query, key, value = self._query_key_value(tokens)
         frame_mask = None if mask is None else mask[:, 1:]
@@ -137,7 +130,7 @@ class EncoderLayer(nn.Module):
         )
 
     def _advance_in_place(self, tokens: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
-        """Overwrites ``tokens`` (B, 1 + T, D) with the next layer's tokens, about ``chunk_size`` at a time.
+        """Overwrites ``tokens`` (B, 1 + T, D) with the next layer's tokens, about ``CHUNK`` at a time.
 
         Memory beyond the tokens is independent of T. Chunks are computed from left to right, so that the
         right halo of a chunk still has the old values, and the left halo must be kept from the chunk before.
@@ -149,7 +142,7 @@ class EncoderLayer(nn.Module):
         _, cls_key, cls_value = self._query_key_value(tokens[:, :1])
         end = tokens.shape[1]
         # Chunks and halos are whole frames.
-        chunk = max(1, chunk_size(tokens.device) // self.tokens_per_frame) * self.tokens_per_frame
+        chunk = max(1, CHUNK // self.tokens_per_frame) * self.tokens_per_frame
         halo = self.half_window * self.tokens_per_frame
         left = tokens[:, 1:1]  # left halo with its old values; empty for the first chunk
         for start in range(1, end, chunk):

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from slowfast.features.temporal_statistics import masked_mean_and_std
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.embeddings import Embeddings
-from vtn.encoder.encoder_layer import EncoderLayer, chunk_size, takes_shortcuts
+from vtn.encoder.encoder_layer import CHUNK, EncoderLayer, takes_shortcuts
 from vtn.encoder.fusion import AttendTokens, ConcatTokens
 
 _POOLINGS = {"cls": 1, "cls+mean+std": 3}
@@ -113,11 +113,10 @@ class TemporalEncoder(nn.Module):
             mask: (B, T) bool, True where a frame is real; None means all frames are real.
         """
         B, S = features.shape[0], features.shape[1] * self.tokens_per_frame
-        # Without gradients, a large batch is computed in groups of clips with about `chunk` tokens in total.
-        chunk = chunk_size(features.device)
-        if not takes_shortcuts() or chunk >= B * S or B == 1:
+        # Without gradients, a large batch is computed in groups of clips with about CHUNK tokens in total.
+        if not takes_shortcuts() or B * S <= CHUNK or B == 1:
             return self._final_state(features, cls_token, positions, mask)
-        rows = max(1, chunk // S)
+        rows = max(1, CHUNK // S)
         states = [
             self._final_state(
                 features[start : start + rows],
@@ -190,7 +189,7 @@ class TemporalEncoder(nn.Module):
         """
         (B, T), M = features.shape[:2], self.tokens_per_frame
         cls = self.embeddings.cls(cls_token).expand(B, -1, -1)
-        chunk = max(1, chunk_size(features.device) // M)
+        chunk = max(1, CHUNK // M)
         if not takes_shortcuts() or chunk >= T:
             return torch.cat([cls, self._embed_frames(features, 0, T, positions, mask)], dim=1)
         tokens = cls.new_empty(B, 1 + T * M, cls.shape[-1])
