@@ -6,6 +6,7 @@ T frames, t of a chunk, H W pixels, N frames of the video.
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -143,7 +144,9 @@ class IsolatedVideo:
         limit = isolated.time_limit - (0.0 if is_chunk else isolated.seconds)
         try:
             for request in requests:
-                connection.send(request)
+                # Not `send`: where it fails, the error would keep a view of a BytesIO as long as it is itself
+                # kept, and collecting those two as garbage crashes Python 3.12.1, and 3.13 reports it.
+                connection.send_bytes(pickle.dumps(request))
             if (seconds := self._decoder.wait(limit)) >= limit:
                 work = "a chunk" if is_chunk else "it"
                 detail = f"reading {work} did not end within {isolated.time_limit:g} s"
