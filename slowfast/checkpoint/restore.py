@@ -130,8 +130,12 @@ def _find_problem(
 
 
 def _is_same_kind(groups: Sequence[Mapping[str, Any]], optimizer: Optimizer) -> bool:
-    """Returns whether the saved groups are of an adaptive optimiser exactly if this one is adaptive."""
-    return all(("betas" in group) == ("betas" in optimizer.defaults) for group in groups)
+    """Returns whether the saved groups have the hyperparameters of this optimiser, switches excepted.
+
+    Versions of torch differ in switches such as ``fused``, and Adam differs from AdamW in one.
+    """
+    own = {name for name, value in optimizer.defaults.items() if not isinstance(value, bool | None)}
+    return all(own <= group.keys() for group in groups)
 
 
 def _misshapen(states: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Tensor]) -> set[str]:

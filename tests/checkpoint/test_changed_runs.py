@@ -175,7 +175,7 @@ def test_forced_states_are_loaded_where_their_parameters_are_certain(
     optimizer = torch.optim.SGD([{"params": parameters, "param_names": ["a", "b"]}], momentum=0.9)
     saved = {
         "state": {number: {"momentum_buffer": torch.ones(shape)} for number, shape in enumerate(shapes)},
-        "param_groups": [{"params": [*range(len(shapes))]}],
+        "param_groups": [{**optimizer.defaults, "params": [*range(len(shapes))]}],
     }
     restore_optimizer(optimizer, saved, source=Path("checkpoint.pyth"), forced=True)
     assert list(optimizer.state_dict()["state"]) == loaded
@@ -239,3 +239,29 @@ def test_an_average_that_the_file_lacks_starts_with_the_restored_weights() -> No
     nn.init.constant_(model.head.weight, 5.0)
     restore_average(average, {}, source=Path("checkpoint.pyth"))
     assert (average.state_dict()["weights"]["head.weight"] == 5.0).all()
+
+
+@pytest.mark.parametrize(
+    ("saved_by", "kind", "is_loaded"),
+    [
+        ("SGD", "RMSprop", False),
+        ("SGD", "Adafactor", False),
+        ("RMSprop", "SGD", False),
+        ("Adafactor", "RMSprop", False),
+        ("Adam", "NAdam", False),
+        ("Adam", "AdamW", True),
+    ],
+)
+def test_states_of_another_optimizer_are_not_loaded(saved_by: str, kind: str, is_loaded: bool) -> None:
+    """They would be used under other names, or the first step would end with a ``KeyError``."""
+    parameter = nn.Parameter(torch.ones(3, 4))
+    parameter.grad = torch.arange(12.0).view(3, 4)
+    arguments = {"SGD": {"momentum": 0.9}}
+    first, second = (
+        getattr(torch.optim, name)([{"params": [("a", parameter)]}], lr=0.1, **arguments.get(name, {}))
+        for name in (saved_by, kind)
+    )
+    first.step()
+    restore_optimizer(second, first.state_dict(), source=Path("checkpoint.pyth"), forced=True)
+    assert bool(second.state_dict()["state"]) == is_loaded
+    second.step()
