@@ -25,8 +25,8 @@ KEYS.TRAIN.FORCE_RESUME = False
 KEYS.TRAIN.CHECKPOINT_MINUTES = 30.0
 # (new) Optimiser steps between two checkpoints, counted from the start of the run; 0: no such checkpoints.
 KEYS.TRAIN.CHECKPOINT_STEPS = 0
-# (new) End the training after this many validations without improvement; 0: never. The learning rates remain
-# those of MAX_EPOCH epochs.
+# (new) End the training after this many validations of full epochs without improvement; 0: never. The
+# learning rates remain those of MAX_EPOCH epochs.
 KEYS.TRAIN.PATIENCE = 0
 # (new) Smallest difference that counts as an improvement, in the unit of BEST_METRIC.
 KEYS.TRAIN.MIN_IMPROVEMENT = 0.0

@@ -27,7 +27,7 @@ class ModelSelection:
 
     Attributes:
         metric: name of a validation metric, see :mod:`slowfast.checkpoint.best`; empty: the usual one.
-        patience: validations without improvement after which training ends; 0: never.
+        patience: validations after full epochs without improvement, after which training ends; 0: never.
         min_improvement: smallest difference that counts, in the unit of the metric.
         saves_best: whether an improved state is saved even where no checkpoint is due.
         lowest: the lowest errors of the compared validations, by their names.
@@ -47,7 +47,7 @@ class ModelSelection:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether training ends, because the last ``patience`` validations were no improvement."""
+        """Whether training ends, because the last ``patience`` validations of full epochs were not better."""
         return 0 < self.patience <= self._since
 
     def observe(self, progress: TrainingProgress, metrics: Mapping[str, float]) -> bool:
@@ -65,7 +65,8 @@ class ModelSelection:
         if value < self._best - self.min_improvement:
             self._best, self._since, self.best_progress = value, 0, progress
             return True
-        self._since += 1
+        # A validation within an epoch is that of an end by TRAIN.MAX_STEPS, which may be raised.
+        self._since += progress.step == 0
         return False
 
     def _is_comparable(self, progress: TrainingProgress, metrics: Mapping[str, float]) -> bool:

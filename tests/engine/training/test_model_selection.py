@@ -52,6 +52,17 @@ def test_without_patience_training_never_ends() -> None:
     assert not selection.is_exhausted
 
 
+def test_a_validation_within_an_epoch_does_not_end_the_training() -> None:
+    """A run has one where ``TRAIN.MAX_STEPS`` ends it, and would not have had it with a larger value."""
+    selection = ModelSelection(patience=1)
+    assert observe(selection, [50.0]) == [True]
+    assert not selection.observe(TrainingProgress(1, 3), {"top1_err": 60.0, "videos": 50})
+    assert not selection.is_exhausted
+    assert selection.observe(TrainingProgress(1, 4), {"top1_err": 40.0, "videos": 50})
+    assert observe(selection, [45.0], first=2) == [False]
+    assert selection.is_exhausted
+
+
 def test_small_differences_do_not_count() -> None:
     selection = ModelSelection(patience=2, min_improvement=2.0)
     assert observe(selection, [50.0, 49.0, 48.5]) == [True, False, False]
