@@ -163,10 +163,8 @@ def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
         _handlers.append(_FileHandler(folder / name, encoding="utf-8"))
         _metrics_path = folder / METRICS_FILE if rank == 0 else None
     for handler in _handlers:
-        on_terminal = isinstance(handler, _TerminalHandler) and sys.stdout.isatty()
-        handler.setFormatter(
-            _TerminalFormatter() if on_terminal else LineFormatter(_LINE_FORMAT, _TIME_FORMAT)
-        )
+        is_shown = isinstance(handler, _TerminalHandler) and sys.stdout is not None and sys.stdout.isatty()
+        handler.setFormatter(_TerminalFormatter() if is_shown else LineFormatter(_LINE_FORMAT, _TIME_FORMAT))
         logging.getLogger().addHandler(handler)
 
 

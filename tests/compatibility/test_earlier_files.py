@@ -21,6 +21,8 @@ from slowfast.config import load_config
 from slowfast.engine.run import run
 from slowfast.extraction.extract import ExtractionRequest, extract_features
 from vtn import VTN, create_model
+from vtn.arguments.evaluation import build_evaluation
+from vtn.transformers import VTNVideoProcessor
 
 FILES = Path(__file__).with_name("files")
 CHECKPOINT = FILES / "checkpoint_epoch_00001.pyth"
@@ -63,6 +65,18 @@ def test_a_hub_folder_gives_the_same_logits(frames: torch.Tensor) -> None:
     assert model.class_names == ("first", "second")
     with torch.inference_mode():
         torch.testing.assert_close(model(frames), expected_logits(), atol=1e-6, rtol=1e-6)
+
+
+def test_a_processor_with_the_earlier_name_of_a_clips_rate_is_read(tmp_path: Path) -> None:
+    grid = {"frames": 4, "tubelet": 2, "stride": 4}
+    model = VTN.from_pretrained(FILES / "hub")
+    model.evaluation = build_evaluation(load_config(CONFIG))
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "video_preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "clip_grid": {**grid, "frame_rate": 15.0}}))
+    processor = VTNVideoProcessor.from_pretrained(tmp_path)
+    assert processor.to_dict()["clip_grid"] == {**grid, "fps": 15.0}
+    assert processor(FILES / "0.mp4")["pixel_values_videos"].ndim == 5
 
 
 def test_a_run_is_resumed_from_the_checkpoint(folder: Path) -> None:

@@ -87,7 +87,8 @@ class VTNVideoProcessor(BaseVideoProcessor):
         super().__init__(image_mean=[*image_mean], image_std=[*image_std])
         self.evaluation = dict(evaluation or {})
         self.position_rate = position_rate
-        self.clip_grid = None if clip_grid is None else dict(clip_grid)
+        earlier = {"frame_rate": "fps"}  # in folders of earlier versions
+        self.clip_grid = None if clip_grid is None else {earlier.get(k, k): v for k, v in clip_grid.items()}
         self.num_frames, self.fps = num_frames, fps
         if self.evaluation:
             self._plan(num_frames, fps, do_sample_frames=True)  # reports unsuitable values now
