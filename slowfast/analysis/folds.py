@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 METRICS = {
     "top1_acc": ("top-1, %", 1),
     "top5_acc": ("top-5, %", 1),
-    "balanced_acc": ("balanced, %", 1),
+    "balanced_acc": ("balanced accuracy, %", 1),
     "macro_f1": ("macro-F1, %", 1),
     "auroc": ("AUROC", 3),
     "map": ("mAP", 4),

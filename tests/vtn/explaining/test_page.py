@@ -242,6 +242,19 @@ def test_the_strip_shows_the_current_frame(explanation: Explanation, tmp_path: P
 
 
 @needs_browser
+def test_the_player_shows_the_scored_frame_where_others_are_left_out(
+    explanation: Explanation, tmp_path: Path
+) -> None:
+    seconds = explanation.seconds * 5  # every fifth frame
+    page = render_page(replace(explanation, seconds=seconds, top=np.array([1])))
+    path = tmp_path / "page.html"
+    show = "document.body.dataset.shown = document.getElementById('video').currentTime"
+    path.write_text(page.replace("</body>", f"<script>{show}</script></body>"), encoding="utf-8")
+    (shown,) = re.findall(r'data-shown="([\d.]+)"', dump_page(path.as_uri(), tmp_path / "profile"))
+    assert seconds[1] < float(shown) < seconds[1] + explanation.seconds[1]
+
+
+@needs_browser
 def test_long_names_of_classes_stay_on_a_narrow_page(explanation: Explanation, tmp_path: Path) -> None:
     prediction = replace(explanation.prediction, class_names=[f"{'pulling_' * 12}{k}" for k in range(3)])
     path = tmp_path / "page.html"

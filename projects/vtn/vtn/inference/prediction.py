@@ -260,7 +260,7 @@ class Prediction:
         """Returns one line per run of windows with the same best class, with the mean score of that class."""
         windows_in_order = self._windows()
         tenths = any(start % 1 or end - start < 1 for start, end, _ in windows_in_order)
-        lines = []
+        rows = []
         for best, run in groupby(windows_in_order, key=lambda window: _best_class(window[2])):
             windows = list(run)
             text = "no frame could be decoded"
@@ -268,9 +268,8 @@ class Prediction:
                 score = float(np.mean([scores[best] for _, _, scores in windows]))
                 text = f"{class_text(self.class_names[best], best)}  {score:.3f}"
             first, last = (format_duration(t, tenths=tenths) for t in (windows[0][0], windows[-1][1]))
-            span = f"{first} to {last}"
-            lines.append(f"{span:>20}  {text}")
-        return lines
+            rows.append((f"{first} to {last}", text))
+        return [f"  {line}" for line in align_columns(rows, left=(1,))]
 
 
 def csv_header(class_names: Sequence[str]) -> list[str]:
