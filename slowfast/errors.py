@@ -20,6 +20,8 @@ _OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
 _PROJECTS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "projects", "")
 # Characters of a wrong value: a path with its label, and not all lines of a list that became one cell.
 _MOST_SHOWN = 200
+# Problems in a message; a file that is not a configuration may have thousands.
+_MOST_PROBLEMS = 50
 
 
 class SlowFastError(Exception):
@@ -46,7 +48,10 @@ class ConfigError(SlowFastError):
     def __str__(self) -> str:
         where = f" in {self.source}" if self.source else ""
         count = counted(len(self.problems), "problem")
-        return "\n".join([f"{count}{where}:", *(f"  - {problem}" for problem in self.problems)])
+        lines = [f"{count}{where}:", *(f"  - {problem}" for problem in self.problems[:_MOST_PROBLEMS])]
+        if len(self.problems) > _MOST_PROBLEMS:
+            lines.append(f"  … and {len(self.problems) - _MOST_PROBLEMS:,} more")
+        return "\n".join(lines)
 
 
 class UsageError(SlowFastError):
@@ -189,6 +194,14 @@ def positive_number(text: str) -> float:
     value = float(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+    return value
+
+
+def number_from_zero(text: str) -> float:
+    """Returns the value of an option that must be a number of 0 or more."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
     return value
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -25,6 +26,9 @@ from slowfast.registry import DISTRIBUTION, checkout_settings
 EXIT_ERROR = 1
 EXIT_CONFIG_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+# A word of a message that is longer than any path: a wrong file was read as a name.
+_ENDLESS_WORD = re.compile(r"(\S{200})\S{1000,}")
 
 
 def exit_status_of(error: BaseException) -> int:
@@ -169,7 +173,8 @@ def run_command(
         print(printable(f"{program}: {stopped}"), file=sys.stderr)
         return stopped.exit_code
     except expected as error:
-        print(printable(f"{program}: {_with_remedy(error)}"), file=sys.stderr)
+        message = _ENDLESS_WORD.sub(r"\1…", _with_remedy(error))
+        print(printable(f"{program}: {message}"), file=sys.stderr)
         return exit_status_of(error)
     except KeyboardInterrupt:
         print(f"{program}: {if_interrupted}", file=sys.stderr)

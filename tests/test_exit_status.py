@@ -55,6 +55,7 @@ def fail(error: BaseException) -> int:
         (ConfigError("NUM_GPUS = -1: must be 0 or more"), 2, "NUM_GPUS = -1"),
         (DataError("too many broken videos"), 1, "too many broken videos"),
         (DataError("a\x1b[2J.mp4: missing"), 1, r"a\x1b[2J.mp4: missing"),
+        (ConfigError(f"{'x' * 9999} (override): unknown"), 2, f"  - {'x' * 200}… (override): unknown"),
         (KeyboardInterrupt(), 130, "stopped; run it again"),
         (Interrupted(signal.SIGTERM, "2 of 3 videos are done"), 143, "SIGTERM: 2 of 3 videos are done"),
     ],

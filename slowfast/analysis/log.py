@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slowfast.analysis.folds import METRICS, spread_of
+from slowfast.errors import counted
 from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
 from slowfast.visualization.text_table import align_columns
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # Rows of a table, besides those of the last and the best epoch.
 _MAX_ROWS = 20
+# Keys that are named in the line of the mean.
+_MAX_KEYS = 3
 COLUMNS = ("epoch", "loss", "top1", "val_loss", "val_top1", "lr", "step_seconds", "val_map")
 
 
@@ -51,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     logs = [read_run_log(path) for path in args.runs]
     for log in logs:
         print_run(log, show_all=args.all)
-    if line := describe_spread([log.test for log in logs if log.test]):
+    tested = {path: log.test for path, log in zip(args.runs, logs, strict=True) if log.test}
+    if len(tested) > 1 and (line := describe_spread([*tested.values()], differing_keys([*tested]))):
         print(line)
     if args.output:
         write_curves(args.output, logs)
@@ -86,8 +90,29 @@ def print_run(log: RunLog, *, show_all: bool = False) -> None:
         print(f"  test: {_test_result(log.test)}")
 
 
-def describe_spread(tests: Sequence[Mapping[str, Any]]) -> str:
+def differing_keys(runs: Sequence[str]) -> list[str]:
+    """Returns the keys in which the configurations of runs differ, without those of seeds and paths.
+
+    Args:
+        runs: output folders or log files in them; without a config.yaml there, a run is not compared.
+    """
+    from slowfast.checkpoint.resume import NODE_KEYS
+    from slowfast.checkpoint.state import settings_of
+
+    folders = [path if path.is_dir() else path.parent for path in map(Path, runs)]
+    files = [file for folder in folders if (file := folder / "config.yaml").is_file()]
+    found = [settings_of(file.read_text(encoding="utf-8")) for file in files]
+    keys = {key for settings in found for key in settings}
+    keys_in_order = sorted(keys, key=lambda key: (key != "MODEL.MODEL_NAME", key))
+    different = [key for key in keys_in_order if any(one.get(key) != found[0].get(key) for one in found)]
+    return [key for key in different if not key.startswith((*NODE_KEYS, "RNG_SEED", "DATA.PATH_"))]
+
+
+def describe_spread(tests: Sequence[Mapping[str, Any]], different: Sequence[str] = ()) -> str:
     """Returns mean and standard deviation (N − 1) of each metric that all tests have; empty for one test.
+
+    Args:
+        different: keys in which the configurations of the tests differ.
 
     >>> describe_spread([{"top1_acc": 95.0}, {"top1_acc": 96.5}, {"top1_acc": 94.0}])
     'mean ± standard deviation of 3 tests: top-1 95.2 ± 1.3 %'
@@ -99,7 +124,10 @@ def describe_spread(tests: Sequence[Mapping[str, Any]]) -> str:
             spread = spread_of(values)
             metric, _, unit = title.partition(", ")
             found.append(f"{metric} {spread.mean:.{digits}f} ± {spread.std:.{digits}f} {unit}".rstrip())
-    return f"mean ± standard deviation of {len(tests)} tests: {', '.join(found)}" if found else ""
+    rest = len(different) - _MAX_KEYS
+    more = f" and {counted(rest, 'more key')}" if rest > 0 else ""
+    differ = f" that differ in {', '.join(different[:_MAX_KEYS])}{more}" if different else ""
+    return f"mean ± standard deviation of {len(tests)} tests{differ}: {', '.join(found)}" if found else ""
 
 
 def _test_result(test: Mapping[str, Any]) -> str:

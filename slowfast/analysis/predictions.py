@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.errors import UsageError, counted
+from slowfast.errors import UsageError, counted, integer_from
 from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
 from slowfast.log import printable
 from slowfast.visualization.text_table import align_columns
@@ -41,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the fused predictions to this file (.npz) and to a .csv",
     )
     parser.add_argument(
-        "--worst", type=int, default=10, metavar="N", help="number of classes to print (default: 10)"
+        "--worst",
+        type=integer_from(0),
+        default=10,
+        metavar="N",
+        help="number of classes to print (default: 10)",
     )
     parser.add_argument(
         "--report",

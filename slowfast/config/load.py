@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 from slowfast.config.check import check
 from slowfast.config.check_values import check_run_names
 from slowfast.config.defaults import get_default_config
-from slowfast.config.merge import Merge
+from slowfast.config.merge import Merge, Overrides
 from slowfast.config.yaml_file import YamlEntry, read_yaml
 from slowfast.errors import ConfigError, did_you_mean
 from slowfast.registry import find_package, projects
@@ -22,7 +22,7 @@ BASE_KEY = "_BASE_"
 
 
 def load_config(
-    path: str | Path, overrides: Sequence[object] = (), *, for_run: bool = False, warn: bool = True
+    path: str | Path, overrides: Overrides = (), *, for_run: bool = False, warn: bool = True
 ) -> CfgNode:
     """Reads a configuration, checks it as a whole, and freezes it.
 
@@ -34,7 +34,8 @@ def load_config(
     Args:
         path: a YAML file, or the name of a configuration that a project ships, ``NAME`` or
             ``PROJECT/NAME``.
-        overrides: ``["KEY", VALUE, …]``, with values as texts of a command line or as numbers, lists, paths.
+        overrides: ``["KEY", VALUE, …]`` or ``{"KEY": VALUE, …}``, with values as texts of a command line or
+            as numbers, lists, paths.
         for_run: also check what only a run needs: the names of model and data sets, data files, weights to
             test, the output folder. Leave it False to build a model only.
         warn: False omits the warnings, for all processes of a run but one.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from fvcore.common.config import CfgNode
 
@@ -18,6 +19,15 @@ from slowfast.registry import Project
 _FRACTIONS = frozenset({"DATA.TARGET_FPS"})
 # Problems after which nearest keys are not searched any more.
 _MOST_SUGGESTIONS = 100
+
+
+Overrides: TypeAlias = Sequence[object] | Mapping[str, object]
+"""``["KEY", VALUE, …]``, or a mapping of dotted keys to values."""
+
+
+def as_pairs(overrides: Overrides) -> list[object]:
+    """Returns overrides as ``["KEY", VALUE, …]``."""
+    return [*itertools.chain(*overrides.items())] if isinstance(overrides, Mapping) else [*overrides]
 
 
 class Merge:
@@ -67,9 +77,9 @@ class Merge:
             given[key] = (written, entry)
             self._set(key, written, entry)
 
-    def add_overrides(self, given: Sequence[object]) -> bool:
+    def add_overrides(self, given: Overrides) -> bool:
         """Merges overrides ``KEY VALUE KEY VALUE …``; returns False, without a merge, if not pairs."""
-        overrides = [str(one) for one in given]
+        overrides = [str(one) for one in as_pairs(given)]
         joined = [text for text in overrides if self._is_joined(text)]
         if joined:
             pairs = " ".join(text.replace("=", " ", 1) for text in joined)

@@ -19,7 +19,7 @@ from slowfast.datasets.video_folder import (
     scan_class_folder,
 )
 from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, format_row
-from slowfast.errors import AnnotationError, UsageError, counted
+from slowfast.errors import AnnotationError, UsageError, counted, positive_integer
 from slowfast.files import output_file, write_text
 from slowfast.preparation.arguments import add_separator_argument
 from slowfast.preparation.report import CommandReport
@@ -71,9 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", default="train", choices=("train", "val", "test"), help="the list to read (default: train)"
     )
     official.add_argument(
-        "--fold", type=int, default=1, metavar="K", help="official split of ucf101 and hmdb51 (default: 1)"
+        "--fold",
+        type=positive_integer,
+        default=1,
+        metavar="K",
+        help="official split of ucf101 and hmdb51 (default: 1)",
     )
-    official.add_argument("--num-classes", type=int, metavar="N", help="number of classes of the data set")
+    official.add_argument(
+        "--num-classes", type=positive_integer, metavar="N", help="number of classes of the data set"
+    )
     official.add_argument(
         "--videos",
         default="",

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from slowfast.datasets.text_files import parse_segment
-from slowfast.errors import counted
+from slowfast.errors import counted, number_from_zero, positive_integer
 from slowfast.files import output_file
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="read packets without decoding them")
     parser.add_argument(
-        "--min-seconds", type=float, default=0.0, metavar="SECONDS", help="report shorter videos"
+        "--min-seconds", type=number_from_zero, default=0.0, metavar="SECONDS", help="report shorter videos"
     )
     parser.add_argument(
-        "--min-frames", type=int, default=1, metavar="N", help="report videos with fewer frames"
+        "--min-frames", type=positive_integer, default=1, metavar="N", help="report videos with fewer frames"
     )
     parser.add_argument(
         "--keep-duplicates", action="store_true", help="do not search for files with equal content"

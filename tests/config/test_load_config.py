@@ -292,6 +292,14 @@ class TestProblems:
             assert part in text
         assert f"{len(problems)} problems in {path}" in str(ConfigError(*problems, source=str(path)))
 
+    def test_the_first_of_thousands_of_problems_are_shown(self) -> None:
+        error = ConfigError(*(f"KEY_{number} = 1: must be 2" for number in range(20_000)))
+        lines = str(error).splitlines()
+        assert (lines[0], lines[50:]) == (
+            "20000 problems:",
+            ["  - KEY_49 = 1: must be 2", "  … and 19,950 more"],
+        )
+
     def test_an_error_of_another_process_keeps_its_problems(self) -> None:
         error = ConfigError("A = 1: must be 2", "B = 1: must be 3", source="run.yaml")
         received = pickle.loads(pickle.dumps(error))  # noqa: S301 (made in this test)

@@ -1,5 +1,6 @@
 """VTN's config keys, their checks, and the shipped configurations."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from slowfast.config import load_config
 from slowfast.errors import ConfigError
+from slowfast.models.build import MODEL_REGISTRY
 from vtn.config import ALIASES, OBSOLETE, attention_windows, backbone_name
 
 ORIGINAL = Path(__file__).with_name("original_VIT_B_VTN.yaml")
@@ -137,6 +139,28 @@ def test_an_empty_mapping_removes_the_backbone_arguments_of_the_base(tmp_path: P
 
 def test_the_section_is_not_checked_for_other_models() -> None:
     assert load_config("VIT_B_VTN", ["MODEL.MODEL_NAME", "Another", "VTN.ATTENTION_WINDOW", "17"])
+
+
+@pytest.mark.parametrize(("body", "is_checked"), [("", True), ("    from_config = None\n", False)])
+def test_a_model_of_the_user_is_checked_as_the_one_that_it_extends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, is_checked: bool
+) -> None:
+    """Unless it builds itself from the configuration."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    name = f"Extended{is_checked}"
+    (file := tmp_path / f"extended_{is_checked}.py").write_text(
+        "from slowfast.models.build import MODEL_REGISTRY\nfrom vtn.model import VTN\n\n\n"
+        f"@MODEL_REGISTRY.register()\nclass {name}(VTN):\n    other = 1\n{body}"
+    )
+    overrides = ["IMPORTS", f"['{file}']", "MODEL.MODEL_NAME", name, "VTN.ATTENTION_WINDOW", "17"]
+    try:
+        if not is_checked:
+            assert load_config("VIT_B_VTN", overrides)
+            return
+        with pytest.raises(ConfigError, match=r"ATTENTION_WINDOW \(override\) = \[17\]: must be even"):
+            load_config("VIT_B_VTN", overrides)
+    finally:
+        MODEL_REGISTRY._entries.pop(name)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,10 @@ def test_wrong_options_have_a_status_of_their_own(
         ("resize good.csv out --crf -3", "argument --crf: -3: must be 0 or more"),
         ("resize good.csv out --crf 52", "argument --crf: 52: must be 51 or less"),
         ("scan good.csv --time-limit nan", "argument --time-limit: nan: must be above 0"),
+        ("scan good.csv --min-seconds nan", "argument --min-seconds: nan: must be 0 or more"),
+        ("scan good.csv --min-frames -5", "argument --min-frames: -5: must be 1 or more"),
+        ("make-csv data --fold 0 --output x.csv", "argument --fold: 0: must be 1 or more"),
+        ("make-csv data --num-classes -2 --output x.csv", "argument --num-classes: -2: must be 1 or more"),
         ("scan good.csv --workers -1", "argument --workers: -1: must be 0 or more"),
     ],
 )

@@ -53,6 +53,8 @@ def test_shipped_configurations_are_listed() -> None:
     assert not [name for name in names if name.startswith("BASE")]
     assert vtn.list_models("deit_ti*") == ["DEIT_TI_VTN", "DEIT_TI_VTN_1LAYER", "DEIT_TI_VTN_FROZEN"]
     assert vtn.list_models("nothing*") == []
+    with pytest.raises(InputError, match="filter = 5: must be a pattern such as 'R50"):
+        vtn.list_models(5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", vtn.list_models())
@@ -86,7 +88,7 @@ def test_groups_replace_those_of_the_configuration() -> None:
 
 
 def test_overrides_and_fields_can_be_combined() -> None:
-    overrides = ("VTN.HEAD.MLP_DIM", "8", "DATA.MEAN", "[0.1,0.2,0.3]")
+    overrides = {"VTN.HEAD.MLP_DIM": 8, "DATA": {"MEAN": [0.1, 0.2, 0.3]}}
     model = vtn.create_model("VIT_B_VTN", overrides=overrides, **SMALL)
     assert model.arguments.head.mlp_dim == 8
     assert model.frame_mean == (0.1, 0.2, 0.3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,7 +16,8 @@ from huggingface_hub.constants import CONFIG_NAME
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.config import load_config
 from slowfast.config.load import find_config
-from slowfast.errors import CheckpointError, ConfigError, InputError, first_line
+from slowfast.config.merge import Overrides, as_pairs
+from slowfast.errors import CheckpointError, ConfigError, InputError, first_line, shown
 from slowfast.models.build import MODEL_REGISTRY, build_model
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.registry import find_package, import_user_modules
@@ -43,6 +44,8 @@ def list_models(filter: str = "*") -> list[str]:
     >>> list_models("r50*frozen")
     ['R50_VTN_FROZEN']
     """
+    if not isinstance(filter, str):
+        raise InputError(f"filter = {shown(filter)}: must be a pattern such as 'R50*'")
     folder = find_package("vtn.configs")
     names = sorted(file.stem for file in folder.glob("*.yaml")) if folder else []
     # BASE_….yaml holds what other configurations have in common.
@@ -53,7 +56,7 @@ def create_model(
     name: str | Path,
     checkpoint: str | Path | None = None,
     *,
-    overrides: Sequence[object] = (),
+    overrides: Overrides = (),
     reset_head: bool = False,
     **fields: Any,
 ) -> FrameModel:
@@ -71,7 +74,7 @@ def create_model(
             downloaded. A checkpoint of the model zoo is verified by its SHA-256, one that ``vtn publish``
             wrote by the hash in it. None: a configuration gives a model as initialised, with the backbone's
             published weights unless ``pretrained=False``; a folder gives its own weights.
-        overrides: ``("KEY", VALUE, …)`` of a configuration, see :func:`slowfast.config.load_config`.
+        overrides: ``{"KEY": VALUE, …}`` of a configuration, see :func:`slowfast.config.load_config`.
         reset_head: leave the last layer as initialised where ``num_classes`` differs from that of the folder
             or checkpoint.
         fields: arguments of the model that replace those of the configuration or folder: ``num_classes``,
@@ -98,14 +101,14 @@ def create_model(
     if folder is not None:
         if overrides:
             raise ConfigError(
-                f"overrides = {list(overrides)}: {name} is a published model, which has no configuration "
+                f"overrides = {as_pairs(overrides)}: {name} is a published model, which has no configuration "
                 "keys; give keyword arguments such as num_classes=12"
             )
         _, model_class = read_published(name, folder)
         content = _read_weights(checkpoint)
         model, averaged = model_class.from_pretrained(str(name), reset_head=reset_head, **fields), False
     else:
-        cfg = load_config(name, [*NOTHING_TO_RUN, *overrides])
+        cfg = load_config(name, [*NOTHING_TO_RUN, *as_pairs(overrides)])
         content = _read_weights(checkpoint)
         with nullcontext() if content is None or reset_head else WithoutInitialValues():
             model, averaged = _build_frame_model(cfg, content is None, fields), evaluates_average(cfg)

@@ -83,11 +83,13 @@ class TestCommandLine:
         assert read["windows"][-1]["end"] == pytest.approx(7.2)
         best = int(expected.argmax())
         assert read["top"][0] == {"class": f"class {best}", "score": read["scores"][best]}
-        shown = capsys.readouterr().out
-        assert f"1. class {best}  {expected.max():.3f}" in shown
+        shown, log = capsys.readouterr()
+        first = f"{video_path}: 0:00:07, 36 frames scored\n"
+        assert shown.startswith(f"{first}   1. class {best}  {expected.max():.3f}")
         assert "over time" in shown
+        assert shown.endswith(f"all scores: {scores}\n")
         (features,) = (tmp_path / "features").glob("video-*.npy")
-        assert f"features of the frames are kept in {features}" in shown
+        assert f"features of the frames are kept in {features}" in log
 
     def test_a_name_that_is_not_utf8(
         self, arguments: list[str], video_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

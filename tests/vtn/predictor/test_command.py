@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -274,10 +276,15 @@ def test_archives_and_lists_of_path_and_label_name_the_way_to_give_them(
     assert predict_on_cpu([str(published), str(table), str(archive), "-"]) == 1
     shown = capsys.readouterr().err
     assert f"{archive}: is an archive and not a video; unpack it, and give the folder" in shown
-    remedy = "give the paths alone, such as by cut -d' ' -f1 LIST | vtn predict SOURCE -"
-    assert f"{table}: is a text and not a video; if it is a list of `path label`, {remedy}" in shown
+    remedy = "give the paths without labels, such as by "
+    text = "is a text and not a video; give a list of paths by `- < LIST`; of `path label`"
+    assert f"{table}: {text} {remedy}" in shown
     assert f"{clips}/a.mp4 0: does not exist, but {clips}/a.mp4 does; for a line `path label`" in shown
     assert f"{clips}/lost.mp4 1: missing" in shown
+    command = shown.partition(remedy)[2].partition(" LIST | vtn predict SOURCE -")[0]
+    lines = "a clip.mp4 0\nb.mp4,12\nc.mp4\t3,4\n"
+    result = subprocess.run(shlex.split(command), input=lines, capture_output=True, text=True, check=True)
+    assert result.stdout == "a clip.mp4\nb.mp4\nc.mp4\n"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from vtn.backbones.base import BACKBONE_REGISTRY
 from vtn.backbones.build import build_backbone, module_of
 from vtn.backbones.clips.vjepa2_1 import SIZES, published_url
 from vtn.backbones.published import cached_download
-from vtn.config import MODEL_NAMES, backbone_name
+from vtn.config import backbone_name, built_model
 
 
 def find_weights(cfg: CfgNode) -> list[NeededWeights]:
@@ -26,7 +26,8 @@ def find_weights(cfg: CfgNode) -> list[NeededWeights]:
     Raises:
         CheckpointError: for a file that the configuration names and that does not exist.
     """
-    if cfg.MODEL.MODEL_NAME not in MODEL_NAMES:
+    model = built_model(cfg)
+    if not model:
         return []
     backbone, found = cfg.VTN.BACKBONE, []
     if backbone.PRETRAINED and backbone.CHECKPOINT:
@@ -35,7 +36,7 @@ def find_weights(cfg: CfgNode) -> list[NeededWeights]:
         needs_size = weights.address and not weights.path and not weights.num_bytes
         size = _estimate_bytes(backbone_name(cfg), backbone.ARGS) if needs_size else weights.num_bytes
         found.append(replace(weights, num_bytes=size))
-    if cfg.MODEL.MODEL_NAME == "VTN" and cfg.VTN.LONGFORMER.CHECKPOINT:
+    if model == "VTN" and cfg.VTN.LONGFORMER.CHECKPOINT:
         found.append(existing_file("VTN.LONGFORMER.CHECKPOINT", cfg.VTN.LONGFORMER.CHECKPOINT))
     return found
 

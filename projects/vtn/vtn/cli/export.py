@@ -39,7 +39,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast.cli.commands import make_parser
-from slowfast.errors import InputError, SlowFastError
+from slowfast.errors import InputError, SlowFastError, positive_integer
 from slowfast.exit_status import run_command
 from slowfast.files import output_file
 from vtn.cli.model_options import add_list_options, add_source_options
@@ -74,7 +74,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     add_list_options(parser, "on which accuracies are measured")
     parser.add_argument(
         "--lengths",
-        type=int,
+        type=positive_integer,
         nargs="+",
         default=[1, 16, 250, 4096],
         metavar="N",

@@ -34,6 +34,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ from slowfast.errors import SlowFastError, positive_integer, positive_number
 from slowfast.exit_status import run_command
 from slowfast.files import naming_file, output_file
 from slowfast.interrupt import Interrupt
-from slowfast.log import printable, setup_logging
+from slowfast.log import printable
 from vtn.cli.model_options import add_device_option, add_source_options
 
 PROGRAM = "vtn predict"
@@ -193,11 +194,11 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     check(parser, args)
 
     def work() -> int:
-        if not args.checkpoint:
-            from vtn.cli.predict_videos import predict_videos
+        from vtn.cli.predict_videos import log_to_stderr, predict_videos
 
+        if not args.checkpoint:
             return predict_videos(args, parser.prog)
-        setup_logging(None)
+        log_to_stderr(logging.INFO)
         with Interrupt() as interrupt:
             _predict(args, interrupt)
         return 0

@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vtn.config.check import check_vtn_config
-from vtn.config.derived import BACKBONE_OF_ARCH, attention_windows, backbone_name, lora_options
+from vtn.config.derived import (
+    BACKBONE_OF_ARCH,
+    attention_windows,
+    backbone_name,
+    built_model,
+    lora_options,
+)
 from vtn.config.names import ADJUSTABLE, ALIASES, OBSOLETE
 from vtn.config.requirements import MODEL_NAMES, REQUIREMENTS
 
@@ -25,6 +31,7 @@ __all__ = [
     "add_vtn_config",
     "attention_windows",
     "backbone_name",
+    "built_model",
     "check_vtn_config",
     "lora_options",
 ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from vtn.config.derived import BACKBONE_OF_ARCH, backbone_name
-from vtn.config.requirements import MODEL_NAMES, REQUIREMENTS, width_problems, window_problems
+from vtn.config.derived import BACKBONE_OF_ARCH, backbone_name, built_model
+from vtn.config.requirements import REQUIREMENTS, width_problems, window_problems
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -14,28 +14,30 @@ if TYPE_CHECKING:  # keeps `--help` fast
 
 def check_vtn_config(cfg: CfgNode) -> list[str]:
     """Returns the problems of the ``VTN`` section, one sentence each; an empty list for other models."""
-    if cfg.MODEL.MODEL_NAME not in MODEL_NAMES:
+    model = built_model(cfg)
+    if not model:
         return []
-    problems = [*_check_values(cfg), *_check_backbone(cfg), *_check_input_and_pooling(cfg)]
-    if cfg.MODEL.MODEL_NAME == "VTN":
+    problems = [*_check_values(cfg, model), *_check_backbone(cfg, model)]
+    problems += _check_input_and_pooling(cfg, model)
+    if model == "VTN":
         problems += _check_encoder(cfg.VTN.LONGFORMER)
-    if cfg.MODEL.MODEL_NAME == "AttentiveProbe":
+    if model == "AttentiveProbe":
         problems += _check_heads("VTN.PROBE", cfg.VTN.PROBE, "NUM_HEADS")
     return problems
 
 
-def _check_values(cfg: CfgNode) -> Iterator[str]:
+def _check_values(cfg: CfgNode, model: str) -> Iterator[str]:
     """Yields the problems of single keys, except those of networks that the model does not have."""
     from slowfast.config.values import value_of
 
-    own = {"VTN": ("VTN.LONGFORMER.",), "AttentiveProbe": ("VTN.PROBE.",)}.get(cfg.MODEL.MODEL_NAME, ())
+    own = {"VTN": ("VTN.LONGFORMER.",), "AttentiveProbe": ("VTN.PROBE.",)}.get(model, ())
     sections = ("VTN.BACKBONE.", "VTN.FUSION", "VTN.INPUT.", "VTN.HEAD.", *own)
     for key, requirement in REQUIREMENTS.items():
         if key.startswith(sections):
             yield from requirement.problems(key, value_of(cfg, key))
 
 
-def _check_backbone(cfg: CfgNode) -> Iterator[str]:
+def _check_backbone(cfg: CfgNode, model: str) -> Iterator[str]:
     """Yields the problems of keys that choose the backbone, its trainable parts, and several tokens."""
     backbone = cfg.VTN.BACKBONE
     if not backbone_name(cfg):
@@ -75,11 +77,11 @@ def _check_backbone(cfg: CfgNode) -> Iterator[str]:
             f"VTN.BACKBONE.POOLING = {backbone.POOLING!r}: must be '' where VTN.BACKBONE.TOKENS, CLASS_TOKEN "
             "or STAGE choose parts of the feature map"
         )
-    if cfg.MODEL.MODEL_NAME == "FrameAverage" and cfg.VTN.FUSION == "sequence":
+    if model == "FrameAverage" and cfg.VTN.FUSION == "sequence":
         yield "VTN.FUSION = 'sequence': must be concat or attend for FrameAverage, which has no encoder"
 
 
-def _check_input_and_pooling(cfg: CfgNode) -> Iterator[str]:
+def _check_input_and_pooling(cfg: CfgNode, model: str) -> Iterator[str]:
     """Yields the problems of the preparation of features and of the states that the head classifies."""
     if cfg.VTN.INPUT.STANDARDIZE and not cfg.VTN.BACKBONE.FROZEN and backbone_name(cfg) != "precomputed":
         yield (
@@ -87,9 +89,9 @@ def _check_input_and_pooling(cfg: CfgNode) -> Iterator[str]:
             "statistics of features change while the backbone learns"
         )
     off: dict[str, Any] = {"INPUT.DIFFERENCES": False, "HEAD.POOLING": "cls", "HEAD.SKIP": False}
-    if cfg.MODEL.MODEL_NAME == "AttentiveProbe":
+    if model == "AttentiveProbe":
         off |= {"INPUT.STANDARDIZE": False, "INPUT.DROPOUT": 0.0}
-    if cfg.MODEL.MODEL_NAME == "VTN":
+    if model == "VTN":
         off = {}
     for key, value in off.items():
         section, name = key.split(".")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from vtn.config.requirements import windows_of
+from slowfast.registry import registry_of
+from vtn.config.requirements import MODEL_NAMES, windows_of
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from fvcore.common.config import CfgNode
@@ -22,6 +24,25 @@ BACKBONE_OF_ARCH: Mapping[str, str] = MappingProxyType(
     }
 )
 """``MODEL.ARCH``, in any letter case, -> the backbone that it means where ``VTN.BACKBONE.NAME`` is empty."""
+
+
+def built_model(cfg: CfgNode) -> str:
+    """Returns which of :data:`MODEL_NAMES` the model is, or the user's class that is built as it is.
+
+    Returns an empty string for other models, and for subclasses that read the configuration by themselves.
+    """
+    name = cfg.MODEL.MODEL_NAME
+    # A user's class has imported the registry, and torch with it; the check must not.
+    if name in MODEL_NAMES or "slowfast.models.build" not in sys.modules:
+        return name if name in MODEL_NAMES else ""
+    registry = registry_of("MODEL.MODEL_NAME")
+    model = registry.get(name) if name in registry else object
+    for base in getattr(model, "__mro__", ()):
+        if "from_config" in vars(base):
+            return ""
+        if base.__module__.startswith("vtn.") and base.__name__ in MODEL_NAMES:
+            return str(base.__name__)
+    return ""
 
 
 def backbone_name(cfg: CfgNode) -> str:

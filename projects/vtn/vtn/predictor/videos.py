@@ -40,7 +40,10 @@ _LISTS = (".csv", ".tsv", ".txt")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 _PATH_AND_LABEL = re.compile(r"(.*[^\s,])[\s,]+\S+")
 ADDRESS_HINT = "an address begins with http, https, rtsp, rtsps, rtmp, rtmps, srt or udp, and ://"
-_GIVE_PATHS = "give the paths alone, such as by cut -d' ' -f1 LIST | vtn predict SOURCE -"
+_GIVE_PATHS = (
+    "give the paths without labels, such as by sed -E 's/[[:space:],;]+[0-9,;]+$//' LIST | vtn predict "
+    "SOURCE -"
+)
 
 
 class ArrayVideo:
@@ -277,7 +280,7 @@ def _find_mistake(path: str) -> str:
     if is_unknown_address(path):
         return f"does not exist; {ADDRESS_HINT}"
     if path.lower().endswith(_LISTS) and os.path.isfile(path):
-        return f"is a text and not a video; if it is a list of `path label`, {_GIVE_PATHS}"
+        return f"is a text and not a video; give a list of paths by `- < LIST`; of `path label` {_GIVE_PATHS}"
     if path.lower().endswith(_ARCHIVES) and os.path.isfile(path):
         return "is an archive and not a video; unpack it, and give the folder"
     line = _PATH_AND_LABEL.fullmatch(path)
