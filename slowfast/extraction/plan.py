@@ -50,9 +50,10 @@ def build_encoding(cfg: CfgNode, model: Any, world: World, rows: float) -> Encod
     """Chooses how the model computes, in the precision of features that are in the folder already.
 
     Raises:
-        ConfigError: where another precision is requested than that of the features in the folder.
+        ConfigError: where another precision is requested than that of the features in the folder, or one
+            that the device does not support.
     """
-    request = EncodingRequest.from_config(cfg)
+    request = EncodingRequest.from_config(cfg, world.device)
     folder = Path(cfg.DATA.FEATURES)
     if (folder / MANIFEST).exists() and holds_features(folder, present := Manifest.read(folder)):
         precision = present.made_by.get("precision", "float32")

@@ -37,8 +37,9 @@ KEYS.IMPORTS = ()
 
 KEYS.OUTPUT_DIR = "."
 KEYS.RNG_SEED = 1
-# (new) Precision of float32 matrix products on a GPU, as torch.set_float32_matmul_precision takes it: high
-# allows TensorFloat32, which is several times as fast; highest does not.
+# (new) Precision of float32 matrix products on a GPU in training and tests, as
+# torch.set_float32_matmul_precision takes it: high allows TensorFloat32, which is several times as fast;
+# highest does not.
 KEYS.MATMUL_PRECISION = "high"
 # (new) Use only algorithms whose results are identical in every run with the same hardware, threads and
 # processes; an operation without such an algorithm is an error.

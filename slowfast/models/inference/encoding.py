@@ -13,11 +13,11 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from slowfast.errors import ModelError, first_line
+from slowfast.errors import ConfigError, ModelError, first_line
 from slowfast.log import get_logger
 from slowfast.models.capabilities import EncodingSetup, PreparesEncoding, PreparesFrozenEncoding, clip_grid_of
 from slowfast.models.inference.processor import has_bfloat16
-from slowfast.models.precision import DTYPES
+from slowfast.models.precision import DTYPES, choose_precision
 
 logger = get_logger(__name__)
 
@@ -54,8 +54,19 @@ class EncodingRequest:
     compile: str = "auto"
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> EncodingRequest:
-        """Returns the request that the section ``INFERENCE`` of a configuration describes."""
+    def from_config(cls, cfg: CfgNode, device: torch.device) -> EncodingRequest:
+        """Returns the request that the section ``INFERENCE`` of a configuration describes.
+
+        Raises:
+            ConfigError: for bfloat16 on a device that only emulates it, which takes longer than float32.
+        """
+        if cfg.INFERENCE.PRECISION == "bfloat16":
+            try:
+                choose_precision("bfloat16", device)
+            except ValueError as error:
+                raise ConfigError(
+                    f"INFERENCE.PRECISION = 'bfloat16': {error}; use auto, float16 or float32"
+                ) from error
         return cls(cfg.INFERENCE.PRECISION, cfg.INFERENCE.COMPILE)
 
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slowfast.errors import ModelError
+from slowfast.errors import ConfigError, ModelError
 from slowfast.models.capabilities import EncodingSetup
 from slowfast.models.inference import encoding
 from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
 from slowfast.models.inference.processor import images_per_pass
 from tests.support.clips.backbone import SIZE as CLIP_SIZE
 from tests.support.clips.backbone import tiny_clip_model
+from tests.support.configs import make_config
 from tests.support.tiny_models import TINY, with_large_weights
 from vtn import VTN
 from vtn.backbones.base import BACKBONE_REGISTRY
@@ -66,6 +67,14 @@ def test_features_of_16_bits_are_used_within_the_bound(model: VTN, caplog: pytes
     assert features.dtype == torch.float32
     assert 0 < (features - exact).norm() / exact.norm() < encoding.MAX_ERROR
     assert model.feature_dtypes()["encoding"] == "bfloat16"
+
+
+def test_bfloat16_is_refused_where_the_device_emulates_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slowfast.models.precision.supports_bfloat16", lambda device: False)
+    cfg = make_config({}, "INFERENCE.PRECISION", "bfloat16")
+    with pytest.raises(ConfigError, match=r"PRECISION = 'bfloat16': must be another .*auto, float16"):
+        EncodingRequest.from_config(cfg, CPU)
+    assert EncodingRequest.from_config(make_config({}), CPU) == EncodingRequest()
 
 
 @torch.no_grad()

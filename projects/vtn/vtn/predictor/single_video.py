@@ -115,7 +115,7 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
     with device_errors(device, *model.memory_remedies(training=False)):
         model = model.to(device).prepare_inference()
         size = cfg.DATA.TEST_CROP_SIZE
-        choose_encoding(model, EncodingRequest.from_config(cfg), (size, size), device)
+        choose_encoding(model, EncodingRequest.from_config(cfg, device), (size, size), device)
         view = build_frame_view(cfg, model, request.fps)
         scorer = _VideoScorer(model, class_names, cfg, plan, view, request, interrupt)
         return scorer.predict()
