@@ -232,3 +232,17 @@ def test_a_sampling_rate_of_0_in_a_folder_is_refused() -> None:
     """In a configuration it stands for the model's own rate, which a folder states."""
     with pytest.raises(ConfigError, match=r"DATA\.SAMPLING_RATE = 0: must be 1 or more"):
         build_evaluation_config({"DATA.SAMPLING_RATE": 0}, tiny(), source="folder")
+
+
+def test_adapters_that_a_folder_lacks_have_initial_values(tmp_path: Path) -> None:
+    """Uninitialised ones would be anything, or all 0, from which LoRA does not learn."""
+    tiny().save_pretrained(tmp_path)
+    torch.use_deterministic_algorithms(True)  # fills memory that is not initialised with NaN
+    try:
+        model = VTN.from_pretrained(tmp_path, lora={"rank": 2}, frozen=False)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    adapters = {name: adapter for name, adapter in model.named_parameters() if "lora_" in name}
+    assert adapters
+    for name, adapter in adapters.items():
+        assert (adapter.std() > 0.01) if "lora_A" in name else not adapter.any()
