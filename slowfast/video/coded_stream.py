@@ -24,7 +24,14 @@ from slowfast.video.container import (
     open_error_text,
     reason_of,
 )
-from slowfast.video.still_images.damage import UNREADABLE, is_complete_jpeg, is_jpeg_in_tiff, refuse_damage
+from slowfast.video.still_images.damage import (
+    ANIMATED,
+    UNREADABLE,
+    is_animated_webp,
+    is_complete_jpeg,
+    is_jpeg_in_tiff,
+    refuse_damage,
+)
 from slowfast.video.still_images.heif import HeifError, HeifImage, crop_frame, join_tiles, read_heif
 
 
@@ -239,6 +246,8 @@ class CodedStream:
                 raise self._no_memory(error) from error
             except (av.FFmpegError, OSError):
                 break
+        if context.name == "webp" and packet is not None and is_animated_webp(bytes(packet)):
+            raise DecodeError(self.name, "no decoder", ANIMATED)
         self.refused_packets += 1
         return []
 

@@ -1,4 +1,4 @@
-"""Image files that FFmpeg shows wrongly without an error: damaged JPEG files, TIFF files with JPEG data."""
+"""Image files that FFmpeg shows wrongly or not at all: damaged JPEG, TIFF with JPEG data, animated WebP."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ _JPEG_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_END = 0xD9
 
 UNREADABLE = "a TIFF file compressed as JPEG, which cannot be read; save it as .jpg or .png"
+
+ANIMATED = "an animated WebP, which this FFmpeg cannot decode; save it as .gif or .mp4"
+_WEBP_ANIMATION = 0x02
 
 # Tags of TIFF files, and the values of the first for the old and the new form of JPEG.
 _COMPRESSION, _DNG_VERSION = 259, 50706
@@ -47,6 +50,11 @@ def is_complete_jpeg(data: bytes) -> bool:
         if marker not in _JPEG_WITHOUT_LENGTH:
             at += int.from_bytes(data[at : at + 2], "big")
     return False
+
+
+def is_animated_webp(data: bytes) -> bool:
+    """Returns whether the data are those of a WebP file with an animation (RFC 9649, section 2.7.1)."""
+    return data[8:16] == b"WEBPVP8X" and bool(data[20] & _WEBP_ANIMATION)
 
 
 def is_jpeg_in_tiff(data: bytes) -> bool:

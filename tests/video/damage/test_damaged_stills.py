@@ -132,6 +132,12 @@ def test_a_tiff_that_ffmpeg_would_show_as_a_plain_colour_is_refused(tmp_path: Pa
         ImageFolder(str(tmp_path), fps=25).read([0])
 
 
+def test_an_animated_webp_is_named(tmp_path: Path) -> None:
+    image(1).save(tmp_path / "a.webp", save_all=True, append_images=[image(2), image(3)], duration=100)
+    with pytest.raises(DecodeError, match=r"no decoder \(an animated WebP, .* save it as \.gif or \.mp4\)"):
+        decode(tmp_path / "a.webp")
+
+
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
 def test_other_tiffs_are_read(compression: str, mode: str, tmp_path: Path) -> None:

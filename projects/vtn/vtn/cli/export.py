@@ -143,7 +143,9 @@ def _export(args: argparse.Namespace, program: str) -> int:
         report.write(args.json)
         print(f"\nreport: {args.json}")
     if args.int8 and not args.split:
-        print(f"{program}: the accuracy of the 8-bit files was not measured; give --split", file=sys.stderr)
+        has_several = model.evaluation.get("MODEL.HEAD_ACT") == "sigmoid"
+        remedy = ", since lists of several labels per video are not read" if has_several else "; give --split"
+        print(f"{program}: the accuracy of the 8-bit files was not measured{remedy}", file=sys.stderr)
     return 0
 
 

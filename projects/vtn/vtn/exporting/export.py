@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from slowfast.errors import InputError, ModelError
+from slowfast.errors import CheckpointError, InputError, ModelError, first_line
 from slowfast.log import get_logger
 from slowfast.progress import Progress
 from vtn.exported.description import BACKBONE, ENCODER, MODEL
 from vtn.exported.files import INT8
 from vtn.exported.model import load_exported
-from vtn.exported.programs import ONNX, TORCH_EXPORT, open_program
+from vtn.exported.programs import ONNX, TORCH_EXPORT, Program, open_program
 from vtn.exporting.accuracy import measure_accuracies
 from vtn.exporting.comparison import (
     LENGTHS,
@@ -143,7 +143,7 @@ def export_model(
         model.prepare_inference()  # the model as it is used, for the comparison
         for part in parts:
             names = request.file_names(part.name).values()
-            programs = {name: open_program(folder / name, trust_code=True) for name in names}
+            programs = {name: _open(folder / name, part) for name in names}
             parity += compare(part, next(iter(programs.values())), request.lengths)
             _check_parity(parity)
             progress.update()
@@ -190,6 +190,17 @@ def _write(part: Part, request: ExportRequest, folder: Path, progress: Progress)
         files.append(ExportedFile(final, part.name, _num_bytes(quantized), "int8", count))
         progress.update()
     return files
+
+
+def _open(path: Path, part: Part) -> Program:
+    """Opens a file that was just written, in a folder that the user does not know."""
+    try:
+        return open_program(path, trust_code=True)
+    except CheckpointError as error:
+        reason = first_line(error.__cause__ or error).replace(f"{path.parent}{os.sep}", "")
+        raise ModelError(
+            f"the exported {part.name} cannot be run: {reason}; no file was written; use the other format"
+        ) from error
 
 
 def _check_parity(rows: Sequence[Parity]) -> None:

@@ -71,7 +71,7 @@ def write_onnx(graph: ExportedProgram, part: Part, path: Path) -> None:
             )
     except Exception as error:  # as in `trace`
         raise ModelError(
-            f"the {part.name} cannot be written as ONNX: {type(error).__name__}: {first_line(error)}; use "
+            f"the {part.name} cannot be written as ONNX: {first_line(error.__cause__ or error)}; use "
             "--format torch-export"
         ) from error
     assert program is not None  # only the older exporter, which writes a file itself, returns None
