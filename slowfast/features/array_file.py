@@ -49,8 +49,8 @@ class ArrayFile:
             raise DecodeError(video, "no features", f"there is no {path}") from error
         try:
             header = _read_complete(self._file)
-            if header is None or header.fortran_order:
-                raise ValueError("it is not an array in C order of version 1.0; extract it again")
+            if header is None or header.fortran_order or not header.shape:
+                raise ValueError("it is not an array of rows in C order of version 1.0; extract it again")
             self.shape, _, self.dtype, self._start = header
         except (ValueError, EOFError) as error:
             self._file.close()

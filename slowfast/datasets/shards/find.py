@@ -23,7 +23,8 @@ _MOST_SHARDS = 1_000_000
 
 def is_pattern(path: str) -> bool:
     """Returns whether a path names shards by a pattern, or one shard, instead of a folder."""
-    return bool(_WILDCARDS.union("{").intersection(path)) or path.endswith(SUFFIX)
+    has_mark = not _WILDCARDS.union("{").isdisjoint(path) or path.endswith(SUFFIX)
+    return has_mark and not os.path.isdir(path)
 
 
 def find_shards(path: str, split: str) -> list[str]:
@@ -37,7 +38,7 @@ def find_shards(path: str, split: str) -> list[str]:
     Raises:
         AnnotationError: where some of them, or all, are missing or compressed.
     """
-    if is_pattern(path) and not os.path.isdir(path):
+    if is_pattern(path):
         shards = _expand(path.replace(SPLIT_FIELD, split))
     else:
         shards = _list_folder(path, split)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from braceexpand import braceexpand
 
-from slowfast.datasets.shards.find import expand_braces, find_shards
+from slowfast.datasets.shards.find import expand_braces, find_class_file, find_shards
 from slowfast.datasets.shards.manifest import ShardManifest
 from slowfast.errors import AnnotationError
 
@@ -53,6 +53,17 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_shards_are_found_in_order(folder: Path, pattern: str, split: str, names: list[str]) -> None:
     assert find_shards(str(folder / pattern), split) == [str(folder / name) for name in names]
+
+
+@pytest.mark.parametrize("name", ["clips", "clips [v2]", "{clips}"])
+def test_class_names_lie_beside_the_shards_of_any_folder(tmp_path: Path, name: str) -> None:
+    train = tmp_path / name / "train"
+    train.mkdir(parents=True)
+    (train / "shard-000000.tar").touch()
+    (train / "classes.json").touch()
+    ShardManifest("train.csv", "hash", 1, 1, complete=True).write(str(train))
+    assert find_shards(str(tmp_path / name), "train") == [str(train / "shard-000000.tar")]
+    assert find_class_file(str(tmp_path / name)) == str(train / "classes.json")
 
 
 @pytest.mark.parametrize(
