@@ -17,7 +17,6 @@ import vtn
 from slowfast.config import load_config
 from slowfast.errors import CheckpointError, ConfigError, InputError, ModelError, SlowFastError
 from tests.support.tiny_models import CLASSES, SIZE, tiny, tiny_average, tiny_probe
-from vtn.backbones.base import BACKBONE_REGISTRY
 from vtn.config import MODEL_NAMES
 from vtn.publishing.checkpoint import write_checkpoint
 
@@ -154,40 +153,6 @@ def test_a_checkpoint_as_start_for_other_classes(published: bool, tmp_path: Path
 def test_a_missing_checkpoint_is_reported_before_the_model_is_built(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"missing\.pyth"):
         vtn.create_model("VIT_B_VTN", tmp_path / "missing.pyth", backbone="no_such_backbone")
-
-
-@BACKBONE_REGISTRY.register()
-class NotingInitialisation(nn.Module):
-    """A network that notes whether its weights are initialised, and has a buffer that is not saved."""
-
-    feature_dim = 24
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.projection = nn.Linear(3, 24)
-        self.projection.weight.data.zero_()
-        nn.init.trunc_normal_(self.projection.weight)
-        self.is_initialized = bool(self.projection.weight.any())
-        self.register_buffer("offsets", nn.init.normal_(torch.zeros(24)), persistent=False)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.projection(images.mean((2, 3))) + self.offsets
-
-
-def test_weights_that_are_loaded_are_not_initialised_before(tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"num_classes": 3, "backbone": "NotingInitialisation", "backbone_args": {}}
-    built = vtn.create_model("QUICKSTART", **fields)
-    assert built.backbone.is_initialized
-    built.save_pretrained(tmp_path / "folder")
-    torch.save(built.state_dict(), tmp_path / "weights.pyth")
-    for source, given in ((tmp_path / "folder", {}), ("QUICKSTART", fields)):
-        checkpoint = tmp_path / "weights.pyth" if given else None
-        model = vtn.create_model(source, checkpoint, **given)
-        assert not model.backbone.is_initialized
-        assert model.backbone.offsets.any()
-        assert_same_weights(model, built)
-        reset = vtn.create_model(source, checkpoint, **{**given, "num_classes": 4}, reset_head=True)
-        assert reset.backbone.is_initialized
 
 
 def test_a_checkpoint_in_place_of_a_configuration_or_folder_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from slowfast.registry import find_package, import_user_modules
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
 from vtn.backbones.hub_access import find_file
-from vtn.folder.model_size import WithoutInitialValues
 from vtn.folder.untrusted import NOTHING_TO_RUN
 from vtn.frame_model import FrameModel
 from vtn.hub import DOWNLOAD_OPTIONS, find_registered_model, read_config
@@ -110,8 +109,7 @@ def create_model(
     else:
         cfg = load_config(name, [*NOTHING_TO_RUN, *as_pairs(overrides)])
         content = _read_weights(checkpoint)
-        with nullcontext() if content is None or reset_head else WithoutInitialValues():
-            model, averaged = _build_frame_model(cfg, content is None, fields), evaluates_average(cfg)
+        model, averaged = _build_frame_model(cfg, content is None, fields), evaluates_average(cfg)
     if content is not None and checkpoint is not None:
         load_checkpoint(
             model,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -23,7 +22,7 @@ from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.hub_access import find_file
 from vtn.folder.entries import FACTS, NEEDED_ENTRIES, TRANSFORMERS_ENTRIES, arguments_as_json
 from vtn.folder.layout import write_folder
-from vtn.folder.model_size import WithoutInitialValues, check_arguments
+from vtn.folder.model_size import check_arguments
 from vtn.folder.untrusted import check_backbone, count_safetensors
 
 PAPER = "https://arxiv.org/abs/2102.00719"
@@ -162,8 +161,7 @@ class HubModel(
             check_backbone(name, of_folder, source=model_id, allowed=name if "backbone" in options else "")
         if "backbone" not in options:
             check_arguments(cls, described.without_weights(), count_safetensors(path), source=model_id)
-        with nullcontext() if reset_head else WithoutInitialValues():
-            model: Any = cls(**arguments.without_weights().as_keywords())
+        model: Any = cls(**arguments.without_weights().as_keywords())
         weights = read_checkpoint(path)
         adapted = load_weights(
             model,

@@ -9,7 +9,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
@@ -51,7 +51,7 @@ def check_arguments(
     with without_training():
         try:
             try:
-                with _limited(most_weights, most_values, source), torch.device("meta"), _OnMeta():
+                with _limited(most_weights, most_values, source), torch.device("meta"), _WithoutValues():
                     model_class(**keywords)
             except SlowFastError:
                 raise
@@ -99,36 +99,19 @@ def _limited(most_weights: int, most_values: int, source: str) -> Iterator[None]
             handle.remove()
 
 
-class WithoutInitialValues(TorchFunctionMode):
-    """Leaves out the initialisation of parameters whose weights are all loaded next.
+class _WithoutValues(TorchFunctionMode):
+    """Leaves out the initialisation of weights on the meta device, where they have no values.
 
-    For the paper's model it takes five times as long as all else in building it. Buffers and other tensors
-    get their values, since a file may not have them.
+    It would let torch import its compiler and sympy, which take a second and 150 MB.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         options = dict(kwargs or {})
-        target = args[0] if args else options.get("tensor")
-        if isinstance(target, nn.Parameter) and (
-            func in _RANDOM_VALUES or getattr(func, "__module__", "") == "torch.nn.init"
-        ):
-            return target
-        return func(*args, **options)
-
-
-class _OnMeta(WithoutInitialValues):
-    """Leaves out random values, too, which tensors on the meta device do not have.
-
-    They would let torch import its compiler and sympy, which take a second and 150 MB.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        if func in _RANDOM_VALUES or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else options["tensor"]
         if func in _RANDOM_TENSORS:
-            options = dict(kwargs or {})
             options.pop("generator", None)
             return torch.empty(*args, **options)
-        return super().__torch_function__(func, types, args, kwargs)
+        return func(*args, **options)

@@ -18,7 +18,6 @@ from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.weights_hash import weights_hash
 from slowfast.solver.ema import evaluates_average
 from vtn.arguments.evaluation import build_evaluation
-from vtn.folder.model_size import WithoutInitialValues
 from vtn.hub import check_hash, read_normalization
 from vtn.publishing.zoo import file_sha256
 
@@ -33,8 +32,7 @@ def build_trained_model(cfg: CfgNode, content: Mapping[str, Any], checkpoint: st
         ConfigError, ModelError: for a model that cannot be built, or does not fit its frames.
         CheckpointError: for weights that are damaged or do not fit the model.
     """
-    with WithoutInitialValues():
-        model: Any = build_model(cfg, fetch_weights=False)
+    model: Any = build_model(cfg, fetch_weights=False)
     model.frame_mean, model.frame_std = frame_normalization(cfg, model)
     load_checkpoint(model, content, checkpoint, averaged=evaluates_average(cfg))
     model.evaluation = build_evaluation(adopt_frame_format(cfg, model))

@@ -6,7 +6,6 @@ arXiv 2106.09685, section 4.1, equation 3).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -105,11 +104,6 @@ def add_lora(network: nn.Module, lora: LoRA) -> None:
             f"VTN.BACKBONE.LORA.TARGETS = {list(lora.targets)}: {error}; must match linear layers, for "
             f"example {', '.join(linear[:6]) or '(this network has none)'}"
         ) from error
-    for name, adapter in network.named_parameters():
-        if ".lora_A." in name and not adapter.is_meta:
-            # As peft does; a tensor that is not a parameter gets its values also where those of parameters
-            # are left out, since all weights are loaded next: weights without adapters lack these.
-            nn.init.kaiming_uniform_(adapter.data, a=math.sqrt(5))
     network.register_load_state_dict_pre_hook(_accept_plain_weights)
 
 
