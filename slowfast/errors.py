@@ -190,10 +190,10 @@ def check_positive(**values: float | None) -> None:
 
 
 def positive_number(text: str) -> float:
-    """Returns the value of an option that must be a number above 0."""
+    """Returns the value of an option that must be a finite number above 0."""
     value = float(text)
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0 and finite")
     return value
 
 

@@ -85,13 +85,13 @@ def discard_output(stream: TextIO) -> None:
         os.close(descriptor)
 
 
-def escape_unencodable() -> None:
-    """Makes stdout print escapes for characters that its encoding does not have, as stderr does.
+def prepare_stdout() -> None:
+    """Makes stdout take any text, with escapes for characters that its encoding does not have.
 
     Without UTF-8, as with ``LANG=en_US`` on a cluster, a ``…`` in a help or the name of a file would end the
-    command.
+    command. A closed stdout (``>&-``), which Python does not have, becomes one that discards the text.
     """
-    stream = sys.stdout
+    stream = sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     # What UTF-8 lacks are halves of pairs only, which :func:`printable` escapes.
     if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
         stream.reconfigure(errors="backslashreplace")
@@ -154,7 +154,7 @@ def setup_logging(output_dir: str | Path | None, rank: int = 0) -> None:
     close_logging()
     show_info()
     if rank == 0:
-        escape_unencodable()
+        prepare_stdout()
         _handlers.append(_TerminalHandler(sys.stdout))
     if output_dir is not None:
         folder = Path(output_dir)

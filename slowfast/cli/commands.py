@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from slowfast.errors import did_you_mean
-from slowfast.log import escape_unencodable
+from slowfast.log import prepare_stdout
 
 EXAMPLES = "\nexamples:\n"
 _TEXT_COLUMNS = 108  # longer lines are hard to read
@@ -56,7 +56,7 @@ class _Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        escape_unencodable()
+        prepare_stdout()
         super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:

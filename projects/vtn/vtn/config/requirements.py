@@ -52,8 +52,10 @@ def _are_tokens(tokens: list[int]) -> bool:
 
 
 _FRACTION = Requirement("a fraction, 0 or more and less than 1", lambda value: 0 <= value < 1)
-_ABOVE_ZERO = Requirement("above 0", lambda value: 0 < value < math.inf)
-_POSITIONS_PER_SECOND = Requirement("above 0 positions per second", lambda value: 0 < value < math.inf)
+_ABOVE_ZERO = Requirement("above 0 and finite", lambda value: 0 < value < math.inf)
+_POSITIONS_PER_SECOND = Requirement(
+    "above 0 positions per second and finite", lambda value: 0 < value < math.inf
+)
 _POSITION_UNIT = _one_of("frame", "second")
 
 REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(

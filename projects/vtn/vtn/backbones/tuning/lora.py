@@ -49,7 +49,8 @@ class LoRA:
             requirement = REQUIREMENTS[f"VTN.BACKBONE.LORA.{name.upper()}"]
             for problem in requirement.problems(f"backbone.lora.{name}", getattr(self, name)):
                 raise ModelError(problem)
-        if isinstance(self.targets, str):
+        are_names = isinstance(self.targets, Sequence) and all(isinstance(name, str) for name in self.targets)
+        if isinstance(self.targets, str) or not are_names:
             raise ModelError(f"backbone.lora.targets = {self.targets!r}: must be a list of names of layers")
 
 
