@@ -60,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--group-by",
         default=COLUMN,
         metavar="REGEX",
-        help="regular expression that captures the group of a video from its path "
-        f"(default: {COLUMN}, which takes the list's column of groups, where it has one)",
+        help="regular expression that captures the group of a video from its path (default: the list's "
+        "column of groups, where it has one)",
     )
     add_separator_argument(parser)
     add_seed_argument(parser, "the random division")

@@ -130,7 +130,10 @@ def test_eight_bits_are_smaller_and_large_weights_lie_in_a_file_beside(
     assert sizes[1] > 2 * sum(p.numel() for p in model.temporal_encoder.parameters())
     assert exact.num_bytes == sum(sizes)
     assert quantized.num_bytes < 0.6 * exact.num_bytes
-    assert quantized.num_quantized > 0
+    assert quantized.num_quantized > 1
+    assert f"int8 in {quantized.num_quantized} products\n" in report.describe()
+    one = replace(report, files=(exact, replace(quantized, num_quantized=1)))
+    assert "int8 in 1 product\n" in one.describe()
     assert [speed.file for speed in report.speed] == ["encoder.onnx", "encoder.int8.onnx"]
     (part,) = build_parts(model, ("encoder",), source="model")
     (row,) = compare(part, open_program(tmp_path / "encoder.onnx"), [16])

@@ -54,7 +54,7 @@ class ExportReport:
         """Returns the report as text."""
         lines = []
         for file in self.files:
-            note = f", int8 in {file.num_quantized} products" if file.precision == "int8" else ""
+            note = f", int8 in {counted(file.num_quantized, 'product')}" if file.precision == "int8" else ""
             lines.append(f"{file.path}: {file.part}, {file.num_bytes / 1e6:.1f} MB{note}")
         lines.append(f"\nlargest difference from eager (accepted: {TOLERANCE:g})")
         for part in dict.fromkeys(row.part for row in self.parity):
