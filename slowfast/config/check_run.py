@@ -79,7 +79,8 @@ def check_weights(cfg: CfgNode) -> Iterator[str]:
     named = {"TRAIN": cfg.TRAIN.CHECKPOINT_FILE_PATH, "TEST": cfg.TEST.CHECKPOINT_FILE_PATH}
     for section, path in named.items():
         if path and (cfg[section].ENABLE or cfg.DEMO.ENABLE) and not os.path.isfile(path):
-            yield f"{section}.CHECKPOINT_FILE_PATH = {path!r}: does not exist; give a checkpoint or ''"
+            problem = "is a folder; give a file in it" if os.path.isdir(path) else "does not exist; give one"
+            yield f"{section}.CHECKPOINT_FILE_PATH = {path!r}: must be a checkpoint, but {problem}, or ''"
     own = Path(cfg.OUTPUT_DIR, "checkpoints")
     has_own = os.path.isdir(own) and any(own.glob("*.pyth"))
     if (cfg.TEST.ENABLE or cfg.DEMO.ENABLE) and not (cfg.TRAIN.ENABLE or has_own or any(named.values())):

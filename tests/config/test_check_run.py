@@ -92,6 +92,11 @@ class TestRun:
             "TEST.CHECKPOINT_FILE_PATH = 'b.pyth'",
         ]
 
+    def test_a_folder_of_checkpoints_is_refused(self, cfg: CfgNode, tmp_path: Path) -> None:
+        cfg.TRAIN.CHECKPOINT_FILE_PATH = str(tmp_path)
+        (problem,) = check(cfg, for_run=True)
+        assert problem.endswith("must be a checkpoint, but is a folder; give a file in it, or ''")
+
     def test_a_missing_file_of_class_names_is_refused(self, cfg: CfgNode) -> None:
         cfg.DATA.CLASS_NAMES = "classes.json"
         assert "does not exist" in check(cfg, for_run=True)[0]

@@ -14,7 +14,7 @@ DONE, ERROR, WAIT = b"done", b"error", b"wait"
 
 
 def run_stand_in(model: ModelSource, folder: Path, connection: Connection) -> None:
-    """Answers jobs as :func:`vtn.serving.worker.run_worker` does.
+    """Answers jobs as :func:`vtn.serving.worker.answer_jobs` does.
 
     The content of an upload is ``DONE``, ``ERROR``, ``WAIT`` for longer than any time limit, or the name of
     the signal that ends the process. While the folder ``model.source`` contains a file ``loading`` the model

@@ -12,7 +12,7 @@ from slowfast.errors import DataError
 from tests.support.inference.command import exit_status
 from vtn import Predictor
 from vtn.cli.explain import main
-from vtn.explaining.split import FaithfulnessRow, describe_summaries, summarize
+from vtn.explaining.split import FaithfulnessRow, describe_summaries, summarize_rankings
 
 
 def explain_on_cpu(arguments: list[str]) -> int:
@@ -110,14 +110,14 @@ def test_a_summary_counts_videos_that_beat_random_order() -> None:
         )
 
     rows = [row(0.1, 0.9), row(0.3, 0.7), row(0.8, 0.2), FaithfulnessRow("b", error="broken")]
-    occlusion, random = summarize(rows)
+    occlusion, random = summarize_rankings(rows)
     assert occlusion.better == pytest.approx(2 / 3)
     assert np.isnan(random.better)
     assert occlusion.deletion.value == pytest.approx(0.4)
     assert occlusion.insertion.low < 0.6 < occlusion.insertion.high
     assert "67 %" in describe_summaries([occlusion, random], 3)
     with pytest.raises(DataError, match="no video could be measured"):
-        summarize(rows[3:])
+        summarize_rankings(rows[3:])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from vtn.serving.worker_pool import WorkerPool
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     """A client of a server whose uploads say what becomes of the worker."""
-    monkeypatch.setattr("vtn.serving.worker_process.run_worker", run_stand_in)
+    monkeypatch.setattr("vtn.serving.worker_process.answer_jobs", run_stand_in)
     folder = UploadFolder(tmp_path / "base")
     pool = WorkerPool(ModelSource(str(tmp_path)), 1, folder.worker_path)
     pool.start()

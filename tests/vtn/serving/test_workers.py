@@ -29,7 +29,7 @@ SECONDS = 60.0
 
 @pytest.fixture(autouse=True)
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vtn.serving.worker_process.run_worker", run_stand_in)
+    monkeypatch.setattr("vtn.serving.worker_process.answer_jobs", run_stand_in)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_pool_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.M
 def test_a_process_that_ends_in_its_start_says_how(
     worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch, action: Callable[[], None], end: str
 ) -> None:
-    monkeypatch.setattr("vtn.serving.worker_process.run_worker", functools.partial(end_at_once, action))
+    monkeypatch.setattr("vtn.serving.worker_process.answer_jobs", functools.partial(end_at_once, action))
     with pytest.raises(WorkerUnavailable, match=f"{end} while it was loaded"):
         worker.wait_until_ready()
 

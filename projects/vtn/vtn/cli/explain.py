@@ -154,7 +154,7 @@ def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: In
 def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
     """Measures faithfulness over a list of videos, prints a table, and writes the values."""
     from slowfast.progress import Progress
-    from vtn.explaining.split import choose_videos, describe_summaries, summarize, write_summary
+    from vtn.explaining.split import choose_videos, describe_summaries, summarize_rankings, write_summary
     from vtn.inference.split import read_split
 
     given = {"separator": args.separator, "prefix": args.prefix}
@@ -171,7 +171,7 @@ def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: In
             if interrupt.requested() and len(rows) < len(paths):
                 done = f"{len(rows)} of {len(paths)} videos were measured; nothing is written"
                 raise Interrupted(interrupt.signum, done)
-    summaries = summarize(rows)
+    summaries = summarize_rankings(rows)
     failed = sum(bool(row.error) for row in rows)
     if args.output:
         write_summary(args.output, rows, summaries, predictor.class_names)

@@ -38,11 +38,11 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     def work() -> int:
         from slowfast.files import write_text
         from vtn.publishing.zoo import read_zoo
-        from vtn.publishing.zoo_page import describe_model, render_page, render_table
+        from vtn.publishing.zoo_page import describe_model, render_table, render_zoo_page
 
         entries = read_zoo()
         if args.page:
-            write_text(args.page, render_page(entries))
+            write_text(args.page, render_zoo_page(entries))
         else:
             print(describe_model(entries, args.model) if args.model else render_table(entries))
         return 0

@@ -87,7 +87,7 @@ class RankingSummary:
     better: float
 
 
-def summarize(rows: Sequence[FaithfulnessRow]) -> list[RankingSummary]:
+def summarize_rankings(rows: Sequence[FaithfulnessRow]) -> list[RankingSummary]:
     """Returns a summary per ranking, in the order of the rows' rankings.
 
     Raises:

@@ -64,7 +64,7 @@ def describe_model(entries: Sequence[ZooEntry], config: str) -> str:
     )
 
 
-def render_page(entries: Sequence[ZooEntry]) -> str:
+def render_zoo_page(entries: Sequence[ZooEntry]) -> str:
     """Returns the page MODEL_ZOO.md."""
     published = [(entry, entry.weights) for entry in entries if entry.weights]
     return "\n".join(

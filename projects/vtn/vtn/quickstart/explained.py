@@ -15,7 +15,7 @@ from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.errors import CheckpointError
 from slowfast.progress import Progress
 from slowfast.visualization.report import Table
-from vtn.explaining.split import choose_videos, summarize, write_summary
+from vtn.explaining.split import choose_videos, summarize_rankings, write_summary
 from vtn.predictor.predictor import Predictor
 from vtn.quickstart.runs import EXPLANATION, FAITHFULNESS, PREDICTIONS
 
@@ -53,7 +53,7 @@ def explain_quickstart(output: Path) -> None:
         for row in found:
             rows.append(row)
             progress.update()
-    write_summary(output / FAITHFULNESS, rows, summarize(rows), predictor.class_names)
+    write_summary(output / FAITHFULNESS, rows, summarize_rankings(rows), predictor.class_names)
 
 
 def read_faithfulness(output: Path) -> dict[str, Any]:

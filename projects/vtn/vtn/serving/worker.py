@@ -21,7 +21,7 @@ from vtn.serving.messages import UPLOAD_NAME, Done, Failed, Job, ModelSource, Re
 _OF_SYSTEM = UNWRITABLE_DISK | {errno.EMFILE, errno.ENFILE}
 
 
-def run_worker(model: ModelSource, folder: Path, connection: Connection) -> None:
+def answer_jobs(model: ModelSource, folder: Path, connection: Connection) -> None:
     """Loads the model and answers jobs until the parent closes the pipe or ends.
 
     Args:

@@ -36,7 +36,7 @@ class WorkerPool:
     Args:
         model: that each worker loads.
         size: number of workers.
-        folder: for temporary files of the workers, see :func:`vtn.serving.worker.run_worker`.
+        folder: for temporary files of the workers, see :func:`vtn.serving.worker.answer_jobs`.
 
     Attributes:
         workers: all of them.

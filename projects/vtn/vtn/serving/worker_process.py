@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slowfast.exit_status import describe_exit
 from vtn.serving.messages import Done, Failed, Job, ModelSource, Ready, Taken
-from vtn.serving.worker import run_worker
+from vtn.serving.worker import answer_jobs
 
 START_SECONDS = 600.0
 """Longest time in which a worker must have loaded its model."""
@@ -58,7 +58,7 @@ class WorkerProcess:
 
     Args:
         model: that it loads.
-        folder: for its temporary files, see :func:`vtn.serving.worker.run_worker`.
+        folder: for its temporary files, see :func:`vtn.serving.worker.answer_jobs`.
     """
 
     def __init__(self, model: ModelSource, folder: Path) -> None:
@@ -92,7 +92,7 @@ class WorkerProcess:
     def _start_process(self) -> None:
         context = multiprocessing.get_context("spawn")
         connection, other = context.Pipe()
-        process = context.Process(target=run_worker, args=(self._model, self._folder, other), daemon=True)
+        process = context.Process(target=answer_jobs, args=(self._model, self._folder, other), daemon=True)
         try:
             process.start()
         except OSError:

@@ -47,6 +47,8 @@ _MOST_WAITING = 2
 # Packets in a row that may give no frame, 40 seconds of 25 per second: after a loss some decoders need the
 # next key frame, which cameras may send seldom.
 _MOST_WITHOUT_FRAME = 1000
+# Seconds that may be missing at the end of a recording, such as frames that wait for others.
+_TOLERATED_SECONDS = 2.0
 
 logger = get_logger(__name__)
 
@@ -140,20 +142,31 @@ class LiveFrames:
                     if stream is None:
                         raise DecodeError(self._name, "no video stream")
                     clock.connect(1 / float(stream.average_rate or stream.guessed_rate or 25))
+                    end = 0.0
                     for frame in self._decoded(container, stream):
+                        end = _end_of(frame)
                         seconds = clock.seconds(frame.time)
                         outage.end(seconds)
                         yield seconds, frame
                     if not self._may_reconnect or container.duration:  # a recording, which has an end
+                        self._refuse_cut(stream, end)
                         return
                 lost = DecodeError(self._name, "unreadable", f"the connection was closed; {REMEDY}")
             except DecodeError as error:
-                if not (self._may_reconnect and outage.may_begin):
+                is_cut = error.reason == "truncated"  # a server would send it from its start again
+                if is_cut or not (self._may_reconnect and outage.may_begin):
                     raise
                 lost = error
             if clock.is_of_recording:  # which a server would send from its start again
                 return
             outage.wait(lost)
+
+    def _refuse_cut(self, stream: Any, end: float) -> None:
+        """Raises ``DecodeError`` where a recording of the network ends before its header says."""
+        announced = float(((stream.start_time or 0) + (stream.duration or 0)) * stream.time_base)
+        if is_address(self._place) and end + _TOLERATED_SECONDS < announced:
+            detail = f"the connection was lost at {end:.1f} s of {announced:.1f} s; {REMEDY}"
+            raise DecodeError(self._name, "truncated", detail)
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Yields the frames of all packets that can be decoded."""
@@ -232,6 +245,11 @@ class LiveFrames:
         if (container.size or -1) < 0:  # not a file, also at an http address; None from PyAV 19 on
             self._may_drop = self._may_reconnect = True
         return container
+
+
+def _end_of(frame: Any) -> float:
+    """Returns the second at which a frame of a recording ends; 0 without a timestamp."""
+    return (frame.time or 0.0) + float((frame.duration or 0) * (frame.time_base or 0))
 
 
 def _open_camera(number: str) -> Any:
