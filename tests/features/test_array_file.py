@@ -96,6 +96,6 @@ def test_missing_files_and_other_orders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="C order"):
         read_array(str(path), "clip.mp4")
     np.save(tmp_path / "number.npy", np.float32(3))
-    with pytest.raises(DecodeError, match="damaged features .*not an array of rows"):
+    with pytest.raises(DecodeError, match=r"damaged features .*not an array of rows"):
         read_array(str(tmp_path / "number.npy"), "clip.mp4")
     np.testing.assert_array_equal(map_array(str(path), "clip.mp4"), values)
