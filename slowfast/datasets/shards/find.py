@@ -96,12 +96,10 @@ def _expand(pattern: str) -> list[str]:
     found: list[str] = []
     missing: list[str] = []
     for path in expand_braces(pattern):
-        if _WILDCARDS.intersection(path) and not os.path.exists(path):
-            matches = sorted(glob.glob(path))
-            found += matches
-            missing += [] if matches else [path]
-        else:
-            (found if os.path.isfile(path) else missing).append(path)
+        # A file may have a wildcard in its name.
+        matches = [path] if os.path.isfile(path) else sorted(glob.glob(path))
+        found += matches
+        missing += [] if matches else [path]
     if missing:
         raise AnnotationError(
             f"{pattern}: {len(missing)} of its shards do not exist, such as {missing[0]}; check "

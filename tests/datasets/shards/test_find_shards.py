@@ -55,6 +55,12 @@ def test_shards_are_found_in_order(folder: Path, pattern: str, split: str, names
     assert find_shards(str(folder / pattern), split) == [str(folder / name) for name in names]
 
 
+def test_a_shard_may_have_a_wildcard_in_its_name(folder: Path) -> None:
+    path = folder / "train[1].tar"
+    path.touch()
+    assert find_shards(str(path), "train") == [str(path)]
+
+
 @pytest.mark.parametrize("name", ["clips", "clips [v2]", "{clips}"])
 def test_class_names_lie_beside_the_shards_of_any_folder(tmp_path: Path, name: str) -> None:
     train = tmp_path / name / "train"
