@@ -112,7 +112,6 @@ class CheckpointWriter:
             if self._thread.is_alive():
                 logger.info("waiting until the checkpoint is written")
             self._thread.join()
-            self._thread = None
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure

@@ -81,10 +81,12 @@ def test_an_error_while_writing_is_raised_by_the_next_call(
 
     monkeypatch.setattr(checkpoint_writer, "save_checkpoint", fail)
     writer = CheckpointWriter(tmp_path)
-    writer.write(state_of(Tiny(), TrainingProgress(1)))
-    with pytest.raises(CheckpointError, match="the disk is full"):
+    state = state_of(Tiny(), TrainingProgress(1))
+    for next_call in (writer.wait, writer.prune, lambda: writer.write(state)):
+        writer.write(state)
+        with pytest.raises(CheckpointError, match="the disk is full"):
+            next_call()
         writer.wait()
-    writer.wait()
 
 
 def test_the_latest_checkpoints_and_the_best_one_are_kept(tmp_path: Path) -> None:
