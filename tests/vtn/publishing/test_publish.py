@@ -22,7 +22,7 @@ import vtn
 from slowfast.checkpoint.state import TrainingProgress, TrainingState
 from slowfast.checkpoint.storage import class_names_in, read_checkpoint, save_checkpoint
 from slowfast.config import load_config
-from slowfast.errors import CheckpointError, ModelError
+from slowfast.errors import CheckpointError, InputError, ModelError
 from slowfast.models import build_model
 from tests.support.tiny_models import TINY, tiny, tiny_average
 from vtn.cli.publish import main
@@ -85,6 +85,13 @@ def test_published_weights_cannot_be_overwritten_by_themselves(trained: Path, tm
     with pytest.raises(CheckpointError, match=r"model\.safetensors: would be overwritten; give another name"):
         publish(weights, tmp_path, name="MINE", config="QUICKSTART")
     assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["..", "x/.."])
+def test_a_name_cannot_lead_out_of_the_folder(trained: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"--name.*without '\.\.'"):
+        publish(trained, tmp_path / "out", name=name)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_published_checkpoint_gives_the_model(trained: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from slowfast.config import load_config
 from slowfast.config.defaults import project_sections
 from slowfast.config.values import flatten
 from slowfast.datasets.class_names import named_classes
-from slowfast.errors import CheckpointError
+from slowfast.errors import CheckpointError, InputError
 from slowfast.files import FULL_DISK
 from slowfast.registry import import_user_modules
 from vtn.folder.untrusted import NOTHING_TO_RUN, check_backbone, read_config_text
@@ -83,8 +83,11 @@ def publish(
             the configuration, where it would be overwritten, where the folder cannot be written, and where
             the configuration of the model names a path of this computer.
         ConfigError: where the configuration is wrong.
+        InputError: for a name that leads out of ``output``.
     """
     _check_file(checkpoint)
+    if ".." in Path(name).parts:
+        raise InputError(f"name (--name) {name!r}: must name a folder in {output}, without '..'")
     content = read_checkpoint(checkpoint)
     import_user_modules(imports)
     cfg = _load_configuration(config, content, checkpoint, backbone)
