@@ -54,7 +54,7 @@ def is_complete_jpeg(data: bytes) -> bool:
 
 def is_animated_webp(data: bytes) -> bool:
     """Returns whether the data are those of a WebP file with an animation (RFC 9649, section 2.7.1)."""
-    return data[8:16] == b"WEBPVP8X" and bool(data[20] & _WEBP_ANIMATION)
+    return data[8:16] == b"WEBPVP8X" and len(data) > 20 and bool(data[20] & _WEBP_ANIMATION)
 
 
 def is_jpeg_in_tiff(data: bytes) -> bool:

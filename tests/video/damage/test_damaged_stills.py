@@ -14,7 +14,7 @@ from PIL import Image, TiffImagePlugin
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.image_folder import ImageFolder
-from slowfast.video.still_images.damage import is_jpeg_in_tiff
+from slowfast.video.still_images.damage import is_animated_webp, is_jpeg_in_tiff
 from tests.support.videos import read_stamps, stamp
 
 KINDS = {
@@ -136,6 +136,8 @@ def test_an_animated_webp_is_named(tmp_path: Path) -> None:
     image(1).save(tmp_path / "a.webp", save_all=True, append_images=[image(2), image(3)], duration=100)
     with pytest.raises(DecodeError, match=r"no decoder \(an animated WebP, .* save it as \.gif or \.mp4\)"):
         decode(tmp_path / "a.webp")
+    data = (tmp_path / "a.webp").read_bytes()
+    assert not any(is_animated_webp(data[:length]) for length in range(21))
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])

@@ -12,6 +12,8 @@ from typing import Any
 from slowfast.errors import shown
 
 MODEL_NAMES = ("VTN", "FrameAverage", "AttentiveProbe")
+# The largest number of heads that a message proposes; a wrong width may be any number.
+_MOST_HEADS = 1024
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ def width_problems(
     """
     width_name, heads_name, position_name = names
     if width >= 1 and heads >= 1 and width % heads:
-        nearest = min((n for n in range(1, width + 1) if width % n == 0), key=lambda n: abs(n - heads))
+        divisors = (n for n in range(1, min(width, _MOST_HEADS) + 1) if width % n == 0)
+        nearest = min(divisors, key=lambda n: abs(n - heads))
         yield f"{heads_name} = {heads}: must divide {width_name} = {width}; use for instance {nearest}"
     if position == "sinusoidal" and width % 2:
         yield (
