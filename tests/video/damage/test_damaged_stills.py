@@ -134,10 +134,15 @@ def test_a_tiff_that_ffmpeg_would_show_as_a_plain_colour_is_refused(tmp_path: Pa
 
 def test_an_animated_webp_is_named(tmp_path: Path) -> None:
     image(1).save(tmp_path / "a.webp", save_all=True, append_images=[image(2), image(3)], duration=100)
-    with pytest.raises(DecodeError, match=r"no decoder \(an animated WebP, .* save it as \.gif or \.mp4\)"):
-        decode(tmp_path / "a.webp")
     data = (tmp_path / "a.webp").read_bytes()
+    assert is_animated_webp(data)
     assert not any(is_animated_webp(data[:length]) for length in range(21))
+    try:
+        decode(tmp_path / "a.webp")
+    except DecodeError as error:
+        assert "no decoder (an animated WebP, which this FFmpeg cannot decode; save it as .gif" in str(error)
+    else:
+        pytest.skip("this version of FFmpeg decodes animated WebP files")
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
