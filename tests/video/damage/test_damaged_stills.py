@@ -140,9 +140,10 @@ def test_an_animated_webp_is_named(tmp_path: Path) -> None:
     try:
         decode(tmp_path / "a.webp")
     except DecodeError as error:
-        assert "no decoder (an animated WebP, which this FFmpeg cannot decode; save it as .gif" in str(error)
+        message = str(error)
     else:
         pytest.skip("this version of FFmpeg decodes animated WebP files")
+    assert "no decoder (an animated WebP, which this FFmpeg cannot decode; save it as .gif" in message
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])

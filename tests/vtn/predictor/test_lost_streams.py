@@ -147,11 +147,12 @@ def test_a_recording_of_the_network_that_is_cut_is_not_taken_for_complete(
     """The transfer states no length, but the header of the recording does."""
     content, header = recording(tmp_path / "a.avi", 80), "Transfer-Encoding: chunked\r\n"
     chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
-    pushes = iter(LiveFrames(serve([chunk[: len(chunk) // 2]], header), full_frame(), fps=10, seconds=60))
+    address = serve([chunk[: len(chunk) // 2], chunk], header)
+    pushes = iter(LiveFrames(address, full_frame(), fps=10, seconds=60))
     assert 10 < len(next(pushes)[0]) < 60
     with pytest.raises(DecodeError, match=r"truncated \(the connection was lost at .* s of 8\.0 s; check"):
         next(pushes)
-    pushes = iter(LiveFrames(serve([chunk], header), full_frame(), fps=10, seconds=60))
+    pushes = iter(LiveFrames(address, full_frame(), fps=10, seconds=60))
     assert [len(images) for images, _ in pushes] == [80]
 
 
