@@ -152,28 +152,27 @@ def test_a_process_whose_answer_is_not_taken_decodes_no_other_video(videos: Path
         chunks.close()
 
 
-def test_a_process_that_crashes_between_two_requests_is_told_as_in_one(videos: Path) -> None:
+def error_of_crash_between_requests(path: Path) -> DecodeError:
     with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
-        with source.open() as video:
-            for process in multiprocessing.active_children():
-                process.kill()
-                process.join()
-            with pytest.raises(DecodeError, match="the decoder crashed or took all memory"):
-                video.read(np.arange(3))
-
-
-def test_an_error_of_a_crashed_process_keeps_no_buffer(videos: Path) -> None:
-    """Collecting a ``BytesIO`` and a view of it as garbage crashes Python 3.12.1, and 3.13 reports it."""
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
+        source = IsolatedSource(FileSource(str(path), "70"), 600, decoders)
         with source.open() as video:
             for process in multiprocessing.active_children():
                 process.kill()
                 process.join()
             with pytest.raises(DecodeError) as caught:
                 video.read(np.arange(3))
-    assert caught.value.reason == "killed its worker"
+    return caught.value
+
+
+def test_a_process_that_crashes_between_two_requests_is_told_as_in_one(videos: Path) -> None:
+    error = error_of_crash_between_requests(videos / "70.mp4")
+    assert "the decoder crashed or took all memory" in str(error)
+
+
+def test_an_error_of_a_crashed_process_keeps_no_buffer(videos: Path) -> None:
+    """Collecting a ``BytesIO`` and a view of it as garbage crashes Python 3.12.1, and 3.13 reports it."""
+    error = error_of_crash_between_requests(videos / "70.mp4")
+    assert error.reason == "killed its worker"
     assert not [found for found in gc.get_objects() if type(found).__name__ == "_BytesIOBuffer"]
 
 
