@@ -141,7 +141,6 @@ def test_a_file_of_the_network_has_an_end(serve: Serve, waits: list[float], tmp_
     assert waits == []
 
 
-@pytest.mark.skipif(int(av.__version__.split(".")[0]) > 18, reason="not mended for the FFmpeg of PyAV 19")
 def test_a_recording_of_the_network_that_is_cut_is_not_taken_for_complete(
     serve: Serve, waits: list[float], tmp_path: Path
 ) -> None:

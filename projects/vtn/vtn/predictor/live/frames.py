@@ -5,6 +5,7 @@ t frames of a push, H W pixels.
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -208,6 +209,9 @@ class LiveFrames:
         except av.EOFError:
             return
         except (av.FFmpegError, OSError) as error:
+            # FFmpeg 9 reports the end of a transfer that states no length as such an error.
+            if self._may_reconnect and error.errno == errno.EIO:
+                return
             raise DecodeError(self._name, "unreadable", f"{open_error_text(error)}; {REMEDY}") from error
         detail = f"nothing came; {REMEDY}"
         if is_camera(self._place):
