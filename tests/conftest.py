@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from slowfast.log import show_info
+from slowfast.log import close_logging, show_info
 from slowfast.registry import import_project_modules
 from tests.support.videos import write_csv, write_video
 
@@ -35,7 +35,8 @@ def same_precision_on_all_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_handler_of_an_earlier_command() -> None:
-    """Removes the log handlers of commands that ran in this process, whose streams pytest has closed."""
+    """Removes the log handlers of commands that ran in this process, whose streams or folders are gone."""
+    close_logging()
     for handler in list(logging.root.handlers):
         if getattr(getattr(handler, "stream", None), "closed", False):
             logging.root.removeHandler(handler)
