@@ -16,8 +16,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from slowfast.errors import integer_from, positive_integer
-from slowfast.files import output_file, write_text
+from slowfast.cli.option_types import integer_from, output_file, positive_integer
+from slowfast.files import write_text
 from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:  # keeps `--help` fast

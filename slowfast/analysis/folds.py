@@ -22,8 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slowfast.cli.option_types import output_file
 from slowfast.errors import DataError
-from slowfast.files import output_file, write_text
+from slowfast.files import write_text
 from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slowfast.analysis.folds import METRICS, spread_of
+from slowfast.cli.option_types import output_file
 from slowfast.errors import counted
-from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
+from slowfast.files import FIGURE_SUFFIXES, atomic_write
 from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:

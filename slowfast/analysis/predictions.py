@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.errors import UsageError, counted, integer_from
-from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
+from slowfast.cli.option_types import integer_from, output_file
+from slowfast.errors import UsageError, counted
+from slowfast.files import FIGURE_SUFFIXES, atomic_write
 from slowfast.log import printable
 from slowfast.visualization.text_table import align_columns
 

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast.cli.commands import choose_command, make_parser
+from slowfast.cli.option_types import output_file
 from slowfast.exit_status import EXIT_ERROR, run_command
-from slowfast.files import is_device, output_file
+from slowfast.files import is_device
 
 PROGRAM = "slowfast benchmark"
 # Files of benchmarks; other folders, and the module ``measure``, hold what several benchmarks use.

@@ -17,9 +17,9 @@ import sys
 from collections.abc import Sequence
 
 from slowfast.cli.commands import choose_command, make_parser
+from slowfast.cli.option_types import output_file
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import run_command
-from slowfast.files import output_file
 from slowfast.log import printable, setup_logging
 
 PROGRAM = "slowfast prepare"

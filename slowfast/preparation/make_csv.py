@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from slowfast.cli.option_types import output_file, positive_integer
 from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json
 from slowfast.datasets.video_folder import (
     describe_others,
@@ -19,8 +20,8 @@ from slowfast.datasets.video_folder import (
     scan_class_folder,
 )
 from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, format_row
-from slowfast.errors import AnnotationError, UsageError, counted, positive_integer
-from slowfast.files import output_file, write_text
+from slowfast.errors import AnnotationError, UsageError, counted
+from slowfast.files import write_text
 from slowfast.preparation.arguments import add_separator_argument
 from slowfast.preparation.report import CommandReport
 from slowfast.preparation.table import add_table_arguments, read_labels

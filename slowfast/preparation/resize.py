@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from slowfast.errors import DataError, integer_from, positive_integer
+from slowfast.cli.option_types import integer_from, positive_integer
+from slowfast.errors import DataError
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import BadFile, CommandReport, describe_bad, list_bad

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from slowfast.cli.option_types import number_from_zero, output_file, positive_integer
 from slowfast.datasets.text_files import parse_segment
-from slowfast.errors import counted, number_from_zero, positive_integer
-from slowfast.files import output_file
+from slowfast.errors import counted
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport, count_problems, describe_bad, list_variable_rates

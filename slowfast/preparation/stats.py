@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from slowfast.cli.option_types import output_file
 from slowfast.errors import counted
-from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
+from slowfast.files import FIGURE_SUFFIXES, atomic_write
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import CommandReport, count_problems, list_variable_rates

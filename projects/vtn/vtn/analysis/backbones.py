@@ -21,7 +21,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from slowfast.files import output_file
+from slowfast.cli.option_types import output_file
 
 _COLUMNS = (
     ("backbone", 44),

@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser
-from slowfast.errors import InputError, SlowFastError, UsageError, positive_integer, positive_number
+from slowfast.cli.option_types import output_file, positive_integer, positive_number
+from slowfast.errors import InputError, SlowFastError, UsageError
 from slowfast.exit_status import run_command
-from slowfast.files import output_file
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import printable
 from vtn.cli.model_options import add_list_options, add_predictor_options, predictor_options
