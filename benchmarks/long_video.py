@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         f"long videos {WIDTH}×{HEIGHT}, 25 frames per second, backbone {args.backbone}; s and MB",
         ["minutes", "fps", "frames", "total s", "video s per s", "decode s", "backbone s", "encoder s",
          "decode %", "backbone %", "encoder %", "extract MB", "encode MB", "features MB"],
+        file=args.json,
     )  # fmt: skip
     model, view = build(args.backbone, args.backbone_args, args.pixels)
     runs = [(m, fps) for m in args.minutes for fps in args.fps] if args.minutes else DEFAULT_RUNS

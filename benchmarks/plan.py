@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     report = BenchmarkReport(
         f"{args.backbone} on {args.gpus} GPUs, {args.batch_size} clips of {args.frames} frames each",
         ["quantity", "value", "unit", "origin"],
+        file=args.json,
     )
     with tempfile.TemporaryDirectory() as folder:
         file_bytes, clip_seconds, video_seconds = _loading(Path(folder), args)

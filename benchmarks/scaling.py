@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         f"{args.batch_size} clips of {args.frames} frames each",
         ["processes", "steps/s", "clips/s", "× 1 process", "s per step", "s without exchange",
          "communication fraction", "MB of gradients"],
+        file=args.json,
     )  # fmt: skip
     first: float | None = None
     for size in args.processes:

@@ -97,6 +97,7 @@ def compare_encoders(args: argparse.Namespace) -> BenchmarkReport:
         f"temporal encoder: {LAYERS} layers, width {WIDTH}, {HEADS} heads, window {WINDOW}; times in ms",
         ["mode", "dtype", "frames", "ours", "products", "Hugging Face", "full attention", "of the limit",
          "× Hugging Face", "× full", "error", "memory MB", "Hugging Face MB"],
+        file=args.json,
     )  # fmt: skip
     torch.manual_seed(0)
     config = EncoderConfig(WIDTH, LAYERS, HEADS, INTERMEDIATE, WINDOW)

@@ -118,7 +118,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Does all steps that are not done, and reports the chosen rows."""
     report = BenchmarkReport(
-        f"{RECIPE} with other tokens per frame, {args.epochs} epochs, whole test videos", COLUMNS
+        f"{RECIPE} with other tokens per frame, {args.epochs} epochs, whole test videos",
+        COLUMNS,
+        file=args.json,
     )
     if args.data is None:
         args.data = args.output / "data"

@@ -115,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Does all trainings that are not done, and reports the chosen ones."""
-    report = BenchmarkReport(f"Convergence, seeds {', '.join(map(str, args.seeds))}", COLUMNS)
+    report = BenchmarkReport(f"Convergence, seeds {', '.join(map(str, args.seeds))}", COLUMNS, file=args.json)
     if args.data is None:
         args.data = args.output / "data"
         generate_dataset(args.data, DatasetSettings())

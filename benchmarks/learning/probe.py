@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Measures both ways and reports them."""
     report = BenchmarkReport(
-        f"{args.candidates} candidates, {args.folds} folds, {args.videos} videos, cached features", COLUMNS
+        f"{args.candidates} candidates, {args.folds} folds, {args.videos} videos, cached features",
+        COLUMNS,
+        file=args.json,
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

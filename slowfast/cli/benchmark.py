@@ -19,7 +19,6 @@ from pathlib import Path
 from slowfast.cli.commands import choose_command, make_parser
 from slowfast.cli.option_types import output_file
 from slowfast.exit_status import EXIT_ERROR, run_command
-from slowfast.files import is_device
 
 PROGRAM = "slowfast benchmark"
 # Files of benchmarks; other folders, and the module ``measure``, hold what several benchmarks use.
@@ -59,8 +58,6 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
         "--json", type=output_file(), metavar="FILE", help="write the measurements to this file, too"
     )
     args = parser.parse_args(rest)
-    reports = importlib.import_module("benchmarks.measure").BenchmarkReport
-    reports.file = args.json if args.json and not is_device(Path(args.json)) else ""
 
     def work() -> int:
         report = module.run(args)
