@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from slowfast.cli.option_types import output_file
 from slowfast.errors import DataError
 from slowfast.files import write_text
+from slowfast.visualization.run_log import read_run_log
 from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:
@@ -141,8 +142,6 @@ def find_folds(folder: Path) -> list[FoldResult]:
     Raises:
         DataError: without folds, for a missing number, and for a fold without a test.
     """
-    from slowfast.visualization.run_log import read_run_log
-
     numbered = {
         int(match[1]): path for path in folder.glob("fold_*") if (match := _FOLD.fullmatch(path.name))
     }

@@ -61,16 +61,11 @@ class Result:
         return len(self.predictions.labels)
 
     @property
-    def top1(self) -> float:
-        """Top-1 accuracy in percent."""
-        return self.predictions.top1
-
-    @property
     def value(self) -> float:
         """Top-1 accuracy in percent, or mean average precision where videos may have several classes."""
         if self.predictions.multi_label:
             return 100.0 * self.predictions.mean_average_precision
-        return self.top1
+        return self.predictions.top1
 
     @property
     def interval(self) -> tuple[float, float]:
