@@ -10,13 +10,12 @@ examples:
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
 import sys
 from collections.abc import Sequence
 
 from slowfast import analysis
-from slowfast.cli.commands import choose_command, defines, make_parser
+from slowfast.cli.commands import choose_module, defines
 from slowfast.exit_status import run_command
 from slowfast.registry import projects
 
@@ -41,11 +40,7 @@ def find_analyses() -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     """Runs the command line and returns the exit status."""
-    analyses = find_analyses()
-    name, rest = choose_command(program, analyses, argv, doc=__doc__, command=PROGRAM)
-    module = importlib.import_module(analyses[name])
-    parser = make_parser(module.__doc__, f"{program} {name}", f"{PROGRAM} {name}")
-    module.add_arguments(parser)
+    module, parser, rest = choose_module(program, find_analyses(), argv, doc=__doc__, command=PROGRAM)
     args = parser.parse_intermixed_args(rest)
     return run_command(parser.prog, lambda: module.run(args))
 

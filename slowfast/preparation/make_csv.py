@@ -1,4 +1,17 @@
-"""List of 'path label' lines, made from a folder of classes, a table, or official annotations."""
+"""List of 'path label' lines, made from a folder of classes, a table, or official annotations.
+
+examples:
+  one folder per class; the indices follow the sorted names and are written to classes.json
+    slowfast prepare make-csv data/videos --output data/all.csv
+  two splits; the second call uses the indices in the classes.json of the first
+    slowfast prepare make-csv data/train --output data/train.csv
+    slowfast prepare make-csv data/val --output data/val.csv
+  the second official training list of UCF101
+    slowfast prepare make-csv data/ucf101 --dataset ucf101 --split train --fold 2 \\
+        --num-classes 101 --output data/ucf101/train.csv
+  a table with class names, whose columns are id, action and others
+    slowfast prepare make-csv annotations.csv --path 'clips/{id}.mp4' --label action --output data/all.csv
+"""
 
 from __future__ import annotations
 
@@ -28,20 +41,6 @@ from slowfast.preparation.table import add_table_arguments, read_labels
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.datasets.annotations import Annotations
-
-EXAMPLES = """\
-examples:
-  one folder per class; the indices follow the sorted names and are written to classes.json
-    slowfast prepare make-csv data/videos --output data/all.csv
-  two splits; the second call uses the indices in the classes.json of the first
-    slowfast prepare make-csv data/train --output data/train.csv
-    slowfast prepare make-csv data/val --output data/val.csv
-  the second official training list of UCF101
-    slowfast prepare make-csv data/ucf101 --dataset ucf101 --split train --fold 2 \\
-        --num-classes 101 --output data/ucf101/train.csv
-  a table with class names, whose columns are id, action and others
-    slowfast prepare make-csv annotations.csv --path 'clips/{id}.mp4' --label action --output data/all.csv
-"""
 
 _NUMBER = re.compile(r"-?\d+(\.\d*)?")
 # The options in place of the configuration's keys that errors of the readers name.

@@ -1,6 +1,12 @@
 """Check of videos: broken, truncated, silently corrupt, short and duplicate ones, and a list without them.
 
 Rows of a list are checked, too: segments outside of their file, repeats, and equal videos with other labels.
+
+examples:
+  decode every video of a list; write the list without the bad ones, and a report
+    slowfast prepare scan data/train.csv --clean data/train_clean.csv --json scan.json
+  read packets only: ten times as fast; finds truncated videos, but not corrupt ones
+    slowfast prepare scan data/videos --quick
 """
 
 from __future__ import annotations
@@ -20,14 +26,6 @@ from slowfast.preparation.report import CommandReport, count_problems, describe_
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.file_work.video_facts import VideoFacts
-
-EXAMPLES = """\
-examples:
-  decode every video of a list; write the list without the bad ones, and a report
-    slowfast prepare scan data/train.csv --clean data/train_clean.csv --json scan.json
-  read packets only: ten times as fast; finds truncated videos, but not corrupt ones
-    slowfast prepare scan data/videos --quick
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
