@@ -105,9 +105,7 @@ def warm_up(model: VTN, view: tuple[Any, ...], folder: Path) -> None:
     features = folder / "warm_up.npy"
     features.unlink(missing_ok=True)
     make_video(path, 20)
-    video = extract_video_features(model, path, FrameView(25.0, *view), features)
-    score_video(model, video)
-    score_windows(model, video, 10.0, 10.0)
+    score_all(model, extract_video_features(model, path, FrameView(25.0, *view), features))
 
 
 def measure(model: VTN, path: Path, minutes: int, view: FrameView, feature_path: Path) -> dict[str, Any]:

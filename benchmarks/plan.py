@@ -16,13 +16,12 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import BenchmarkReport
 from benchmarks.support.encoded_clips import make_clip
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
-from slowfast.models.complexity import count_gmacs, count_parameters
+from slowfast.models.complexity import clip_complexity, count_parameters
 from vtn import VTN
 
 CLASSES = 400
@@ -128,21 +127,11 @@ def _core_seconds(cfg: CfgNode, split: str, count: int) -> float:
 def _model(args: argparse.Namespace) -> tuple[int, float, float, int]:
     """Returns parameters, 10⁹ multiply-adds per clip and per video, and bytes of activations per clip."""
     model = VTN(args.backbone, num_classes=CLASSES, pretrained=False)
-    parameters = count_parameters(model)
-    clip = count_gmacs(model, (3, args.frames, 224, 224))
-    with torch.no_grad():
-        feature = model.eval().encode_frames(torch.zeros(1, 3, 1, 224, 224))  # (1, 1, F)
-    # The backbone computes each frame separately, so that the count of a video follows from a clip's.
-    frame = (clip - _encoder_gmacs(model, feature, args.frames)) / args.frames
-    video = args.val_frames * frame + _encoder_gmacs(model, feature, args.val_frames)
-    return parameters, clip, video, _kept_bytes(model, torch.zeros(1, 3, args.frames, 224, 224))
-
-
-def _encoder_gmacs(model: VTN, feature: torch.Tensor, frames: int) -> float:
-    """Returns 10⁹ multiply-adds of encoder and head for one clip; ``feature`` is (1, 1, F)."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval().classify(feature.expand(-1, frames, -1))
-    return counter.get_total_flops() / 2e9
+    kept = _kept_bytes(model, torch.zeros(1, 3, args.frames, 224, 224))
+    clip, video = (
+        clip_complexity(model, frames, 224).total.total for frames in (args.frames, args.val_frames)
+    )
+    return count_parameters(model), clip / 1e9, video / 1e9, kept
 
 
 def _kept_bytes(model: nn.Module, frames: torch.Tensor) -> int:

@@ -232,13 +232,11 @@ def notes(encoder: TemporalEncoder, device: str) -> list[str]:
 
 def plot(report: BenchmarkReport, path: str) -> None:
     """Writes a PNG of time against length, both logarithmic."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     rows = [row for row in report.rows if row["mode"] == "inference" and row["dtype"] == "float32"]
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
     for name, style in (("Hugging Face", "s-"), ("full attention", "^-"), ("ours", "o-"), ("products", ":")):
         points = [(row["frames"], row[name]) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True), style, label=name)

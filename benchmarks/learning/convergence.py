@@ -174,15 +174,11 @@ def train(case: str, optimizer: str, seed: int, lists: Path, args: argparse.Name
 
 def plot(report: BenchmarkReport, path: str) -> None:
     """Writes a PNG: a panel per case, mean and range over the seeds of the training loss by epoch."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     cases = list(dict.fromkeys(row["case"] for row in report.rows))
-    figure, panels = pyplot.subplots(
-        1, len(cases), figsize=(4.2 * len(cases), 3.6), layout="constrained", squeeze=False, sharey=True
-    )
+    figure = Figure(figsize=(4.2 * len(cases), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(cases), squeeze=False, sharey=True)
     for panel, case in zip(panels[0], cases, strict=True):
         for row in (row for row in report.rows if row["case"] == case):
             losses = np.array(row["losses of each seed"])  # (seeds, epochs)
