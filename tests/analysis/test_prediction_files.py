@@ -16,17 +16,15 @@ from slowfast.analysis.fusion import fuse
 from slowfast.cli.analyze import main
 from slowfast.engine.prediction_file import Predictions, load_predictions, save_predictions
 from slowfast.errors import DataError
+from tests.support.pages.predictions import make_predictions
 
 CLASSES = ["archery", "bowling", "cooking"]
 
 
 def predictions(scores: Any, labels: Any, ids: list[int] | None = None) -> Predictions:
-    scores = np.asarray(scores, dtype=np.float32)
     ids = list(range(len(scores))) if ids is None else ids
-    return Predictions(
-        video_ids=np.array(ids, dtype=np.int64), paths=[f"{i}.mp4" for i in ids], labels=np.asarray(labels),
-        scores=scores, num_views=np.ones(len(scores), np.int64), class_names=CLASSES, broken=(), meta={},
-    )  # fmt: skip
+    paths = [f"{i}.mp4" for i in ids]
+    return make_predictions(scores, labels, CLASSES, video_ids=np.array(ids), paths=paths)
 
 
 # Each test is correct for the videos for which the other is wrong; the first has higher scores.
