@@ -102,9 +102,6 @@ class NodeTask:
         code = ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
         return DelayedSubmission(NodeTask(self.arguments)) if code in _STOPPED else None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"arguments": self.arguments, "_process": None}
-
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     """Returns the parser of the command line."""

@@ -155,12 +155,6 @@ def test_a_table_of_predictions_is_not_the_file_that_is_read(tmp_path: Path) -> 
         load_predictions(table)
 
 
-def test_a_negative_number_of_classes_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["predictions", "a.npz", "--worst", "-5"])
-    assert "--worst: -5: must be 0 or more" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -15,10 +15,6 @@ from slowfast.errors import ConfigError, DataError
 TOOL = Path(__file__).parents[2] / "tools" / "run_net.py"
 
 
-def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_python(str(TOOL), *arguments)
-
-
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
@@ -34,7 +30,7 @@ def test_a_mistake_in_the_configuration_is_found_without_torch() -> None:
 
 
 def test_all_problems_of_a_configuration_are_printed_without_traceback() -> None:
-    result = run_tool("--cfg", "VIT_B_VTN", "TRAIN.BATCH_SIZ", "4", "SOLVER.MAX_EPOCH", "0")
+    result = run_python(str(TOOL), "--cfg", "VIT_B_VTN", "TRAIN.BATCH_SIZ", "4", "SOLVER.MAX_EPOCH", "0")
     assert result.returncode == 2
     assert "did you mean TRAIN.BATCH_SIZE" in result.stderr
     assert "SOLVER.MAX_EPOCH (override) = 0" in result.stderr
@@ -59,12 +55,6 @@ def test_of_the_processes_of_a_node_the_first_reports_a_wrong_configuration(
     monkeypatch.setenv("LOCAL_RANK", "0")  # of the second node, which may have another file
     assert slowfast.cli.run.main(wrong) == 2
     assert "RNG_SED" in capsys.readouterr().err
-
-
-def test_the_configuration_must_be_named() -> None:
-    result = run_tool()
-    assert result.returncode == 2
-    assert "--cfg" in result.stderr
 
 
 class TestMain:
