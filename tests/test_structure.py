@@ -30,7 +30,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
         "slowfast.progress",
         "slowfast.registry",
     ),
-    ("slowfast.cli.option_types",),
+    ("slowfast.cli.options",),
     ("slowfast.config",),
     ("slowfast.timing",),
     ("slowfast.video",),

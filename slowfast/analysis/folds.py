@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slowfast.cli.option_types import output_file
+from slowfast.cli.options import add_json_option
 from slowfast.errors import DataError
 from slowfast.files import write_text
 from slowfast.visualization.run_log import read_run_log
@@ -108,9 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="regular expression that captures the group of a video from its path (default: the groups in "
         "the predictions files)",
     )
-    parser.add_argument(
-        "--json", type=output_file(), metavar="FILE", help="write the summary to this file, too"
-    )
+    add_json_option(parser, "the summary")
 
 
 def run(args: argparse.Namespace) -> int:

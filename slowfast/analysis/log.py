@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.analysis.folds import METRICS, spread_of
-from slowfast.cli.option_types import output_file
+from slowfast.cli.options import output_file
 from slowfast.errors import counted
 from slowfast.files import FIGURE_SUFFIXES, atomic_write
 from slowfast.visualization.run_log import EpochMetrics, RunLog, read_run_log

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.cli.option_types import integer_from, output_file
+from slowfast.cli.options import integer_from, output_file
 from slowfast.errors import UsageError, counted
 from slowfast.files import FIGURE_SUFFIXES, atomic_write
 from slowfast.log import printable

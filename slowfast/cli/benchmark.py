@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast.cli.commands import choose_module
-from slowfast.cli.option_types import output_file
+from slowfast.cli.options import add_json_option
 from slowfast.exit_status import EXIT_ERROR, run_command
 
 PROGRAM = "slowfast benchmark"
@@ -49,9 +49,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
         return _print_where_benchmarks_are(program, sys.argv[1:] if argv is None else argv)
     sys.path.insert(0, str(root))
     module, parser, rest = choose_module(program, find_benchmarks(root), argv, doc=__doc__, command=PROGRAM)
-    parser.add_argument(
-        "--json", type=output_file(), metavar="FILE", help="write the measurements to this file, too"
-    )
+    add_json_option(parser, "the measurements")
     args = parser.parse_args(rest)
 
     def work() -> int:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from slowfast.cli.commands import choose_module
-from slowfast.cli.option_types import output_file
+from slowfast.cli.options import add_json_option
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import run_command
 from slowfast.log import printable, setup_logging
@@ -36,9 +36,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     """Runs the command line; returns 0: done, 1: not done, 2: wrong arguments, 130: interrupted."""
     module, parser, rest = choose_module(program, COMMANDS, argv, doc=__doc__, command=PROGRAM)
-    parser.add_argument(
-        "--json", type=output_file(), metavar="FILE", help="write the report to this file, too"
-    )
+    add_json_option(parser, "the report")
     args = parser.parse_args(rest)
     setup_logging(None)
 

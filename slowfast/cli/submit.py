@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.cli.commands import make_parser
-from slowfast.cli.option_types import integer_from, positive_integer, positive_number
+from slowfast.cli.options import integer_from, positive_integer, positive_number
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import EXIT_INTERRUPTED, run_command
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.cli.option_types import integer_from, output_file, positive_number
+from slowfast.cli.options import integer_from, output_file, positive_number
 from slowfast.distributed.host import usable_cores
 
 if TYPE_CHECKING:  # keeps `--help` fast

@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from slowfast.cli.option_types import output_file, positive_integer
+from slowfast.cli.options import output_file, positive_integer
 from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json
 from slowfast.datasets.video_folder import (
     describe_others,

@@ -14,7 +14,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from slowfast.cli.option_types import integer_from, positive_integer
+from slowfast.cli.options import integer_from, positive_integer
 from slowfast.errors import DataError
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from slowfast.cli.option_types import number_from_zero, output_file, positive_integer
+from slowfast.cli.options import number_from_zero, output_file, positive_integer
 from slowfast.datasets.text_files import parse_segment
 from slowfast.errors import counted
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options

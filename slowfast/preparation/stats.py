@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from slowfast.cli.option_types import output_file
+from slowfast.cli.options import output_file
 from slowfast.errors import counted
 from slowfast.files import FIGURE_SUFFIXES, atomic_write
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options

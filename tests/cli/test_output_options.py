@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slowfast.cli import main as slowfast_main
-from slowfast.cli.option_types import output_file
+from slowfast.cli.options import output_file
 from vtn.cli import main as vtn_main
 
 SLOWFAST, VTN = slowfast_main.main, vtn_main.main

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser
-from slowfast.cli.option_types import output_file, positive_integer, positive_number
+from slowfast.cli.options import output_file, positive_integer, positive_number
 from slowfast.errors import InputError, SlowFastError, UsageError
 from slowfast.exit_status import run_command
 from slowfast.interrupt import Interrupt, Interrupted

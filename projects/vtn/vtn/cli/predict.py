@@ -40,7 +40,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast.cli.commands import make_parser
-from slowfast.cli.option_types import output_file, positive_integer, positive_number
+from slowfast.cli.options import output_file, positive_integer, positive_number
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import run_command
 from slowfast.files import naming_file

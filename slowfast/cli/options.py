@@ -1,7 +1,4 @@
-"""Types of command-line options: functions that argparse calls with the text that was given.
-
-Wrong values are refused before any work, with the reason.
-"""
+"""Options that several commands have, and types of options, which refuse wrong values before any work."""
 
 from __future__ import annotations
 
@@ -12,6 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slowfast.files import is_device
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that name a configuration and the changes of its keys."""
+    parser.add_argument(
+        "--cfg", required=True, metavar="CONFIG", help="YAML file, or the name of a shipped configuration"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
+
+
+def add_json_option(parser: argparse.ArgumentParser, content: str) -> None:
+    """Adds the option that names a JSON file for what is printed."""
+    parser.add_argument(
+        "--json", type=output_file(), metavar="FILE", help=f"write {content} to this file, too"
+    )
 
 
 def positive_number(text: str) -> float:
