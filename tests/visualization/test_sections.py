@@ -196,3 +196,16 @@ def test_the_command_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(both) == 0
     assert "description<" not in (tmp_path / "both.html").read_text(encoding="utf-8")
     assert "fused" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+def test_metrics_that_one_test_lacks_leave_their_cells_empty() -> None:
+    """The test of one class has no AUROC; that of the second test stood in a column without a title."""
+    names = ["a", "b"]
+    one_class = make_predictions([[0.9, 0.1], [0.2, 0.8]], [0, 0], names)
+    both = make_predictions([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1], names)
+    page = render_report(Report("T", "S", [Result("first", one_class), Result("second", both)]))
+    table = page[page.index("Metrics in which all classes count alike, with") :]
+    head, first, second = table[: table.index("</table>")].split("<tr>")[1:]
+    assert re.findall(r">([^<>\n]+)</th>", head) == ["evaluation", "balanced accuracy", "macro-F1", "AUROC"]
+    assert first.count("<td>") == second.count("<td>") == 3
+    assert first.count("<td>–</td>") == 1
