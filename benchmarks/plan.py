@@ -84,21 +84,13 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     add(
         "one epoch", args.videos / args.gpus / args.batch_size * (step + exchange) / 60, "minutes", "computed"
     )
-    add("validation on full videos, computation", _validation(args, video_macs), "s", "computed")
-    cores = max(1.0, rate * clip_seconds)
-    add(
-        "validation on full videos, loading on those cores",
-        args.val_videos * video_seconds / args.gpus / cores,
-        "s",
-        "computed",
-    )
+    own_videos = args.val_videos / args.gpus
+    validation = own_videos * 2e9 * video_macs / (args.attained * 1e12)
+    add("validation on full videos, computation", validation, "s", "computed")
+    loading = own_videos * video_seconds / max(1.0, rate * clip_seconds)
+    add("validation on full videos, loading on those cores", loading, "s", "computed")
     report.notes.append("measured on the computer above, without a GPU; options set the assumed values")
     return report
-
-
-def _validation(args: argparse.Namespace, video_macs: float) -> float:
-    """Returns the seconds that the forward passes of all validation videos take."""
-    return args.val_videos / args.gpus * 2e9 * video_macs / (args.attained * 1e12)
 
 
 def _loading(folder: Path, args: argparse.Namespace) -> tuple[int, float, float]:
