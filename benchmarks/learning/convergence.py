@@ -145,7 +145,7 @@ def extract(args: argparse.Namespace) -> dict[str, Any]:
     """Extracts the features of the quickstart's videos; returns the seconds."""
     command = ["--cfg", "PRETRAINED_DEMO", "DATA.PATH_TO_DATA_DIR", str(args.data)]
     command += ["DATA.FEATURES", str(_features(args)), "OUTPUT_DIR", str(args.output / "extraction")]
-    command += ["NUM_GPUS", str(count_accelerators() and 1), *args.opts]
+    command += ["NUM_GPUS", str(min(1, count_accelerators())), *args.opts]
     return {"seconds": run_timed("slowfast.cli.extract", command, _features(args))}
 
 

@@ -10,29 +10,31 @@ examples:
 
 from __future__ import annotations
 
-import pkgutil
 import sys
 from collections.abc import Sequence
 
-from slowfast import analysis
-from slowfast.cli.commands import choose_module, defines
+from slowfast.cli.commands import choose_module
 from slowfast.exit_status import run_command
 from slowfast.registry import projects
 
 PROGRAM = "slowfast analyze"
+# Sub-command -> its module.
+ANALYSES = {
+    "flops": "slowfast.analysis.flops",
+    "folds": "slowfast.analysis.folds",
+    "log": "slowfast.analysis.log",
+    "predictions": "slowfast.analysis.predictions",
+}
 
 
 def find_analyses() -> dict[str, str]:
     """Returns name of a sub-command -> module, for the analyses of the framework and of all projects.
 
     An analysis is a module whose docstring is its help, with ``add_arguments(parser)`` and
-    ``run(args) -> int``, which prints and returns the exit status. The framework's analyses are the modules
-    of ``slowfast.analysis`` that have both functions; a project names its own in ``Project.analyses``. No
-    analysis is imported here.
+    ``run(args) -> int``, which prints and returns the exit status. A project names its own in
+    ``Project.analyses``. No analysis is imported here.
     """
-    names = [module.name for module in pkgutil.iter_modules(analysis.__path__)]
-    modules = {name: f"{analysis.__name__}.{name}" for name in names}
-    found = {name: module for name, module in modules.items() if defines(module, "add_arguments", "run")}
+    found = dict(ANALYSES)
     for project in projects():
         found.update(project.analyses)
     return dict(sorted(found.items()))

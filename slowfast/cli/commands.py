@@ -90,18 +90,9 @@ def _split_help(doc: str | None, program: str, command: str) -> tuple[str, str]:
 
 def summary(module: str) -> str:
     """Returns the first line of a module's docstring, read without running the module."""
-    return (ast.get_docstring(_parse(module)) or "").partition("\n")[0]
-
-
-def defines(module: str, *functions: str) -> bool:
-    """Returns whether a module defines all these functions; reads it without running it."""
-    found = {node.name for node in _parse(module).body if isinstance(node, ast.FunctionDef)}
-    return found.issuperset(functions)
-
-
-def _parse(module: str) -> ast.Module:
     spec = importlib.util.find_spec(module)
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else "")
+    text = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
 def choose_module(
