@@ -60,26 +60,20 @@ def test_fusion_has_the_videos_that_all_tests_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "weights", "message"),
+    ("other", "message"),
     [
-        (predictions(SECOND.scores, [0, 1, 1]), None, "different labels for the same videos"),
-        (predictions(SECOND.scores, [0, 1, 2], ids=[7, 8, 9]), None, "no common video"),
-        (predictions(SECOND.scores[:, :2], [0, 1, 1]), None, "3 and 2 classes"),
+        (predictions(SECOND.scores, [0, 1, 1]), "different labels for the same videos"),
+        (predictions(SECOND.scores, [0, 1, 2], ids=[7, 8, 9]), "no common video"),
+        (predictions(SECOND.scores[:, :2], [0, 1, 1]), "3 and 2 classes"),
         (
             replace(SECOND, class_names=["archery", "cooking", "bowling"]),
-            None,
             "class 1 is 'bowling' in one and 'cooking' in another",
         ),
-        (SECOND, [1.0], "must be 2 finite numbers above 0"),
-        (SECOND, [float("nan"), 1.0], "must be 2 finite numbers above 0"),
-        (SECOND, [1.0, float("inf")], "must be 2 finite numbers above 0"),
     ],
 )
-def test_predictions_that_do_not_fit_together_are_not_fused(
-    other: Predictions, weights: list[float] | None, message: str
-) -> None:
+def test_predictions_that_do_not_fit_together_are_not_fused(other: Predictions, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        fuse([FIRST, other], weights)
+        fuse([FIRST, other])
 
 
 def test_the_command_prints_results_and_writes_the_requested_files(

@@ -134,6 +134,8 @@ def test_without_a_command_the_list_is_printed_and_the_status_is_2(
         ("slowfast analyze flops --cfg VIT_B_VTN --frames 0", "argument --frames: 0: must be 1 or more"),
         ("slowfast analyze flops --cfg VIT_B_VTN --size -3", "argument --size: -3: must be 1 or more"),
         ("slowfast analyze predictions a.npz --worst -5", "argument --worst: -5: must be 0 or more"),
+        ("slowfast analyze predictions a b --weights nan 1", "--weights: nan: must be above 0 and finite"),
+        ("slowfast analyze predictions a b --weights 1 -1", "--weights: -1: must be above 0 and finite"),
         ("vtn quickstart --seed -1", "argument --seed: -1: must be 0 or more"),  # was a traceback
         ("vtn serve model --port abc", "argument --port: invalid integer value: 'abc'"),
         ("vtn serve model --port 65536", "argument --port: 65536: must be 65535 or less"),
