@@ -39,8 +39,8 @@ ifneq ($(WHEELS),)
 endif
 
 # These files mark a finished installation, which is repeated only when pyproject.toml changes.
-$(VENV)/installed-quickstart: pyproject.toml | $(BIN)/python
-	$(PIP_INSTALL) -e '.[quickstart]'
+$(VENV)/installed-%: pyproject.toml | $(BIN)/python
+	$(PIP_INSTALL) -e '.[$*]'
 	@touch $@
 
 $(VENV)/installed-gpu: pyproject.toml | $(BIN)/python
@@ -54,10 +54,6 @@ endif
 $(VENV)/installed-test: pyproject.toml | $(BIN)/python
 	$(PIP_INSTALL) -e '.[test]'
 	@touch $@ $(VENV)/installed-quickstart $(VENV)/installed-gpu $(VENV)/installed-docs
-
-$(VENV)/installed-docs: pyproject.toml | $(BIN)/python
-	$(PIP_INSTALL) -e '.[docs]'
-	@touch $@
 
 # pip cannot choose the lowest versions, uv can. Older Pythons have wheels of more versions: PYTHON=python3.11.
 $(VENV)-lowest/installed: pyproject.toml

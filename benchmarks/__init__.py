@@ -2,5 +2,5 @@
 process.
 
 A benchmark module has a docstring whose first line describes it, ``add_arguments(parser)`` for its own
-options, and ``run(args) -> benchmarks.measure.BenchmarkReport``.
+options, and ``run(args) -> benchmarks.measure.BenchmarkReport``. The command adds the option ``--json``.
 """

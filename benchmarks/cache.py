@@ -69,7 +69,9 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     parts = [PARTS[name] for name in args.parts]
     columns = [name for kind in dict.fromkeys(part.columns for part in parts) for name in kind]
     report = BenchmarkReport(
-        f"features of a frozen backbone, {WORKERS} loader workers", list(dict.fromkeys(columns))
+        f"features of a frozen backbone, {WORKERS} loader workers",
+        list(dict.fromkeys(columns)),
+        file=args.json,
     )
     with tempfile.TemporaryDirectory() as folder:
         for name in args.parts:

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Runs the chosen cases."""
-    report = BenchmarkReport("Decoding", COLUMNS)
+    report = BenchmarkReport("Decoding", COLUMNS, file=args.json)
     report.notes.append("One core unless the case states two; 'auto' is FFmpeg's automatic thread count.")
     report.notes.append("Peak memory is the memory that the call adds to the process.")
     with tempfile.TemporaryDirectory() as folder:

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         f"{args.backbone}, {args.pixels}×{args.pixels}, batch 1; times in ms",
         ["dtype", "frames", "ours", "plain", "× plain", "backbone", "encoder", "encoder fraction",
          "difference"],
+        file=args.json,
     )  # fmt: skip
     model = VTN(args.backbone, pretrained=False).to(args.device).eval()
     plain = HuggingFaceEncoder(model.temporal_encoder).eval()

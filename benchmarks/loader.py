@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         "part", "source", "workers", "loader", "clips/s per core", "core ms per clip", "ours is faster by",
         "dB to ours", "result",
     ]  # fmt: skip
-    report = BenchmarkReport("Loading", columns)
+    report = BenchmarkReport("Loading", columns, file=args.json)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         for part in args.parts:

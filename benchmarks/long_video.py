@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         f"long videos {WIDTH}×{HEIGHT}, 25 frames per second, backbone {args.backbone}; s and MB",
         ["minutes", "fps", "frames", "total s", "video s per s", "decode s", "backbone s", "encoder s",
          "decode %", "backbone %", "encoder %", "extract MB", "encode MB", "features MB"],
+        file=args.json,
     )  # fmt: skip
     model, view = build(args.backbone, args.backbone_args, args.pixels)
     runs = [(m, fps) for m in args.minutes for fps in args.fps] if args.minutes else DEFAULT_RUNS
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
             path = folder / f"{minutes}_minutes.mp4"
             if not path.exists():
                 make_video(path, minutes * 60)
-            report.add(**measure(model, path, minutes, FrameView(fps, *view), folder / "features.npy"))
+            report.add(**measure(model, path, minutes, replace(view, fps=fps), folder / "features.npy"))
     report.notes = [
         "Decoding and backbone run at the same time; percentages refer to the sum of the three stages. The",
         "total also includes scanning the file and writing features. extract MB: rise of resident memory",
@@ -85,8 +87,8 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     return report
 
 
-def build(backbone: str, args: dict[str, Any], pixels: int) -> tuple[VTN, tuple[Any, ...]]:
-    """Returns the model, and the arguments of ``FrameView`` after the sampling rate."""
+def build(backbone: str, args: dict[str, Any], pixels: int) -> tuple[VTN, FrameView]:
+    """Returns the model, and all frames of a video as the model takes them."""
     small = backbone == "shallow_conv"
     torch.manual_seed(0)
     args = {"image_size": SIZE, "feature_dim": 768} if small else args
@@ -95,18 +97,17 @@ def build(backbone: str, args: dict[str, Any], pixels: int) -> tuple[VTN, tuple[
         encoder=EncoderConfig(position="sinusoidal"),
     ).prepare_inference()
     size = pixels or (SIZE if small else 224)
-    return model, (Variant(size * 8 // 7, size), Normalization(model.frame_mean, model.frame_std))
+    normalization = Normalization(model.frame_mean, model.frame_std)
+    return model, FrameView(float(FPS), Variant(size * 8 // 7, size), normalization)
 
 
-def warm_up(model: VTN, view: tuple[Any, ...], folder: Path) -> None:
+def warm_up(model: VTN, view: FrameView, folder: Path) -> None:
     """Runs everything once, so that the timed runs do not include initialization on first use."""
     path = folder / "warm_up.mp4"
     features = folder / "warm_up.npy"
     features.unlink(missing_ok=True)
     make_video(path, 20)
-    video = extract_video_features(model, path, FrameView(25.0, *view), features)
-    score_video(model, video)
-    score_windows(model, video, 10.0, 10.0)
+    score_all(model, extract_video_features(model, path, view, features))
 
 
 def measure(model: VTN, path: Path, minutes: int, view: FrameView, feature_path: Path) -> dict[str, Any]:

@@ -13,16 +13,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import InitVar, asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from slowfast.distributed.device import choose_device, describe_device, is_cpu, synchronize
 from slowfast.distributed.host import keep_freed_memory, set_malloc
 from slowfast.errors import ConfigError
-from slowfast.files import write_text
+from slowfast.files import is_device, write_text
 from slowfast.models.inference.processor import has_bfloat16
 from slowfast.models.precision import choose_precision
 from slowfast.visualization.text_table import align_columns
@@ -206,26 +206,30 @@ class BenchmarkReport:
     Attributes:
         title: one line.
         columns: keys of a row in the order of the table; a row may lack some.
+        file: ``--json``; gets the report after each row, so that an interrupted benchmark has written its
+            results. A device or a pipe, which cannot be replaced, gets it once at the end.
         rows: values; the table shows floats with three significant digits, JSON has all digits.
         notes: explanations of the columns.
         machine: see :func:`describe_machine`.
-        file: gets the report after each row, so that an interrupted benchmark has written its results.
     """
 
-    file: ClassVar[str] = ""
     title: str
     columns: Sequence[str]
+    file: InitVar[str | None]
     rows: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     machine: dict[str, str] = field(default_factory=describe_machine)
+
+    def __post_init__(self, file: str | None) -> None:
+        self._file = file if file and not is_device(Path(file)) else None
 
     def add(self, **row: Any) -> None:
         """Adds a row, and prints it on stderr."""
         self.rows.append(row)
         cells = (f"{name}: {text_of_cell(row[name])}" for name in self.columns if name in row)
         print("  done:", ", ".join(cells), file=sys.stderr)
-        if self.file:
-            self.write_json(self.file)
+        if self._file:
+            self.write_json(self._file)
 
     def __str__(self) -> str:
         cells = [[text_of_cell(row.get(name)) for name in self.columns] for row in self.rows]

@@ -80,7 +80,9 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         trainings = time_interleaved(calls, rounds=args.steps, synchronize=synchronize)
         print_timings("one training step", trainings)
     seconds = {name: video_seconds(timing, models[name], cfgs[name], args) for name, timing in tests.items()}
-    report = BenchmarkReport("random weights, float32, a video of 10 s; training: one clip per step", COLUMNS)
+    report = BenchmarkReport(
+        "random weights, float32, a video of 10 s; training: one clip per step", COLUMNS, file=args.json
+    )
     for name, cfg in cfgs.items():
         report.add(**row(name, models[name], cfg, seconds.get(name), decodes.get(name), trainings.get(name)))
     report.notes += notes(seconds, decodes, trainings)

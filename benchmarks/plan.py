@@ -16,13 +16,12 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import BenchmarkReport
 from benchmarks.support.encoded_clips import make_clip
 from slowfast.config import get_default_config
 from slowfast.datasets.build import build_dataset
-from slowfast.models.complexity import count_gmacs, count_parameters
+from slowfast.models.complexity import clip_complexity, count_parameters
 from vtn import VTN
 
 CLASSES = 400
@@ -49,6 +48,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     report = BenchmarkReport(
         f"{args.backbone} on {args.gpus} GPUs, {args.batch_size} clips of {args.frames} frames each",
         ["quantity", "value", "unit", "origin"],
+        file=args.json,
     )
     with tempfile.TemporaryDirectory() as folder:
         file_bytes, clip_seconds, video_seconds = _loading(Path(folder), args)
@@ -84,21 +84,13 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     add(
         "one epoch", args.videos / args.gpus / args.batch_size * (step + exchange) / 60, "minutes", "computed"
     )
-    add("validation on full videos, computation", _validation(args, video_macs), "s", "computed")
-    cores = max(1.0, rate * clip_seconds)
-    add(
-        "validation on full videos, loading on those cores",
-        args.val_videos * video_seconds / args.gpus / cores,
-        "s",
-        "computed",
-    )
+    own_videos = args.val_videos / args.gpus
+    validation = own_videos * 2e9 * video_macs / (args.attained * 1e12)
+    add("validation on full videos, computation", validation, "s", "computed")
+    loading = own_videos * video_seconds / max(1.0, rate * clip_seconds)
+    add("validation on full videos, loading on those cores", loading, "s", "computed")
     report.notes.append("measured on the computer above, without a GPU; options set the assumed values")
     return report
-
-
-def _validation(args: argparse.Namespace, video_macs: float) -> float:
-    """Returns the seconds that the forward passes of all validation videos take."""
-    return args.val_videos / args.gpus * 2e9 * video_macs / (args.attained * 1e12)
 
 
 def _loading(folder: Path, args: argparse.Namespace) -> tuple[int, float, float]:
@@ -127,21 +119,11 @@ def _core_seconds(cfg: CfgNode, split: str, count: int) -> float:
 def _model(args: argparse.Namespace) -> tuple[int, float, float, int]:
     """Returns parameters, 10⁹ multiply-adds per clip and per video, and bytes of activations per clip."""
     model = VTN(args.backbone, num_classes=CLASSES, pretrained=False)
-    parameters = count_parameters(model)
-    clip = count_gmacs(model, (3, args.frames, 224, 224))
-    with torch.no_grad():
-        feature = model.eval().encode_frames(torch.zeros(1, 3, 1, 224, 224))  # (1, 1, F)
-    # The backbone computes each frame separately, so that the count of a video follows from a clip's.
-    frame = (clip - _encoder_gmacs(model, feature, args.frames)) / args.frames
-    video = args.val_frames * frame + _encoder_gmacs(model, feature, args.val_frames)
-    return parameters, clip, video, _kept_bytes(model, torch.zeros(1, 3, args.frames, 224, 224))
-
-
-def _encoder_gmacs(model: VTN, feature: torch.Tensor, frames: int) -> float:
-    """Returns 10⁹ multiply-adds of encoder and head for one clip; ``feature`` is (1, 1, F)."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval().classify(feature.expand(-1, frames, -1))
-    return counter.get_total_flops() / 2e9
+    kept = _kept_bytes(model, torch.zeros(1, 3, args.frames, 224, 224))
+    clip, video = (
+        clip_complexity(model, frames, 224).total.total for frames in (args.frames, args.val_frames)
+    )
+    return count_parameters(model), clip / 1e9, video / 1e9, kept
 
 
 def _kept_bytes(model: nn.Module, frames: torch.Tensor) -> int:

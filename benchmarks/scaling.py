@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.queues import SimpleQueue
 
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
         f"{args.batch_size} clips of {args.frames} frames each",
         ["processes", "steps/s", "clips/s", "× 1 process", "s per step", "s without exchange",
          "communication fraction", "MB of gradients"],
+        file=args.json,
     )  # fmt: skip
     first: float | None = None
     for size in args.processes:
@@ -145,8 +147,7 @@ def _steps(
     """Returns two functions: a training step with the exchange of gradients, and one without."""
     parallel = model if world.size == 1 else DistributedDataParallel(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-    size = 224
-    frames = torch.randn(args.batch_size, 3, args.frames, size, size, device=world.device)
+    frames = torch.randn(args.batch_size, 3, args.frames, 224, 224, device=world.device)
     labels = torch.randint(CLASSES, (args.batch_size,), device=world.device)
 
     def exchanged() -> None:
@@ -155,10 +156,7 @@ def _steps(
         optimizer.step()
 
     def local() -> None:
-        if isinstance(parallel, DistributedDataParallel):
-            with parallel.no_sync():
-                exchanged()
-        else:
+        with parallel.no_sync() if isinstance(parallel, DistributedDataParallel) else nullcontext():
             exchanged()
 
     return exchanged, local

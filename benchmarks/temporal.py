@@ -34,10 +34,6 @@ from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.temporal_encoder import TemporalEncoder
 
 WIDTH, HEADS, LAYERS, INTERMEDIATE, WINDOW = 768, 12, 3, 3072, 18
-PROBE_TOKENS = [1, 9]
-WINDOWS = [18, 128, 512]
-LENGTHS = [16, 64, 250, 1024, 4096, 16384, 65536]
-TRAINING_LENGTHS = [16, 250, 1024]
 QUADRATIC_LIMIT = 16384
 """Maximum number of frames for Hugging Face and full attention, which use T×T values."""
 EMULATED_LIMIT = 250
@@ -54,12 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "attention",
     )
     parser.add_argument(
-        "--tokens", type=int, nargs="+", default=PROBE_TOKENS, help="tokens per frame, with --against probe"
+        "--tokens", type=int, nargs="+", default=[1, 9], help="tokens per frame, with --against probe"
     )
-    parser.add_argument("--windows", type=int, nargs="+", default=WINDOWS, help="frames, with --against flex")
-    parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="frames, for inference")
     parser.add_argument(
-        "--training", type=int, nargs="*", default=TRAINING_LENGTHS, help="frames, for training"
+        "--windows", type=int, nargs="+", default=[18, 128, 512], help="frames, with --against flex"
+    )
+    lengths = [16, 64, 250, 1024, 4096, 16384, 65536]
+    parser.add_argument("--lengths", type=int, nargs="*", default=lengths, help="frames, for inference")
+    parser.add_argument(
+        "--training", type=int, nargs="*", default=[16, 250, 1024], help="frames, for training"
     )
     parser.add_argument(
         "--dtypes",
@@ -97,6 +96,7 @@ def compare_encoders(args: argparse.Namespace) -> BenchmarkReport:
         f"temporal encoder: {LAYERS} layers, width {WIDTH}, {HEADS} heads, window {WINDOW}; times in ms",
         ["mode", "dtype", "frames", "ours", "products", "Hugging Face", "full attention", "of the limit",
          "× Hugging Face", "× full", "error", "memory MB", "Hugging Face MB"],
+        file=args.json,
     )  # fmt: skip
     torch.manual_seed(0)
     config = EncoderConfig(WIDTH, LAYERS, HEADS, INTERMEDIATE, WINDOW)
@@ -231,13 +231,11 @@ def notes(encoder: TemporalEncoder, device: str) -> list[str]:
 
 def plot(report: BenchmarkReport, path: str) -> None:
     """Writes a PNG of time against length, both logarithmic."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     rows = [row for row in report.rows if row["mode"] == "inference" and row["dtype"] == "float32"]
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
     for name, style in (("Hugging Face", "s-"), ("full attention", "^-"), ("ours", "o-"), ("products", ":")):
         points = [(row["frames"], row[name]) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True), style, label=name)

@@ -27,6 +27,7 @@ import argparse
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Does all steps that are not done, and reports the chosen rows."""
     report = BenchmarkReport(
-        f"{RECIPE} with other tokens per frame, {args.epochs} epochs, whole test videos", COLUMNS
+        f"{RECIPE} with other tokens per frame, {args.epochs} epochs, whole test videos",
+        COLUMNS,
+        file=args.json,
     )
     if args.data is None:
         args.data = args.output / "data"
@@ -144,10 +147,7 @@ def measure_row(name: str, record: StepRecord, args: argparse.Namespace) -> dict
     row = ROWS[name]
     sizes = record.result(f"size of {name}", lambda: measure_size(row, args))
     cache = record.result(f"extraction of {row.features}", lambda: extract(row, args))
-    runs = [
-        record.result(f"{name}, seed {seed}", lambda seed=seed: train(name, seed, args))  # type: ignore[misc]
-        for seed in args.seeds
-    ]
+    runs = [record.result(f"{name}, seed {seed}", partial(train, name, seed, args)) for seed in args.seeds]
     top1 = [result["top-1"] for result in runs]
     seconds = [result["seconds"] for result in runs if result["seconds"] is not None]
     return {

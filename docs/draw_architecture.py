@@ -29,6 +29,7 @@ DRAWING = ROOT / "docs" / "architecture.svg"
 # longer name in this table; ROOTS hold the modules at the root of a package.
 CONTENTS = {
     "slowfast.root": "errors, log, registry, files, progress",
+    "slowfast.cli.options": "options of commands",
     "slowfast.config": "keys, loading, checks",
     "slowfast.timing": "seconds per stage of loading",
     "slowfast.video": "file → exact frames",

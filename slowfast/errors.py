@@ -5,14 +5,13 @@ The command line prints these errors without a traceback; any other error is a d
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import math
 import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 _OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
@@ -187,40 +186,6 @@ def check_positive(**values: float | None) -> None:
         if not is_valid:
             shown = repr(value) if isinstance(value, str) else value
             raise InputError(f"{name} = {shown}: must be above 0 and finite")
-
-
-def positive_number(text: str) -> float:
-    """Returns the value of an option that must be a finite number above 0."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: must be above 0 and finite")
-    return value
-
-
-def number_from_zero(text: str) -> float:
-    """Returns the value of an option that must be a number of 0 or more."""
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: must be 0 or more")
-    return value
-
-
-def integer_from(minimum: int, maximum: float = math.inf) -> Callable[[str], int]:
-    """Returns the ``type`` of an option that must be a whole number within these limits."""
-
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < minimum:
-            raise argparse.ArgumentTypeError(f"{text}: must be {minimum} or more")
-        if value > maximum:
-            raise argparse.ArgumentTypeError(f"{text}: must be {maximum} or less")
-        return value
-
-    return integer
-
-
-positive_integer = integer_from(1)
-"""The ``type`` of an option that must be a whole number of 1 or more."""
 
 
 def describe_error(error: BaseException) -> str:

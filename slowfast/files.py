@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import hashlib
 import json
@@ -11,7 +10,7 @@ import multiprocessing.util
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,44 +128,6 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def output_file(*suffixes: str, standard_output: bool = False) -> Callable[[str], str]:
-    """Returns the ``type`` of an option that names a file to write, which is checked before any work.
-
-    Args:
-        suffixes: those that the file may have; none: any.
-        standard_output: whether ``-`` is accepted; the caller prints then. Empty text, no file, always is.
-    """
-
-    def output(text: str) -> str:
-        path = Path(text)
-        if not text or (text == "-" and standard_output):
-            return text
-        if not suffixes and is_device(path):
-            return text
-        if text == "-":
-            raise argparse.ArgumentTypeError("-: is not printed here; name a file")
-        if path.is_dir():
-            name = f"result{suffixes[0] if suffixes else ''}"
-            raise argparse.ArgumentTypeError(f"{text}: is a folder; name a file, such as {path / name}")
-        if suffixes and path.suffix not in suffixes:
-            raise argparse.ArgumentTypeError(f"{text}: must end in {_list_choices(suffixes)}")
-        folder = next((parent for parent in path.parents if parent.exists()), path.parent)
-        if not folder.is_dir():
-            raise argparse.ArgumentTypeError(f"{text}: {folder} is not a folder; choose another one")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise argparse.ArgumentTypeError(
-                f"{text}: {folder} must not be written to; choose another folder, or change its permissions"
-            )
-        return text
-
-    return output
-
-
-def _list_choices(choices: Sequence[str]) -> str:
-    *others, last = choices
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def delete_unfinished(folder: str | Path, *, with_folders: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 from pathlib import Path
@@ -14,7 +13,6 @@ from slowfast.files import (
     atomic_write,
     delete_unfinished,
     hold_lock,
-    output_file,
     parse_json,
     read_json_object,
     write_text,
@@ -103,7 +101,6 @@ def test_a_pipe_or_device_is_written_to_and_not_replaced(tmp_path: Path) -> None
     """Under root, ``--json /dev/stdout`` replaced the device by a file, for all programs of the machine."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    assert output_file()(str(pipe)) == str(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
         write_text(pipe, "text")
@@ -112,26 +109,6 @@ def test_a_pipe_or_device_is_written_to_and_not_replaced(tmp_path: Path) -> None
         os.close(reader)
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
-
-
-def test_the_option_of_a_file_to_write_is_checked(tmp_path: Path) -> None:
-    table = output_file(".csv", ".json", standard_output=True)
-    for text in ("", "-", str(tmp_path / "new" / "a.csv")):
-        assert table(text) == text
-    (tmp_path / "file").touch()
-    for path, problem in (
-        (tmp_path, r"is a folder; name a file, such as .*/result\.csv"),
-        (tmp_path / "a.txt", r"must end in \.csv or \.json"),
-        (tmp_path / "file" / "a.csv", r"/file is not a folder"),
-    ):
-        with pytest.raises(argparse.ArgumentTypeError, match=problem):
-            table(str(path))
-
-
-def test_a_file_in_a_protected_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(argparse.ArgumentTypeError, match="must not be written to; choose another folder"):
-        output_file()(str(tmp_path / "a"))
 
 
 @pytest.mark.parametrize(

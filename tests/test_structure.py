@@ -30,6 +30,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
         "slowfast.progress",
         "slowfast.registry",
     ),
+    ("slowfast.cli.options",),
     ("slowfast.config",),
     ("slowfast.timing",),
     ("slowfast.video",),

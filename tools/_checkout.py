@@ -1,5 +1,6 @@
-"""Makes the packages of this checkout importable where none is installed; each tool runs this file first."""
+"""Runs a command of this checkout, also where none of its packages is installed; each tool begins here."""
 
+import importlib
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
@@ -28,6 +29,11 @@ def check_packages() -> None:
             f"install them: {shlex.join([sys.executable, '-m', 'pip', 'install', '-e', str(ROOT)])}\n"
         )
         sys.exit(2)
+
+
+def run(module: str, tool: str) -> None:
+    """Runs the command in a module, and ends the program; the help names the file of a tool."""
+    sys.exit(importlib.import_module(module).main(program=f"python tools/{tool}"))
 
 
 if sys.version_info < (3, 11):  # noqa: UP036 (an older Python may be the default of the system)

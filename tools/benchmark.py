@@ -2,12 +2,9 @@
 """The command ``slowfast benchmark`` of a checkout; see ``python tools/benchmark.py --help``."""
 
 import runpy
-import sys
 from pathlib import Path
 
-runpy.run_path(str(Path(__file__).with_name("_checkout.py")))
-
-from slowfast.cli.benchmark import main  # noqa: E402
+run = runpy.run_path(str(Path(__file__).with_name("_checkout.py")))["run"]
 
 if __name__ == "__main__":
-    sys.exit(main(program="python tools/benchmark.py"))
+    run("slowfast.cli.benchmark", tool="benchmark.py")

@@ -2,12 +2,9 @@
 """The command ``vtn explain`` of a checkout; see ``python tools/explain.py --help``."""
 
 import runpy
-import sys
 from pathlib import Path
 
-runpy.run_path(str(Path(__file__).with_name("_checkout.py")))
-
-from vtn.cli.explain import main  # noqa: E402
+run = runpy.run_path(str(Path(__file__).with_name("_checkout.py")))["run"]
 
 if __name__ == "__main__":
-    sys.exit(main(program="python tools/explain.py"))
+    run("vtn.cli.explain", tool="explain.py")

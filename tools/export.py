@@ -2,12 +2,9 @@
 """The command ``vtn export`` of a checkout; see ``python tools/export.py --help``."""
 
 import runpy
-import sys
 from pathlib import Path
 
-runpy.run_path(str(Path(__file__).with_name("_checkout.py")))
-
-from vtn.cli.export import main  # noqa: E402
+run = runpy.run_path(str(Path(__file__).with_name("_checkout.py")))["run"]
 
 if __name__ == "__main__":
-    sys.exit(main(program="python tools/export.py"))
+    run("vtn.cli.export", tool="export.py")

@@ -2,12 +2,9 @@
 """The command ``slowfast prepare`` of a checkout; see ``python tools/prepare_data.py --help``."""
 
 import runpy
-import sys
 from pathlib import Path
 
-runpy.run_path(str(Path(__file__).with_name("_checkout.py")))
-
-from slowfast.cli.prepare import main  # noqa: E402
+run = runpy.run_path(str(Path(__file__).with_name("_checkout.py")))["run"]
 
 if __name__ == "__main__":
-    sys.exit(main(program="python tools/prepare_data.py"))
+    run("slowfast.cli.prepare", tool="prepare_data.py")

@@ -2,12 +2,9 @@
 """The command ``vtn publish`` of a checkout; see ``python tools/publish.py --help``."""
 
 import runpy
-import sys
 from pathlib import Path
 
-runpy.run_path(str(Path(__file__).with_name("_checkout.py")))
-
-from vtn.cli.publish import main  # noqa: E402
+run = runpy.run_path(str(Path(__file__).with_name("_checkout.py")))["run"]
 
 if __name__ == "__main__":
-    sys.exit(main(program="python tools/publish.py"))
+    run("vtn.cli.publish", tool="publish.py")

@@ -2,12 +2,9 @@
 """The command ``slowfast run`` of a checkout; see ``python tools/run_net.py --help``."""
 
 import runpy
-import sys
 from pathlib import Path
 
-runpy.run_path(str(Path(__file__).with_name("_checkout.py")))
-
-from slowfast.cli.run import main  # noqa: E402
+run = runpy.run_path(str(Path(__file__).with_name("_checkout.py")))["run"]
 
 if __name__ == "__main__":
-    sys.exit(main(program="python tools/run_net.py"))
+    run("slowfast.cli.run", tool="run_net.py")

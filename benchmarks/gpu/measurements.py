@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.paths import run_for
+from benchmarks.gpu.commands import run_for
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.gpu import results_plugin
-from benchmarks.gpu.paths import run_for
+from benchmarks.gpu.commands import run_for
 from benchmarks.gpu.results_plugin import TestResult, read_results
 
 # Seconds for one test, by a thread that ends the process: a hung kernel lets no other code of it run.

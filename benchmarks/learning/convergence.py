@@ -115,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Does all trainings that are not done, and reports the chosen ones."""
-    report = BenchmarkReport(f"Convergence, seeds {', '.join(map(str, args.seeds))}", COLUMNS)
+    report = BenchmarkReport(f"Convergence, seeds {', '.join(map(str, args.seeds))}", COLUMNS, file=args.json)
     if args.data is None:
         args.data = args.output / "data"
         generate_dataset(args.data, DatasetSettings())
@@ -145,7 +145,7 @@ def extract(args: argparse.Namespace) -> dict[str, Any]:
     """Extracts the features of the quickstart's videos; returns the seconds."""
     command = ["--cfg", "PRETRAINED_DEMO", "DATA.PATH_TO_DATA_DIR", str(args.data)]
     command += ["DATA.FEATURES", str(_features(args)), "OUTPUT_DIR", str(args.output / "extraction")]
-    command += ["NUM_GPUS", str(count_accelerators() and 1), *args.opts]
+    command += ["NUM_GPUS", str(min(1, count_accelerators())), *args.opts]
     return {"seconds": run_timed("slowfast.cli.extract", command, _features(args))}
 
 
@@ -174,15 +174,11 @@ def train(case: str, optimizer: str, seed: int, lists: Path, args: argparse.Name
 
 def plot(report: BenchmarkReport, path: str) -> None:
     """Writes a PNG: a panel per case, mean and range over the seeds of the training loss by epoch."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     cases = list(dict.fromkeys(row["case"] for row in report.rows))
-    figure, panels = pyplot.subplots(
-        1, len(cases), figsize=(4.2 * len(cases), 3.6), layout="constrained", squeeze=False, sharey=True
-    )
+    figure = Figure(figsize=(4.2 * len(cases), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(cases), squeeze=False, sharey=True)
     for panel, case in zip(panels[0], cases, strict=True):
         for row in (row for row in report.rows if row["case"] == case):
             losses = np.array(row["losses of each seed"])  # (seeds, epochs)

@@ -52,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Does all trainings that are not done, and reports the chosen ones."""
-    report = BenchmarkReport(f"Parity of {args.recipe}, seeds {', '.join(map(str, args.seeds))}", COLUMNS)
+    report = BenchmarkReport(
+        f"Parity of {args.recipe}, seeds {', '.join(map(str, args.seeds))}", COLUMNS, file=args.json
+    )
     record = StepRecord(args.output / RECORD, {"data": str(args.data.resolve()), "opts": args.opts})
     results = {
         way: [record.result(f"{way}, seed {seed}", partial(train, way, seed, args)) for seed in args.seeds]

@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Measures both ways and reports them."""
     report = BenchmarkReport(
-        f"{args.candidates} candidates, {args.folds} folds, {args.videos} videos, cached features", COLUMNS
+        f"{args.candidates} candidates, {args.folds} folds, {args.videos} videos, cached features",
+        COLUMNS,
+        file=args.json,
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
 
 def prepare_data(args: argparse.Namespace, folder: Path) -> list[str]:
     """Writes features where none are given, and returns the changes of the recipe, ``[KEY, VALUE, …]``."""
-    values: dict[str, Any] = {"NUM_GPUS": count_accelerators() and 1, "TEST.ENABLE": False}
+    values: dict[str, Any] = {"NUM_GPUS": min(1, count_accelerators()), "TEST.ENABLE": False}
     if args.data and args.features:
         values |= {"DATA.PATH_TO_DATA_DIR": args.data, "DATA.FEATURES": args.features}
     else:

@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     source = prepare(args)
     kinds = () if args.test else args.kinds
     title = "test lists" if args.test else "held-out videos and folds of the training lists"
-    report = BenchmarkReport(f"SMALL_DATA, {args.draws} draws, {title}", COLUMNS)
+    report = BenchmarkReport(f"SMALL_DATA, {args.draws} draws, {title}", COLUMNS, file=args.json)
     for name in args.sets:
         for row in measure_set(name, settings(kinds, args.only), source, args):
             report.add(data=name, **row)

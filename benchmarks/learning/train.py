@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> BenchmarkReport:
     columns = ["case", "clips", "frames", *args.ways]
     if ORIGINAL in args.ways:
         columns += [f"{way} × {ORIGINAL}" for way in args.ways if way != ORIGINAL]
-    report = BenchmarkReport("Training steps, milliseconds per step", [*columns, "loss"])
+    report = BenchmarkReport("Training steps, milliseconds per step", [*columns, "loss"], file=args.json)
     report.notes = [
         f"× {ORIGINAL}: its time divided by that of the way, the median over the rounds.",
         "loss: of the first step, in float32, and its distance in bfloat16 where that is measured.",

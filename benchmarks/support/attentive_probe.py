@@ -43,6 +43,7 @@ def compare_with_probe(args: argparse.Namespace) -> BenchmarkReport:
             "GMACs: 10⁹ multiply-adds of a forward pass; MB: memory of inference besides model and input",
             f"the probe is not timed for more than {MAX_TOKENS} tokens",
         ],
+        file=args.json,
     )  # fmt: skip
     for tokens in args.tokens:
         models = {name: model.to(args.device) for name, model in build_models(tokens).items()}

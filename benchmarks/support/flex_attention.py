@@ -46,6 +46,7 @@ def compare_with_flex(args: argparse.Namespace) -> BenchmarkReport:
             f"error: largest difference from float64, up to {LARGEST_EXACT} frames.",
             "Flex attention is compiled once per shape, which is not timed.",
         ],
+        file=args.json,
     )
     modes = {"inference": [length for length in args.lengths if length <= LARGEST_MASK]}
     if is_cpu(torch.device(args.device)):

@@ -16,8 +16,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from slowfast.errors import integer_from, positive_integer
-from slowfast.files import output_file, write_text
+from slowfast.cli.options import add_config_arguments, add_json_option, integer_from, positive_integer
+from slowfast.files import write_text
 from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:  # keeps `--help` fast
@@ -28,9 +28,7 @@ _HEADER = ("module", "parameters", "GMACs", "attention", "percent")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this analysis."""
-    parser.add_argument(
-        "--cfg", required=True, metavar="CONFIG", help="YAML file, or the name of a shipped configuration"
-    )
+    add_config_arguments(parser)
     parser.add_argument(
         "--frames", type=positive_integer, metavar="T", help="frames per view (default: as in the test)"
     )
@@ -47,10 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="levels of modules to print (default: 1)",
     )
-    parser.add_argument(
-        "--json", type=output_file(), metavar="FILE", help="write the counts of all modules to this file, too"
-    )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
+    add_json_option(parser, "the counts of all modules")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -22,8 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slowfast.cli.options import add_json_option
 from slowfast.errors import DataError
-from slowfast.files import output_file, write_text
+from slowfast.files import write_text
+from slowfast.visualization.run_log import read_run_log
 from slowfast.visualization.text_table import align_columns
 
 if TYPE_CHECKING:
@@ -106,9 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="regular expression that captures the group of a video from its path (default: the groups in "
         "the predictions files)",
     )
-    parser.add_argument(
-        "--json", type=output_file(), metavar="FILE", help="write the summary to this file, too"
-    )
+    add_json_option(parser, "the summary")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -140,8 +140,6 @@ def find_folds(folder: Path) -> list[FoldResult]:
     Raises:
         DataError: without folds, for a missing number, and for a fold without a test.
     """
-    from slowfast.visualization.run_log import read_run_log
-
     numbered = {
         int(match[1]): path for path in folder.glob("fold_*") if (match := _FOLD.fullmatch(path.name))
     }

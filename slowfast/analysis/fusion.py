@@ -5,7 +5,6 @@ Shapes: V videos, K classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,15 +22,10 @@ def fuse(predictions: Sequence[Predictions], weights: Sequence[float] | None = N
         weights: one per test, above 0 and finite; None: equal weights.
 
     Raises:
-        DataError: if classes or labels differ, the weights are invalid, or no video has scores in all tests.
+        DataError: if classes or labels differ, or no video has scores in all tests.
     """
     first = predictions[0]
     weights = [1.0] * len(predictions) if weights is None else list(weights)
-    if len(weights) != len(predictions) or not all(0 < weight < math.inf for weight in weights):
-        raise DataError(
-            f"--weights {' '.join(map(str, weights))}: must be {len(predictions)} finite numbers above 0, "
-            "one per predictions file"
-        )
 
     # Find the videos that all tests have, and their rows (V,) in each test.
     row_of_video = [_rows_by_video(test) for test in predictions]

@@ -16,23 +16,22 @@ import argparse
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import astuple, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from slowfast.analysis.folds import METRICS, spread_of
+from slowfast.cli.options import output_file
 from slowfast.errors import counted
-from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
+from slowfast.files import FIGURE_SUFFIXES, atomic_write
+from slowfast.visualization.run_log import EpochMetrics, RunLog, read_run_log
 from slowfast.visualization.text_table import align_columns
-
-if TYPE_CHECKING:
-    from slowfast.visualization.run_log import RunLog
 
 # Rows of a table, besides those of the last and the best epoch.
 _MAX_ROWS = 20
 # Keys that are named in the line of the mean.
 _MAX_KEYS = 3
-COLUMNS = ("epoch", "loss", "top1", "val_loss", "val_top1", "lr", "step_seconds", "val_map")
+COLUMNS = tuple(field.name for field in fields(EpochMetrics))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one table per run and writes the requested file; returns the exit status."""
-    from slowfast.visualization.run_log import read_run_log
-
     logs = [read_run_log(path) for path in args.runs]
     for log in logs:
         print_run(log, show_all=args.all)
@@ -151,7 +148,7 @@ def write_curves(path: str | Path, logs: Sequence[RunLog]) -> None:
         with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["run", *COLUMNS])
-            table.writerows([log.name, *asdict(epoch).values()] for log in logs for epoch in log.epochs)
+            table.writerows([log.name, *astuple(epoch)] for log in logs for epoch in log.epochs)
     else:
         from slowfast.tracking.figure_text import figure_fonts
         from slowfast.visualization.charts import draw_curves

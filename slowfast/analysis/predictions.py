@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slowfast.errors import UsageError, counted, integer_from
-from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
+from slowfast.cli.options import integer_from, output_file, positive_number
+from slowfast.errors import UsageError, counted
+from slowfast.files import FIGURE_SUFFIXES, atomic_write
 from slowfast.log import printable
 from slowfast.visualization.text_table import align_columns
 
@@ -32,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", metavar="FILE", help="predictions files (.npz), written by TEST.SAVE_RESULTS_PATH"
     )
     parser.add_argument(
-        "--weights", type=float, nargs="+", metavar="W", help="weight of each file in the fusion (default: 1)"
+        "--weights",
+        type=positive_number,
+        nargs="+",
+        metavar="W",
+        help="weight of each file in the fusion (default: 1)",
     )
     parser.add_argument(
         "--output",

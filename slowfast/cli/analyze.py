@@ -10,30 +10,31 @@ examples:
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import sys
 from collections.abc import Sequence
 
-from slowfast import analysis
-from slowfast.cli.commands import choose_command, defines, make_parser
+from slowfast.cli.commands import choose_module
 from slowfast.exit_status import run_command
 from slowfast.registry import projects
 
 PROGRAM = "slowfast analyze"
+# Sub-command -> its module.
+ANALYSES = {
+    "flops": "slowfast.analysis.flops",
+    "folds": "slowfast.analysis.folds",
+    "log": "slowfast.analysis.log",
+    "predictions": "slowfast.analysis.predictions",
+}
 
 
 def find_analyses() -> dict[str, str]:
     """Returns name of a sub-command -> module, for the analyses of the framework and of all projects.
 
     An analysis is a module whose docstring is its help, with ``add_arguments(parser)`` and
-    ``run(args) -> int``, which prints and returns the exit status. The framework's analyses are the modules
-    of ``slowfast.analysis`` that have both functions; a project names its own in ``Project.analyses``. No
-    analysis is imported here.
+    ``run(args) -> int``, which prints and returns the exit status. A project names its own in
+    ``Project.analyses``. No analysis is imported here.
     """
-    names = [module.name for module in pkgutil.iter_modules(analysis.__path__)]
-    modules = {name: f"{analysis.__name__}.{name}" for name in names}
-    found = {name: module for name, module in modules.items() if defines(module, "add_arguments", "run")}
+    found = dict(ANALYSES)
     for project in projects():
         found.update(project.analyses)
     return dict(sorted(found.items()))
@@ -41,11 +42,7 @@ def find_analyses() -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     """Runs the command line and returns the exit status."""
-    analyses = find_analyses()
-    name, rest = choose_command(program, analyses, argv, doc=__doc__, command=PROGRAM)
-    module = importlib.import_module(analyses[name])
-    parser = make_parser(module.__doc__, f"{program} {name}", f"{PROGRAM} {name}")
-    module.add_arguments(parser)
+    module, parser, rest = choose_module(program, find_analyses(), argv, doc=__doc__, command=PROGRAM)
     args = parser.parse_intermixed_args(rest)
     return run_command(parser.prog, lambda: module.run(args))
 

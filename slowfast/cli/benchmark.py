@@ -11,14 +11,13 @@ examples:
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast.cli.commands import choose_command, make_parser
+from slowfast.cli.commands import choose_module
+from slowfast.cli.options import add_json_option
 from slowfast.exit_status import EXIT_ERROR, run_command
-from slowfast.files import is_device, output_file
 
 PROGRAM = "slowfast benchmark"
 # Files of benchmarks; other folders, and the module ``measure``, hold what several benchmarks use.
@@ -49,17 +48,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     if root is None:
         return _print_where_benchmarks_are(program, sys.argv[1:] if argv is None else argv)
     sys.path.insert(0, str(root))
-    benchmarks = find_benchmarks(root)
-    name, rest = choose_command(program, benchmarks, argv, doc=__doc__, command=PROGRAM)
-    module = importlib.import_module(benchmarks[name])
-    parser = make_parser(module.__doc__, f"{program} {name}", f"{PROGRAM} {name}")
-    module.add_arguments(parser)
-    parser.add_argument(
-        "--json", type=output_file(), metavar="FILE", help="write the measurements to this file, too"
-    )
+    module, parser, rest = choose_module(program, find_benchmarks(root), argv, doc=__doc__, command=PROGRAM)
+    add_json_option(parser, "the measurements")
     args = parser.parse_args(rest)
-    reports = importlib.import_module("benchmarks.measure").BenchmarkReport
-    reports.file = args.json if args.json and not is_device(Path(args.json)) else ""
 
     def work() -> int:
         report = module.run(args)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import importlib.util
 import os
 import re
@@ -20,7 +21,7 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, NoReturn
 
 from slowfast.errors import did_you_mean
@@ -89,18 +90,24 @@ def _split_help(doc: str | None, program: str, command: str) -> tuple[str, str]:
 
 def summary(module: str) -> str:
     """Returns the first line of a module's docstring, read without running the module."""
-    return (ast.get_docstring(_parse(module)) or "").partition("\n")[0]
-
-
-def defines(module: str, *functions: str) -> bool:
-    """Returns whether a module defines all these functions; reads it without running it."""
-    found = {node.name for node in _parse(module).body if isinstance(node, ast.FunctionDef)}
-    return found.issuperset(functions)
-
-
-def _parse(module: str) -> ast.Module:
     spec = importlib.util.find_spec(module)
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else "")
+    text = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+
+
+def choose_module(
+    program: str, modules: Mapping[str, str], argv: Sequence[str] | None, *, doc: str | None, command: str
+) -> tuple[ModuleType, argparse.ArgumentParser, list[str]]:
+    """Returns the module of the sub-command that was asked for, its parser, and the arguments behind it.
+
+    The module has ``add_arguments(parser)``, which was called; its docstring is the help. For the arguments
+    and for unknown names see :func:`choose_command`.
+    """
+    name, rest = choose_command(program, modules, argv, doc=doc, command=command)
+    module = importlib.import_module(modules[name])
+    parser = make_parser(module.__doc__, f"{program} {name}", f"{command} {name}")
+    module.add_arguments(parser)
+    return module, parser, rest
 
 
 def choose_command(

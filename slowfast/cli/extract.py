@@ -25,8 +25,9 @@ import sys
 from collections.abc import Sequence
 
 from slowfast.cli.commands import make_parser
+from slowfast.cli.options import positive_integer
 from slowfast.cli.run import add_run_arguments, load_run_config, set_thread_environment
-from slowfast.errors import ConfigError, positive_integer
+from slowfast.errors import ConfigError
 from slowfast.exit_status import run_command
 
 PROGRAM = "slowfast extract"

@@ -12,18 +12,17 @@ examples:
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 
-from slowfast.cli.commands import choose_command, make_parser
+from slowfast.cli.commands import choose_module
+from slowfast.cli.options import add_json_option
 from slowfast.errors import SlowFastError
 from slowfast.exit_status import run_command
-from slowfast.files import output_file
 from slowfast.log import printable, setup_logging
 
 PROGRAM = "slowfast prepare"
-# Sub-command -> module that has EXAMPLES, add_arguments(parser) and run(args) -> CommandReport.
+# Sub-command -> module that has add_arguments(parser) and run(args) -> CommandReport.
 COMMANDS = {
     "scan": "slowfast.preparation.scan",
     "resize": "slowfast.preparation.resize",
@@ -36,14 +35,8 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     """Runs the command line; returns 0: done, 1: not done, 2: wrong arguments, 130: interrupted."""
-    name, rest = choose_command(program, COMMANDS, argv, doc=__doc__, command=PROGRAM)
-    module = importlib.import_module(COMMANDS[name])
-    doc = f"{module.__doc__}\n\n{module.EXAMPLES}"
-    parser = make_parser(doc, f"{program} {name}", f"{PROGRAM} {name}")
-    module.add_arguments(parser)
-    parser.add_argument(
-        "--json", type=output_file(), metavar="FILE", help="write the report to this file, too"
-    )
+    module, parser, rest = choose_module(program, COMMANDS, argv, doc=__doc__, command=PROGRAM)
+    add_json_option(parser, "the report")
     args = parser.parse_args(rest)
     setup_logging(None)
 

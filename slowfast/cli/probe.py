@@ -32,8 +32,9 @@ import sys
 from collections.abc import Sequence
 
 from slowfast.cli.commands import make_parser
-from slowfast.cli.run import add_config_arguments, set_thread_environment
-from slowfast.errors import ConfigError, integer_from, positive_integer
+from slowfast.cli.options import add_config_arguments, integer_from, positive_integer
+from slowfast.cli.run import set_thread_environment
+from slowfast.errors import ConfigError
 from slowfast.exit_status import run_command
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import setup_logging

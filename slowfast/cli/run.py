@@ -38,6 +38,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser
+from slowfast.cli.options import add_config_arguments
 from slowfast.exit_status import exit_status_of, run_command
 
 if TYPE_CHECKING:
@@ -59,14 +60,6 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="build everything, run a few steps, print memory and time with and without loading",
     )
     return parser
-
-
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that name a configuration and the changes of its keys."""
-    parser.add_argument(
-        "--cfg", required=True, metavar="CONFIG", help="YAML file, or the name of a shipped configuration"
-    )
-    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="keys to change, with their values")
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

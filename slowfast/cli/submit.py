@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from slowfast.cli.commands import make_parser
-from slowfast.errors import SlowFastError, integer_from, positive_integer, positive_number
+from slowfast.cli.options import integer_from, positive_integer, positive_number
+from slowfast.errors import SlowFastError
 from slowfast.exit_status import EXIT_INTERRUPTED, run_command
 
 PROGRAM = "slowfast submit"
@@ -100,9 +101,6 @@ class NodeTask:
         # A run that still starts is ended by the signal; there is nothing to save.
         code = ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
         return DelayedSubmission(NodeTask(self.arguments)) if code in _STOPPED else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"arguments": self.arguments, "_process": None}
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:

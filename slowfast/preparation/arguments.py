@@ -8,9 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slowfast.cli.options import integer_from, output_file, positive_number
 from slowfast.distributed.host import usable_cores
-from slowfast.errors import integer_from, positive_number
-from slowfast.files import output_file
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.file_work.work import WorkOptions

@@ -1,34 +1,5 @@
-"""List of 'path label' lines, made from a folder of classes, a table, or official annotations."""
+"""List of 'path label' lines, made from a folder of classes, a table, or official annotations.
 
-from __future__ import annotations
-
-import argparse
-import json
-import os
-import re
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
-
-from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json
-from slowfast.datasets.video_folder import (
-    describe_others,
-    find_class_folders,
-    find_loose_files,
-    scan_class_folder,
-)
-from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, format_row
-from slowfast.errors import AnnotationError, UsageError, counted, positive_integer
-from slowfast.files import output_file, write_text
-from slowfast.preparation.arguments import add_separator_argument
-from slowfast.preparation.report import CommandReport
-from slowfast.preparation.table import add_table_arguments, read_labels
-
-if TYPE_CHECKING:  # keeps `--help` fast
-    from slowfast.datasets.annotations import Annotations
-
-EXAMPLES = """\
 examples:
   one folder per class; the indices follow the sorted names and are written to classes.json
     slowfast prepare make-csv data/videos --output data/all.csv
@@ -41,6 +12,35 @@ examples:
   a table with class names, whose columns are id, action and others
     slowfast prepare make-csv annotations.csv --path 'clips/{id}.mp4' --label action --output data/all.csv
 """
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from slowfast.cli.options import output_file, positive_integer
+from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json
+from slowfast.datasets.video_folder import (
+    describe_others,
+    find_class_folders,
+    find_loose_files,
+    scan_class_folder,
+)
+from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, format_row
+from slowfast.errors import AnnotationError, UsageError, counted
+from slowfast.files import write_text
+from slowfast.preparation.arguments import add_separator_argument
+from slowfast.preparation.report import CommandReport
+from slowfast.preparation.table import add_table_arguments, read_labels
+
+if TYPE_CHECKING:  # keeps `--help` fast
+    from slowfast.datasets.annotations import Annotations
 
 _NUMBER = re.compile(r"-?\d+(\.\d*)?")
 # The options in place of the configuration's keys that errors of the readers name.

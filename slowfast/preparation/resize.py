@@ -1,4 +1,11 @@
-"""Smaller copies of videos that decode fast, under the same names in another folder."""
+"""Smaller copies of videos that decode fast, under the same names in another folder.
+
+examples:
+  short side 256 and a key frame every 12 frames, which suits training on clips
+    slowfast prepare resize data/videos small/videos --short-side 256 --gop 12
+  the videos of a list whose paths refer to data/; train with DATA.PATH_PREFIX small afterwards
+    slowfast prepare resize data/train.csv small --prefix data --workers 16
+"""
 
 from __future__ import annotations
 
@@ -7,18 +14,11 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from slowfast.errors import DataError, integer_from, positive_integer
+from slowfast.cli.options import integer_from, positive_integer
+from slowfast.errors import DataError
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import BadFile, CommandReport, describe_bad, list_bad
-
-EXAMPLES = """\
-examples:
-  short side 256 and a key frame every 12 frames, which suits training on clips
-    slowfast prepare resize data/videos small/videos --short-side 256 --gop 12
-  the videos of a list whose paths refer to data/; train with DATA.PATH_PREFIX small afterwards
-    slowfast prepare resize data/train.csv small --prefix data --workers 16
-"""
 
 # Version of the copies; those of an earlier one are made again.
 _VERSION = 2

@@ -1,6 +1,12 @@
 """Check of videos: broken, truncated, silently corrupt, short and duplicate ones, and a list without them.
 
 Rows of a list are checked, too: segments outside of their file, repeats, and equal videos with other labels.
+
+examples:
+  decode every video of a list; write the list without the bad ones, and a report
+    slowfast prepare scan data/train.csv --clean data/train_clean.csv --json scan.json
+  read packets only: ten times as fast; finds truncated videos, but not corrupt ones
+    slowfast prepare scan data/videos --quick
 """
 
 from __future__ import annotations
@@ -11,23 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from slowfast.cli.options import number_from_zero, output_file, positive_integer
 from slowfast.datasets.text_files import parse_segment
-from slowfast.errors import counted, number_from_zero, positive_integer
-from slowfast.files import output_file
+from slowfast.errors import counted
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport, count_problems, describe_bad, list_variable_rates
 
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.file_work.video_facts import VideoFacts
-
-EXAMPLES = """\
-examples:
-  decode every video of a list; write the list without the bad ones, and a report
-    slowfast prepare scan data/train.csv --clean data/train_clean.csv --json scan.json
-  read packets only: ten times as fast; finds truncated videos, but not corrupt ones
-    slowfast prepare scan data/videos --quick
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

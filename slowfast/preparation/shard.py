@@ -3,6 +3,15 @@
 The shards have the layout of WebDataset: the video `000123.mp4`, its class index in `000123.cls`, and labels,
 segment, group and the path of the file in `000123.json`. The same list and options give the same bytes.
 --workers shards are written at a time. Train with TRAIN.DATASET shards.
+
+examples:
+  the videos of two lists in shards of one gigabyte
+    slowfast prepare shard data/train.csv shards/train --shard-size 1GB
+    slowfast prepare shard data/val.csv shards/val --shard-size 1GB
+  train on them
+    slowfast run --cfg run.yaml TRAIN.DATASET shards TEST.DATASET shards DATA.PATH_TO_DATA_DIR shards
+  leave out files that are not videos or are cut off, and write a report
+    slowfast prepare shard data/train.csv shards/train --check --json shards/train.json
 """
 
 from __future__ import annotations
@@ -33,17 +42,6 @@ from slowfast.preparation.report import BadFile, CommandReport, describe_bad, li
 if TYPE_CHECKING:  # keeps `--help` fast
     from slowfast.preparation.sharding.plan import ShardPlan
     from slowfast.preparation.sharding.write import WrittenShard
-
-EXAMPLES = """\
-examples:
-  the videos of two lists in shards of one gigabyte
-    slowfast prepare shard data/train.csv shards/train --shard-size 1GB
-    slowfast prepare shard data/val.csv shards/val --shard-size 1GB
-  train on them
-    slowfast run --cfg run.yaml TRAIN.DATASET shards TEST.DATASET shards DATA.PATH_TO_DATA_DIR shards
-  leave out files that are not videos or are cut off, and write a report
-    slowfast prepare shard data/train.csv shards/train --check --json shards/train.json
-"""
 
 # Seconds to wait for another call; one that has just finished may still hold its lock.
 _LOCK_SECONDS = 0.2

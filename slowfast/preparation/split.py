@@ -2,6 +2,17 @@
 
 Groups come from a regular expression on the paths, or from the list's column `group`, which is used unless
 --group-by names something else.
+
+examples:
+  train.csv, val.csv and test.csv with 80, 10 and 10 % of each class
+    slowfast prepare split data/all.csv data --shares train=0.8 val=0.1 test=0.1
+  clips of one source video (name_001.mp4, name_002.mp4 …) stay in one part
+    slowfast prepare split data/all.csv data --shares train=0.9 val=0.1 \\
+        --group-by '([^/]*)_[0-9]+[.]mp4$'
+  five folds, data/folds/fold_0 to fold_4, each with train.csv, val.csv and test.csv
+    slowfast prepare split data/all.csv data/folds --folds 5 --group-by '([^/]*)_[0-9]+[.]mp4$'
+  each person of the list's column `person` is tested by a model that has not seen the person
+    slowfast prepare split data/all.csv data/folds --leave-one-group-out
 """
 
 from __future__ import annotations
@@ -17,19 +28,6 @@ from slowfast.preparation.arguments import add_seed_argument, add_separator_argu
 from slowfast.preparation.folds import VAL_FRACTION, describe_fold, divide, make_folds
 from slowfast.preparation.lists import Entry, VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
-
-EXAMPLES = """\
-examples:
-  train.csv, val.csv and test.csv with 80, 10 and 10 % of each class
-    slowfast prepare split data/all.csv data --shares train=0.8 val=0.1 test=0.1
-  clips of one source video (name_001.mp4, name_002.mp4 …) stay in one part
-    slowfast prepare split data/all.csv data --shares train=0.9 val=0.1 \\
-        --group-by '([^/]*)_[0-9]+[.]mp4$'
-  five folds, data/folds/fold_0 to fold_4, each with train.csv, val.csv and test.csv
-    slowfast prepare split data/all.csv data/folds --folds 5 --group-by '([^/]*)_[0-9]+[.]mp4$'
-  each person of the list's column `person` is tested by a model that has not seen the person
-    slowfast prepare split data/all.csv data/folds --leave-one-group-out
-"""
 
 COLUMN = "column"
 # Lists that a run reads from a folder: those of two divisions would share videos.

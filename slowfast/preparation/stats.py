@@ -1,4 +1,11 @@
-"""Statistics of a data set: durations, frame rates, sizes, codecs, classes; with plots."""
+"""Statistics of a data set: durations, frame rates, sizes, codecs, classes; with plots.
+
+examples:
+  statistics on the terminal
+    slowfast prepare stats data/train.csv
+  the same with histograms, and the values for other programs
+    slowfast prepare stats data/train.csv --plot data/train.png --json data/train_stats.json
+"""
 
 from __future__ import annotations
 
@@ -7,8 +14,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from slowfast.cli.options import output_file
 from slowfast.errors import counted
-from slowfast.files import FIGURE_SUFFIXES, atomic_write, output_file
+from slowfast.files import FIGURE_SUFFIXES, atomic_write
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
 from slowfast.preparation.lists import read_video_list
 from slowfast.preparation.report import CommandReport, count_problems, list_variable_rates
@@ -17,14 +25,6 @@ if TYPE_CHECKING:  # keeps `--help` fast
     from matplotlib.figure import Figure
 
     from slowfast.preparation.file_work.video_facts import VideoFacts
-
-EXAMPLES = """\
-examples:
-  statistics on the terminal
-    slowfast prepare stats data/train.csv
-  the same with histograms, and the values for other programs
-    slowfast prepare stats data/train.csv --plot data/train.png --json data/train_stats.json
-"""
 
 # Units with their sizes in seconds and bytes, large ones first.
 _TIMES = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))

@@ -82,12 +82,17 @@ def try_filmstrip(
         row: of the video in ``predictions``.
         true, predicted, score: see :class:`Filmstrip`.
     """
+    found = try_frames(predictions.paths[row], predictions.segment(row))
+    return Filmstrip(predictions.short_name(row), true, predicted, score, *found) if found else None
+
+
+def try_frames(path: str, segment: tuple[float, float] | None) -> tuple[bytes, list[float]] | None:
+    """Returns ``STRIP_FRAMES`` frames as :func:`cut_filmstrip` does; None for a video that the log names."""
     try:
-        image, seconds = cut_filmstrip(predictions.paths[row], STRIP_FRAMES, predictions.segment(row))
+        return cut_filmstrip(path, STRIP_FRAMES, segment)
     except (DecodeError, OSError) as error:
         logger.warning("no filmstrip: %s", error)
         return None
-    return Filmstrip(predictions.short_name(row), true, predicted, score, image, seconds)
 
 
 def cut_filmstrip(

@@ -89,7 +89,7 @@ def _test_values(name: str, predictions: Predictions) -> dict[str, Any]:
         "interval": [low, high],
         "class_metrics": {
             title: list(interval) if interval.is_known else [interval.value, None, None]
-            for title, interval in result.class_metrics
+            for title, interval in result.class_metrics.items()
         },
     }
 

@@ -61,16 +61,11 @@ class Result:
         return len(self.predictions.labels)
 
     @property
-    def top1(self) -> float:
-        """Top-1 accuracy in percent."""
-        return self.predictions.top1
-
-    @property
     def value(self) -> float:
         """Top-1 accuracy in percent, or mean average precision where videos may have several classes."""
         if self.predictions.multi_label:
             return 100.0 * self.predictions.mean_average_precision
-        return self.top1
+        return self.predictions.top1
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -83,10 +78,10 @@ class Result:
         return 100.0 * low, 100.0 * high
 
     @property
-    def class_metrics(self) -> list[tuple[str, Interval]]:
-        """Titles and intervals of the metrics in which all classes count alike."""
+    def class_metrics(self) -> dict[str, Interval]:
+        """Title -> interval of the metrics in which all classes count alike."""
         intervals = self.predictions.intervals
-        return [(title, intervals[name]) for name, title in _CLASS_METRICS.items() if name in intervals]
+        return {title: intervals[name] for name, title in _CLASS_METRICS.items() if name in intervals}
 
     @property
     def views(self) -> int:
@@ -146,6 +141,7 @@ def render_report(report: Report) -> str:
     # Unnamed classes have numbers as names, which alone could be counts or scores.
     texts = dict(zip(main.predictions.class_names, class_texts(main.predictions.class_names), strict=True))
     multi_label = main.predictions.multi_label
+    titles = dict.fromkeys(title for result in report.results for title in result.class_metrics)
     sections = _label_values(report) if multi_label else _class_values(report)
     return fill_template(
         "slowfast.visualization",
@@ -154,6 +150,7 @@ def render_report(report: Report) -> str:
         report=report,
         main=main,
         class_names=main.predictions.class_names,
+        class_metrics=list(titles),
         charts=[
             (title, Markup(curve_chart(report.runs, metric)))
             for title, metric in _CHARTS

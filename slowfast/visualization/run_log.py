@@ -133,32 +133,23 @@ def _read_stats(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield number, stats
 
 
-def _epoch(value: Any) -> int:
-    """Returns the number of the epoch from ``3`` (metrics.jsonl) or ``"3/25"`` (json_stats)."""
-    return int(str(value).partition("/")[0])
-
-
 def _add(log: RunLog, by_epoch: dict[int, EpochMetrics], stats: dict[str, Any]) -> None:
     """Adds the metrics of a line to a log and its epochs, which have their numbers as keys."""
     kind = stats.get("_type")
     if kind in ("train_epoch", "val_epoch"):
-        number = _epoch(stats["epoch"])
-        _update(by_epoch.setdefault(number, EpochMetrics(number)), kind, stats)
+        number = int(str(stats["epoch"]).partition("/")[0])  # 3 in metrics.jsonl, "3/25" in json_stats
+        epoch = by_epoch.setdefault(number, EpochMetrics(number))
+        if kind == "val_epoch":
+            epoch.val_loss, epoch.val_top1 = _number(stats.get("loss")), _top1(stats)
+            epoch.val_map = _number(stats.get("map"))
+        else:
+            epoch.loss, epoch.top1 = _number(stats.get("loss")), _top1(stats)
+            epoch.lr, epoch.step_seconds = _number(stats.get("lr")), _number(stats.get("dt"))
     elif kind == "train_iter" and (progress := _number(stats.get("epochs_done"))) is not None:
         log.steps[progress] = {"loss": _number(stats.get("loss")), "top1": _top1(stats)}
     elif "test_final" in (kind, stats.get("split")):  # PySlowFast's line has no kind
         _number(stats.get("top1_acc", stats.get("map")))  # an error for what is not a number
         log.test = stats
-
-
-def _update(epoch: EpochMetrics, kind: str, stats: dict[str, Any]) -> None:
-    """Copies the metrics of a line of the log into an epoch."""
-    if kind == "val_epoch":
-        epoch.val_loss, epoch.val_top1 = _number(stats.get("loss")), _top1(stats)
-        epoch.val_map = _number(stats.get("map"))
-        return
-    epoch.loss, epoch.top1 = _number(stats.get("loss")), _top1(stats)
-    epoch.lr, epoch.step_seconds = _number(stats.get("lr")), _number(stats.get("dt"))
 
 
 def _top1(stats: dict[str, Any]) -> float | None:

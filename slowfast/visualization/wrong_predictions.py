@@ -19,10 +19,9 @@ from PIL import Image, ImageDraw, ImageFont
 from slowfast.datasets.class_names import class_texts
 from slowfast.datasets.text_files import read_text
 from slowfast.engine.prediction_file import Predictions
-from slowfast.errors import DecodeError
 from slowfast.log import get_logger
 from slowfast.tracking.tensorboard import event_folder
-from slowfast.visualization.filmstrip import STRIP_FRAMES, cut_filmstrip
+from slowfast.visualization.filmstrip import try_frames
 from slowfast.visualization.sections.mistakes import Mistake, surest_mistakes
 
 logger = get_logger(__name__)
@@ -84,14 +83,11 @@ def write_wrong_predictions(
                 break
             if classes is not None and mistake.true not in classes:
                 continue
-            try:
-                strip, _ = cut_filmstrip(mistake.video, STRIP_FRAMES, mistake.segment)
-            except (DecodeError, OSError) as error:
-                logger.warning("no filmstrip: %s", error)
+            if (found := try_frames(mistake.video, mistake.segment)) is None:
                 continue
             shown = replace(mistake, true=texts[mistake.true], predicted=texts[mistake.predicted])
             name = f"{tag}/true {shown.true}/predicted {shown.predicted}"
-            writer.add_image(name, _captioned(strip, shown), steps[name], dataformats="HWC")
+            writer.add_image(name, _captioned(found[0], shown), steps[name], dataformats="HWC")
             steps[name] += 1
     return steps.total()
 

@@ -15,9 +15,10 @@ from slowfast.cli.analyze import main as analyze
 from slowfast.cli.prepare import main as prepare
 from slowfast.cli.run import build_parser as run_parser
 from slowfast.cli.run import overrides_from
-from slowfast.engine.prediction_file import Predictions, load_predictions, save_predictions
+from slowfast.engine.prediction_file import load_predictions, save_predictions
 from slowfast.engine.run import run
 from slowfast.errors import ConfigError, DataError
+from tests.support.pages.predictions import make_predictions
 from tests.support.tiny import tiny_config
 
 
@@ -61,18 +62,11 @@ def test_the_summary_has_all_folds_and_all_videos(folds: Path, capsys: pytest.Ca
     assert "spread" in printed
 
 
-def segments_of(path: str) -> Predictions:
-    """Returns the test of two segments of one file."""
-    return Predictions(
-        video_ids=np.arange(2), paths=[path] * 2, labels=np.array([0, 1]), scores=np.eye(2, dtype=np.float32),
-        num_views=np.ones(2, np.int64), class_names=["a", "b"], broken=(), meta={},
-    )  # fmt: skip
-
-
 def test_segments_of_one_file_are_tested_by_one_fold(tmp_path: Path) -> None:
     results = []
     for number, path in enumerate(("0.mp4", "1.mp4", "0.mp4")):
-        save_predictions(tmp_path / f"{number}.npz", segments_of(path))
+        segments = make_predictions(np.eye(2), [0, 1], ["a", "b"], paths=[path] * 2)
+        save_predictions(tmp_path / f"{number}.npz", segments)
         results.append(FoldResult(number, {}, tmp_path / f"{number}.npz"))
     pooled = pool_predictions(results[:2], "")
     assert pooled is not None

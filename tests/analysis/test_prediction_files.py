@@ -16,17 +16,15 @@ from slowfast.analysis.fusion import fuse
 from slowfast.cli.analyze import main
 from slowfast.engine.prediction_file import Predictions, load_predictions, save_predictions
 from slowfast.errors import DataError
+from tests.support.pages.predictions import make_predictions
 
 CLASSES = ["archery", "bowling", "cooking"]
 
 
 def predictions(scores: Any, labels: Any, ids: list[int] | None = None) -> Predictions:
-    scores = np.asarray(scores, dtype=np.float32)
     ids = list(range(len(scores))) if ids is None else ids
-    return Predictions(
-        video_ids=np.array(ids, dtype=np.int64), paths=[f"{i}.mp4" for i in ids], labels=np.asarray(labels),
-        scores=scores, num_views=np.ones(len(scores), np.int64), class_names=CLASSES, broken=(), meta={},
-    )  # fmt: skip
+    paths = [f"{i}.mp4" for i in ids]
+    return make_predictions(scores, labels, CLASSES, video_ids=np.array(ids), paths=paths)
 
 
 # Each test is correct for the videos for which the other is wrong; the first has higher scores.
@@ -62,26 +60,20 @@ def test_fusion_has_the_videos_that_all_tests_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "weights", "message"),
+    ("other", "message"),
     [
-        (predictions(SECOND.scores, [0, 1, 1]), None, "different labels for the same videos"),
-        (predictions(SECOND.scores, [0, 1, 2], ids=[7, 8, 9]), None, "no common video"),
-        (predictions(SECOND.scores[:, :2], [0, 1, 1]), None, "3 and 2 classes"),
+        (predictions(SECOND.scores, [0, 1, 1]), "different labels for the same videos"),
+        (predictions(SECOND.scores, [0, 1, 2], ids=[7, 8, 9]), "no common video"),
+        (predictions(SECOND.scores[:, :2], [0, 1, 1]), "3 and 2 classes"),
         (
             replace(SECOND, class_names=["archery", "cooking", "bowling"]),
-            None,
             "class 1 is 'bowling' in one and 'cooking' in another",
         ),
-        (SECOND, [1.0], "must be 2 finite numbers above 0"),
-        (SECOND, [float("nan"), 1.0], "must be 2 finite numbers above 0"),
-        (SECOND, [1.0, float("inf")], "must be 2 finite numbers above 0"),
     ],
 )
-def test_predictions_that_do_not_fit_together_are_not_fused(
-    other: Predictions, weights: list[float] | None, message: str
-) -> None:
+def test_predictions_that_do_not_fit_together_are_not_fused(other: Predictions, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        fuse([FIRST, other], weights)
+        fuse([FIRST, other])
 
 
 def test_the_command_prints_results_and_writes_the_requested_files(
@@ -155,12 +147,6 @@ def test_a_table_of_predictions_is_not_the_file_that_is_read(tmp_path: Path) -> 
     table.with_suffix(".npz").touch()
     with pytest.raises(DataError, match=r"; give .*results\.npz, which lies beside it"):
         load_predictions(table)
-
-
-def test_a_negative_number_of_classes_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["predictions", "a.npz", "--worst", "-5"])
-    assert "--worst: -5: must be 0 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import measurements
+from benchmarks.gpu.commands import ROOT
 from benchmarks.gpu.measurements import Measurement, Plan, run_benchmarks
-from benchmarks.gpu.paths import ROOT
 from benchmarks.gpu.report import GpuReport
 from benchmarks.gpu.results_plugin import TestResult
 from benchmarks.gpu.tests import run_tests

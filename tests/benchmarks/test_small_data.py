@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,18 +12,12 @@ from benchmarks.support.small_data import sets
 from benchmarks.support.small_data.settings import FURTHER, KINDS, PARTS, PLAIN, RECIPE, settings
 from slowfast.config import load_config
 from slowfast.config.check import check
+from slowfast.config.values import value_of
 from slowfast.errors import DataError
-from slowfast.probe.candidate import changed
 from slowfast.probe.tasks import Runner
 from tests.support.code.command_line import parse
 
 CLASSES, ROWS, WIDTH = 2, 12, 10
-
-
-def values_of(setting: str, cfg: Any) -> Any:
-    for name in setting.split("."):
-        cfg = cfg[name]
-    return cfg
 
 
 def test_every_setting_is_valid_and_differs_from_the_others() -> None:
@@ -45,11 +38,12 @@ def test_settings_are_chosen_by_their_names() -> None:
 
 def test_a_part_is_what_the_recipe_has_and_the_plain_recipe_has_not() -> None:
     cfg = load_config(RECIPE)
-    plain = next(setting for setting in settings(["parts"]) if setting.name == PLAIN).candidate.apply(cfg)
-    for name, part in PARTS.items():
-        assert changed(cfg, part.with_it).dump() == cfg.dump(), f"{name} is in the recipe"
-        for key, value in part.without_it:
-            assert values_of(key, plain) == value
+    found = {(setting.base, setting.name): setting.candidate.apply(cfg) for setting in settings(["parts"])}
+    for name, changes in PARTS.items():
+        alone = found.get((PLAIN, f"+ {name}"), cfg)
+        for key, value in changes.items():
+            assert value_of(found[RECIPE, PLAIN], key) == value_of(found[RECIPE, f"− {name}"], key) == value
+            assert value_of(cfg, key) == value_of(alone, key) != value
 
 
 def test_the_held_out_videos_are_the_same_in_all_draws_and_never_trained_on() -> None:

@@ -29,10 +29,10 @@ COMMANDS = {
     **{f"slowfast {name}": module for project in projects() for name, module in project.commands.items()},
     **{f"vtn {name}": module for name, module in vtn.cli.main.COMMANDS.items()},
 }
-SUBCOMMANDS = [
-    *(f"slowfast prepare {name}" for name in slowfast.cli.prepare.COMMANDS),
-    *(f"slowfast analyze {name}" for name in find_analyses()),
-]
+SUBCOMMANDS = {
+    **{f"slowfast prepare {name}": module for name, module in slowfast.cli.prepare.COMMANDS.items()},
+    **{f"slowfast analyze {name}": module for name, module in find_analyses().items()},
+}
 
 
 # Prints [status, output, heavy modules that were imported] of the help of each command.
@@ -87,18 +87,19 @@ def test_a_help_is_printed_where_the_encoding_lacks_its_characters(monkeypatch: 
     assert r"\u2026" in terminal.read()
 
 
-@pytest.mark.parametrize("program", ["slowfast", "vtn"])
+@pytest.mark.parametrize("program", ["slowfast", "vtn", "slowfast analyze", "slowfast prepare"])
 def test_the_list_names_every_command_with_its_summary(
     program: str, helps: dict[str, tuple[int, str, list[str]]]
 ) -> None:
     listed = " ".join(helps[program][1].split())
-    own = {command: module for command, module in COMMANDS.items() if command.startswith(f"{program} ")}
+    known = [(*command.rpartition(" "), module) for command, module in {**COMMANDS, **SUBCOMMANDS}.items()]
+    own = [(name, module) for parent, _, name, module in known if parent == program]
     assert own
-    for command, module in own.items():
-        assert f" {command.split()[1]} {summary(module)}" in listed
+    for name, module in own:
+        assert f" {name} {summary(module)}" in listed
 
 
-@pytest.mark.parametrize("module", COMMANDS.values())
+@pytest.mark.parametrize("module", [*COMMANDS.values(), *SUBCOMMANDS.values()])
 def test_the_summary_is_read_without_importing_the_module(module: str) -> None:
     assert summary(module) == (importlib.import_module(module).__doc__ or "").splitlines()[0]
 
@@ -120,31 +121,32 @@ def test_without_a_command_the_list_is_printed_and_the_status_is_2(
         ("vtn run", "run: is not a command of vtn; use `slowfast run`"),
         ("slowfast train", "train: is not a command of slowfast; use `slowfast run`"),
         ("slowfast prepare splt", "did you mean `slowfast prepare split`?"),
+        ("slowfast analyze backbone", "did you mean `slowfast analyze backbones`?"),
+        ("slowfast run", "the following arguments are required: --cfg"),
+        # An extraction has no dry run; the option must not be ignored while features are written.
+        ("slowfast extract --cfg QUICKSTART --dry-run", "unrecognized arguments: --dry-run"),
+        ("slowfast submit --nodes 2", "give the run after --"),
+        ("slowfast submit --hours 0 -- --cfg A", "argument --hours: 0: must be above 0 and finite"),
+        ("slowfast submit --grace 0 -- --cfg A", "argument --grace: 0: must be 1 or more"),
+        ("slowfast submit --nodes 0 -- --cfg A", "argument --nodes: 0: must be 1 or more"),
+        ("slowfast submit --cpus 0 -- --cfg A", "argument --cpus: 0: must be 1 or more"),
+        # 0 stood for the configuration's own size, and -3 ended with a traceback.
+        ("slowfast analyze flops --cfg VIT_B_VTN --frames 0", "argument --frames: 0: must be 1 or more"),
+        ("slowfast analyze flops --cfg VIT_B_VTN --size -3", "argument --size: -3: must be 1 or more"),
+        ("slowfast analyze predictions a.npz --worst -5", "argument --worst: -5: must be 0 or more"),
+        ("slowfast analyze predictions a b --weights nan 1", "--weights: nan: must be above 0 and finite"),
+        ("slowfast analyze predictions a b --weights 1 -1", "--weights: -1: must be above 0 and finite"),
+        ("vtn quickstart --seed -1", "argument --seed: -1: must be 0 or more"),  # was a traceback
+        ("vtn serve model --port abc", "argument --port: invalid integer value: 'abc'"),
+        ("vtn serve model --port 65536", "argument --port: 65536: must be 65535 or less"),
     ],
 )
-def test_an_unknown_command_is_refused_with_what_may_be_meant(
+def test_wrong_arguments_are_refused_with_what_may_be_meant(
     command: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program, *arguments = command.split()
     with pytest.raises(SystemExit) as stop:
         importlib.import_module(f"{program}.cli.main").main(arguments)
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("quickstart --seed -1", "argument --seed: -1: must be 0 or more"),  # NumPy's error was a traceback
-        ("serve model --port abc", "argument --port: invalid integer value: 'abc'"),
-        ("serve model --port 65536", "argument --port: 65536: must be 65535 or less"),
-    ],
-)
-def test_a_number_that_an_option_does_not_take_is_refused(
-    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stop:
-        vtn.cli.main.main(arguments.split())
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -182,14 +184,6 @@ def test_arguments_reach_the_command(capsys: pytest.CaptureFixture[str]) -> None
     assert "TEST.CHECKPOINT_FILE_PATH VTN_VIT_B_KINETICS.pyth" in capsys.readouterr().out
     assert slowfast.cli.main.main(["zoo", "VIT_C_VTN"]) == 2
     assert "did you mean VIT_B_VTN" in capsys.readouterr().err
-
-
-def test_an_option_of_another_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """An extraction has no dry run; the option must not be ignored while features are written."""
-    with pytest.raises(SystemExit) as stop:
-        slowfast.cli.main.main(["extract", "--cfg", "QUICKSTART", "--dry-run"])
-    assert stop.value.code == 2
-    assert "unrecognized arguments: --dry-run" in capsys.readouterr().err
 
 
 class TestProjects:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from slowfast.cli import main as slowfast_main
+from slowfast.cli.options import output_file
 from vtn.cli import main as vtn_main
 
 SLOWFAST, VTN = slowfast_main.main, vtn_main.main
@@ -55,6 +58,28 @@ def test_a_hyphen_is_no_name_of_a_file(command: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         SLOWFAST([*command.split(), "-"])
     assert "-: is not printed here; name a file" in capsys.readouterr().err
+
+
+def test_the_option_of_a_file_to_write_is_checked(tmp_path: Path) -> None:
+    table = output_file(".csv", ".json", standard_output=True)
+    for text in ("", "-", str(tmp_path / "new" / "a.csv")):
+        assert table(text) == text
+    (tmp_path / "file").touch()
+    for path, problem in (
+        (tmp_path, r"is a folder; name a file, such as .*/result\.csv"),
+        (tmp_path / "a.txt", r"must end in \.csv or \.json"),
+        (tmp_path / "file" / "a.csv", r"/file is not a folder"),
+    ):
+        with pytest.raises(argparse.ArgumentTypeError, match=problem):
+            table(str(path))
+    os.mkfifo(pipe := tmp_path / "pipe")
+    assert output_file()(str(pipe)) == str(pipe)
+
+
+def test_a_file_in_a_protected_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(argparse.ArgumentTypeError, match="must not be written to; choose another folder"):
+        output_file()(str(tmp_path / "a"))
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,9 @@ import pytest
 from fvcore.common.config import CfgNode
 
 import slowfast.cli.run
-from slowfast.errors import ConfigError, DataError
+from slowfast.errors import DataError
 
 TOOL = Path(__file__).parents[2] / "tools" / "run_net.py"
-
-
-def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_python(str(TOOL), *arguments)
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +30,7 @@ def test_a_mistake_in_the_configuration_is_found_without_torch() -> None:
 
 
 def test_all_problems_of_a_configuration_are_printed_without_traceback() -> None:
-    result = run_tool("--cfg", "VIT_B_VTN", "TRAIN.BATCH_SIZ", "4", "SOLVER.MAX_EPOCH", "0")
+    result = run_python(str(TOOL), "--cfg", "VIT_B_VTN", "TRAIN.BATCH_SIZ", "4", "SOLVER.MAX_EPOCH", "0")
     assert result.returncode == 2
     assert "did you mean TRAIN.BATCH_SIZE" in result.stderr
     assert "SOLVER.MAX_EPOCH (override) = 0" in result.stderr
@@ -59,12 +55,6 @@ def test_of_the_processes_of_a_node_the_first_reports_a_wrong_configuration(
     monkeypatch.setenv("LOCAL_RANK", "0")  # of the second node, which may have another file
     assert slowfast.cli.run.main(wrong) == 2
     assert "RNG_SED" in capsys.readouterr().err
-
-
-def test_the_configuration_must_be_named() -> None:
-    result = run_tool()
-    assert result.returncode == 2
-    assert "--cfg" in result.stderr
 
 
 class TestMain:
@@ -112,26 +102,15 @@ class TestMain:
         assert slowfast.cli.run.main(arguments) == 0
         assert "VTN.PAD_TOKEN_ID" in caplog.text
 
-    @pytest.mark.parametrize(
-        ("error", "status", "text"),
-        [
-            (ConfigError("MODEL.MODEL_NAME = 'Q': unknown"), 2, "MODEL.MODEL_NAME = 'Q'"),
-            (DataError("half of the videos are broken"), 1, "half of the videos are broken"),
-            (KeyboardInterrupt(), 130, "interrupted"),
-        ],
-    )
     def test_errors_become_exit_statuses(
         self,
         calls: list[tuple[CfgNode, str]],
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
-        error: BaseException,
-        status: int,
-        text: str,
     ) -> None:
         def fail(cfg: CfgNode, init_method: str, *, dry_run: bool) -> int:
-            raise error
+            raise DataError("half of the videos are broken")
 
         monkeypatch.setattr(sys.modules["slowfast.engine.run"], "run", fail)
-        assert slowfast.cli.run.main(["--cfg", "VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", "."]) == status
-        assert text in capsys.readouterr().err
+        assert slowfast.cli.run.main(["--cfg", "VIT_B_VTN", "DATA.PATH_TO_DATA_DIR", "."]) == 1
+        assert "half of the videos are broken" in capsys.readouterr().err

@@ -121,19 +121,6 @@ def test_a_job_at_its_time_limit_is_queued_again_and_a_cancelled_job_is_not(
     assert (tmp_path / "requeued").exists() == continues
 
 
-def test_the_run_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--nodes", "2"])
-    assert "give the run after --" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", ["--hours", "--grace", "--nodes", "--cpus"])
-def test_times_and_counts_must_be_positive(capsys: pytest.CaptureFixture[str], option: str) -> None:
-    with pytest.raises(SystemExit):
-        main([option, "0", "--", "--cfg", "A"])
-    assert option in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("run", [["--cfg", "VIT_B_VTN"], ["--cfg=VIT_B_VTN"]])
 def test_a_part_of_a_minute_counts_as_a_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, run: list[str]

@@ -21,10 +21,11 @@ from slowfast.visualization.filmstrip import STRIP_FRAMES
 from slowfast.visualization.predictions_report import write_predictions_report, write_predictions_values
 from slowfast.visualization.report import Report, Result, render_report
 from slowfast.visualization.sections.label_metrics import label_rows, videos_by_label_count, worst_labels
+from tests.support.pages.predictions import make_predictions
 from tests.support.videos import write_video
 
 
-def random_predictions(V: int, K: int, *, paths: list[str] | None = None, seed: int = 0) -> Predictions:
+def random_predictions(V: int, K: int, *, seed: int = 0) -> Predictions:
     """Returns predictions of which each video has about two classes; class K − 1 has no videos.
 
     Scores are rounded, so that several videos have equal ones.
@@ -35,16 +36,8 @@ def random_predictions(V: int, K: int, *, paths: list[str] | None = None, seed: 
     labels[0, : K - 1] = True
     noise = rng.uniform(0.3, 2.5, K)
     scores = 1 / (1 + np.exp(-(3 * labels - 2 + noise * rng.normal(size=(V, K)))))
-    return Predictions(
-        video_ids=np.arange(V),
-        paths=paths or [f"/videos/part/{video}.mp4" for video in range(V)],
-        labels=labels.astype(np.float32),
-        scores=scores.round(2).astype(np.float32),
-        num_views=np.ones(V, np.int64),
-        class_names=[f"class <{k}>" for k in range(K)],
-        broken=(),
-        meta={},
-    )
+    names = [f"class <{k}>" for k in range(K)]
+    return make_predictions(scores.round(2), labels.astype(np.float32), names)
 
 
 @pytest.mark.parametrize("K", [3, 20])
@@ -86,11 +79,8 @@ def test_the_worst_classes_show_the_videos_that_lower_their_precision(tmp_path: 
     scores = np.array(
         [[0.9, 0.1, 0.8], [0.2, 0.1, 0.3], [0.6, 0.8, 0.1], [0.1, 0.9, 0.1], [0.3, 0.2, 0.2]], np.float32
     )
-    base = random_predictions(5, 3)
     paths = ["a.mp4", str(tmp_path / "missing.mp4"), str(video), "d.mp4", "e.mp4"]
-    predictions = replace(
-        base, labels=labels, scores=scores, paths=paths, class_names=["run", "jump", "swim"]
-    )
+    predictions = make_predictions(scores, labels, ["run", "jump", "swim"], paths=paths)
     # `jump` and `swim` are ranked without a mistake and are left out.
     (worst,) = worst_labels(predictions, strips=1)
     assert worst.row.name == "run"

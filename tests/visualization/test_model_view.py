@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from slowfast.config.check import check
 from slowfast.datasets.clip import Clip
@@ -18,26 +16,17 @@ from slowfast.tracking.figure_text import as_figure_text
 from slowfast.visualization.model_view import draw_model_view, look_at
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import SMALL_VTN, tiny, tiny_average
+from tests.support.tracking.readers import read_images
 
 VIS = "TENSORBOARD.MODEL_VIS."
 SWITCHES = ("SOLVER.MAX_EPOCH", 1, "TENSORBOARD.ENABLE", True, f"{VIS}ENABLE", True, f"{VIS}MAX_VIDEOS", 2)
 PLAIN = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def figures_of(folder: Path) -> list[Image.Image]:
-    # Files of one second are read in the order of their names, 10 before 9: no file must hide another.
-    events = EventAccumulator(str(folder), size_guidance={"images": 0}, purge_orphaned_data=False)
-    events.Reload()
-    if "Model Visualization" not in events.Tags()["images"]:
-        return []
-    found = events.Images("Model Visualization")
-    return [Image.open(io.BytesIO(event.encoded_image_string)) for event in found]
-
-
 def test_a_run_shows_frames_and_attention(colour_videos: Path, tmp_path: Path) -> None:
     changes = (*SMALL_VTN, "TEST.ENABLE", True, *SWITCHES, f"{VIS}INPUT_VIDEO", True)
     assert run(tiny_config(colour_videos, tmp_path, *changes)) == 0
-    first, second = figures_of(tmp_path / "runs-kinetics")
+    first, second = read_images(tmp_path / "runs-kinetics")["Model Visualization"]
     # The first test video is red, the second one green.
     for number, figure in enumerate((first, second)):
         pixels = np.asarray(figure.convert("RGB")).astype(int)
@@ -51,9 +40,9 @@ def test_a_model_without_attention_shows_its_frames_where_asked(
 ) -> None:
     assert run(tiny_config(colour_videos, tmp_path / "a", *SWITCHES)) == 0
     assert "Tiny has no attention to frames" in caplog.text
-    assert figures_of(tmp_path / "a" / "runs-kinetics") == []
+    assert read_images(tmp_path / "a" / "runs-kinetics") == {}
     assert run(tiny_config(colour_videos, tmp_path / "b", *SWITCHES, f"{VIS}INPUT_VIDEO", True)) == 0
-    assert len(figures_of(tmp_path / "b" / "runs-kinetics")) == 2
+    assert len(read_images(tmp_path / "b" / "runs-kinetics")["Model Visualization"]) == 2
 
 
 def test_attention_and_scores_are_those_of_the_model() -> None:

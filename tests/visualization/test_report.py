@@ -18,6 +18,7 @@ from slowfast.visualization.filmstrip import FRAME_HEIGHT, Filmstrip, cut_filmst
 from slowfast.visualization.report import Report, Result, render_report, write_report
 from slowfast.visualization.run_log import read_run_log
 from tests.support.pages.html_page import HtmlPage
+from tests.support.pages.predictions import make_predictions
 from tests.support.videos import write_video
 
 NAMES = ["walk", "run <fast>", "jump"]
@@ -25,16 +26,8 @@ NAMES = ["walk", "run <fast>", "jump"]
 
 def predictions(guesses: list[int], *, broken: tuple[BrokenVideo, ...] = ()) -> Predictions:
     """Returns predictions of six videos, two per class, with the given predicted classes."""
-    return Predictions(
-        video_ids=np.arange(6),
-        paths=[f"{i}.mp4" for i in range(6)],
-        labels=np.arange(6) // 2,
-        scores=np.eye(3, dtype=np.float32)[guesses],
-        num_views=np.full(6, 4),
-        class_names=NAMES,
-        broken=broken,
-        meta={"seconds_per_video": 0.25},
-    )
+    meta = {"seconds_per_video": 0.25}
+    return make_predictions(np.eye(3)[guesses], np.arange(6) // 2, NAMES, broken=broken, meta=meta)
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from slowfast.engine.prediction_file import Predictions
 from slowfast.visualization.report import Report, Result, render_report
 from tests.support.pages.browser import dump_page, needs_browser
+from tests.support.pages.predictions import make_predictions
 
 # Names that reach out of what contains them.
 MEASURE = """<script>
@@ -22,18 +22,12 @@ document.body.dataset.wide = [reaches(document.documentElement), ...found.map(e 
 
 def make_test(name: str) -> Result:
     """Returns the test of 40 videos of classes that are called NAME and their number."""
-    num_classes, num_videos = 20, 40
-    names = [f"{name}{k}" for k in range(num_classes)]
-    labels = np.arange(num_videos) % num_classes
-    predictions = Predictions(
-        video_ids=np.arange(num_videos),
-        paths=[f"{'v_' * 60}{k}.mp4" for k in range(num_videos)],
-        labels=labels,
-        scores=np.eye(num_classes, dtype=np.float32)[(labels + labels % 3) % num_classes],
-        num_views=np.ones(num_videos, dtype=np.int64),
-        class_names=names,
-        broken=(),
-        meta={},
+    labels = np.arange(40) % 20
+    predictions = make_predictions(
+        np.eye(20)[(labels + labels % 3) % 20],
+        labels,
+        [f"{name}{k}" for k in range(20)],
+        paths=[f"{'v_' * 60}{k}.mp4" for k in range(40)],
     )
     return Result("output/quickstart/vtn/predictions.npz", predictions)
 
@@ -81,16 +75,8 @@ document.body.dataset.ends = ends;
 
 @needs_browser
 def test_names_from_right_to_left_end_on_the_left(tmp_path: Path) -> None:
-    predictions = Predictions(
-        video_ids=np.arange(4),
-        paths=[f"{k}.mp4" for k in range(4)],
-        labels=np.array([0, 0, 1, 1]),
-        scores=np.eye(2, dtype=np.float32)[[0, 1, 0, 1]],
-        num_views=np.ones(4, dtype=np.int64),
-        class_names=["\u05d0\u05d1 (\u05d2)!", "\u05d3\u05d4!"],
-        broken=(),
-        meta={},
-    )
+    names = ["\u05d0\u05d1 (\u05d2)!", "\u05d3\u05d4!"]
+    predictions = make_predictions(np.eye(2)[[0, 1, 0, 1]], [0, 0, 1, 1], names)
     report = Report("report", "", [Result("test", predictions)])
     (found,) = re.findall(r'data-ends="([^"]*)"', measure(report, MEASURE_ENDS, tmp_path))
     assert set(found.split(",")) == {"left"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +23,18 @@ from slowfast.visualization.report import Report, Result, Table, render_report
 from slowfast.visualization.sections.calibration import Calibration, measure_calibration, reliability_chart
 from slowfast.visualization.sections.class_metrics import MAX_MATRIX_CLASSES, class_rows, confusion_image
 from slowfast.visualization.sections.mistakes import surest_mistakes, top_confusions
+from tests.support.pages.predictions import make_predictions
 from tests.support.videos import write_video
 
 
-def random_predictions(V: int, K: int, *, paths: list[str] | None = None) -> Predictions:
+def random_predictions(V: int, K: int) -> Predictions:
     """Returns predictions that are right for about half of the videos; class K − 1 has no videos."""
     rng = np.random.default_rng(V)
     labels = rng.integers(0, K - 1, V)
     logits = rng.normal(size=(V, K))
     logits[np.arange(V), labels] += 2.0 + np.log(K) / 2
     scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return Predictions(
-        video_ids=np.arange(V),
-        paths=paths or [f"/videos/{label}/{video}.mp4" for video, label in enumerate(labels)],
-        labels=labels,
-        scores=scores.astype(np.float32),
-        num_views=np.ones(V, np.int64),
-        class_names=[f"class <{k}>" for k in range(K)],
-        broken=(),
-        meta={},
-    )
+    return make_predictions(scores, labels, [f"class <{k}>" for k in range(K)])
 
 
 def test_metrics_per_class_are_those_of_scikit_learn() -> None:
@@ -63,13 +56,8 @@ def test_a_class_that_is_never_predicted_has_no_precision() -> None:
     predictions = random_predictions(50, 4)
     scores = predictions.scores.copy()
     scores[:, 0] = 0
-    never = class_rows(Predictions(**{**vars_of(predictions), "scores": scores}))[0]
+    never = class_rows(replace(predictions, scores=scores))[0]
     assert (never.precision, never.recall, never.f1) == (None, 0.0, None)
-
-
-def vars_of(predictions: Predictions) -> dict:
-    names = ("video_ids", "scores", "labels", "num_views", "broken", "paths", "class_names", "meta")
-    return {name: getattr(predictions, name) for name in names}
 
 
 def test_many_classes_are_sorted_and_have_an_image() -> None:
@@ -108,9 +96,8 @@ def test_the_expected_calibration_error_is_its_definition() -> None:
 
 
 def test_a_score_at_an_edge_belongs_to_the_bin_below_it() -> None:
-    scores = np.array([[0.5, 0.5, 0], [0.75, 0.25, 0], [1, 0, 0]], np.float32)
-    predictions = Predictions(**{**vars_of(random_predictions(3, 3)), "scores": scores})
-    found = measure_calibration(predictions, 4)
+    scores = [[0.5, 0.5, 0], [0.75, 0.25, 0], [1, 0, 0]]
+    found = measure_calibration(make_predictions(scores, [0, 1, 2], "abc"), 4)
     assert found is not None
     assert found.counts.tolist() == [0, 1, 1, 1]
 
@@ -118,11 +105,11 @@ def test_a_score_at_an_edge_belongs_to_the_bin_below_it() -> None:
 def test_a_sure_and_right_model_is_calibrated_and_logits_are_not_scores() -> None:
     predictions = random_predictions(40, 3)
     sure = np.eye(3, dtype=np.float32)[predictions.labels]
-    found = measure_calibration(Predictions(**{**vars_of(predictions), "scores": sure}))
+    found = measure_calibration(replace(predictions, scores=sure))
     assert found is not None
     assert found.ece == 0
     for scores in (9 * sure, 5 * sure - 4):  # above 1, and below 0
-        assert measure_calibration(Predictions(**{**vars_of(predictions), "scores": scores})) is None
+        assert measure_calibration(replace(predictions, scores=scores)) is None
 
 
 def test_bars_of_one_kind_leave_the_chart_its_height() -> None:
@@ -153,15 +140,8 @@ def test_confusions_and_mistakes_are_ordered(tmp_path: Path) -> None:
     scores[np.arange(6), guesses] = sure
     scores[1, 0] = 0.05
     video = write_video(tmp_path / "one.mp4", 12)
-    predictions = Predictions(
-        **{
-            **vars_of(random_predictions(6, 3)),
-            "paths": [str(tmp_path / "missing.mp4"), str(video), *["x.mp4"] * 4],
-            "labels": np.array(labels),
-            "scores": scores,
-            "class_names": ["a", "b", "c"],
-        }
-    )
+    paths = [str(tmp_path / "missing.mp4"), str(video), *["x.mp4"] * 4]
+    predictions = make_predictions(scores, labels, ["a", "b", "c"], paths=paths)
     first, second = top_confusions(predictions, strips=2)
     assert (first.true, first.predicted, first.count, first.fraction) == ("a", "b", 2, pytest.approx(2 / 3))
     assert (second.true, second.predicted, second.count) == ("b", "a", 1)
@@ -216,3 +196,16 @@ def test_the_command_writes_a_report(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(both) == 0
     assert "description<" not in (tmp_path / "both.html").read_text(encoding="utf-8")
     assert "fused" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+def test_metrics_that_one_test_lacks_leave_their_cells_empty() -> None:
+    """The test of one class has no AUROC; that of the second test stood in a column without a title."""
+    names = ["a", "b"]
+    one_class = make_predictions([[0.9, 0.1], [0.2, 0.8]], [0, 0], names)
+    both = make_predictions([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1], names)
+    page = render_report(Report("T", "S", [Result("first", one_class), Result("second", both)]))
+    table = page[page.index("Metrics in which all classes count alike, with") :]
+    head, first, second = table[: table.index("</table>")].split("<tr>")[1:]
+    assert re.findall(r">([^<>\n]+)</th>", head) == ["evaluation", "balanced accuracy", "macro-F1", "AUROC"]
+    assert first.count("<td>") == second.count("<td>") == 3
+    assert first.count("<td>–</td>") == 1

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from slowfast.config.check import check
 from slowfast.engine.prediction_file import Predictions, load_predictions
@@ -19,22 +18,13 @@ from slowfast.errors import DecodeError
 from slowfast.visualization.filmstrip import cut_filmstrip
 from slowfast.visualization.sections.mistakes import surest_mistakes, top_confusions
 from slowfast.visualization.wrong_predictions import write_wrong_predictions
+from tests.support.pages.predictions import make_predictions
 from tests.support.tiny import tiny_config
+from tests.support.tracking.readers import read_images
 from tests.support.videos import write_video
 
 NAMES = ["jump", "run", "swim"]
 VIS = "TENSORBOARD.WRONG_PRED_VIS."
-
-
-def images_of(folder: Path) -> dict[str, list[Image.Image]]:
-    """Returns tag -> images in the order of their steps."""
-    # Files of one second are read in any order, and the start of a run would remove later steps of others.
-    events = EventAccumulator(str(folder), size_guidance={"images": 0}, purge_orphaned_data=False)
-    events.Reload()
-    return {
-        tag: [Image.open(io.BytesIO(event.encoded_image_string)) for event in events.Images(tag)]
-        for tag in events.Tags()["images"]
-    }
 
 
 @pytest.fixture
@@ -46,18 +36,14 @@ def predictions(tmp_path: Path) -> Predictions:
         paths.append(str(write_video(tmp_path / f"{number}.mp4", frames)))
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
     scores = [[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.6, 0.1, 0.3], [0.0, 0.99, 0.01]]
-    return Predictions(
-        video_ids=np.arange(5), labels=np.array([0, 0, 0, 2, 0]), scores=np.array(scores, np.float32),
-        num_views=np.ones(5, np.int64), broken=(), paths=[*paths, str(tmp_path / "broken.mp4")],
-        class_names=NAMES, meta={},
-    )  # fmt: skip
+    return make_predictions(scores, [0, 0, 0, 2, 0], NAMES, paths=[*paths, str(tmp_path / "broken.mp4")])
 
 
 def test_each_wrong_prediction_is_a_filmstrip(
     predictions: Predictions, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert write_wrong_predictions(predictions, tmp_path / "events", tag="Wrong", count=10) == 3
-    images = images_of(tmp_path / "events")
+    images = read_images(tmp_path / "events")
     assert set(images) == {"Wrong/true jump/predicted run", "Wrong/true swim/predicted jump"}
     assert "broken.mp4" in caplog.text
     # The surer one comes first; each image shows its video's grey below the caption.
@@ -71,7 +57,7 @@ def test_each_wrong_prediction_is_a_filmstrip(
 def test_classes_without_names_are_not_bare_numbers(predictions: Predictions, tmp_path: Path) -> None:
     unnamed = replace(predictions, class_names=["0", "1", "2"])
     write_wrong_predictions(unnamed, tmp_path / "events", tag="Wrong", count=10)
-    assert set(images_of(tmp_path / "events")) == {
+    assert set(read_images(tmp_path / "events")) == {
         "Wrong/true class 0/predicted class 1",
         "Wrong/true class 2/predicted class 0",
     }
@@ -82,7 +68,7 @@ def test_they_can_be_limited(
 ) -> None:
     classes = {"swim", "fly"}
     assert write_wrong_predictions(predictions, tmp_path / "a", tag="W", count=9, classes=classes) == 1
-    assert list(images_of(tmp_path / "a")) == ["W/true swim/predicted jump"]
+    assert list(read_images(tmp_path / "a")) == ["W/true swim/predicted jump"]
     assert "the first of them is 'fly'" in caplog.text
     assert write_wrong_predictions(predictions, tmp_path / "b", tag="W", count=1) == 1
 
@@ -98,7 +84,7 @@ def test_a_run_shows_what_its_test_predicts_wrongly(colour_videos: Path, tmp_pat
     predictions = load_predictions(tmp_path / "predictions.npz")
     wrong = (predictions.predicted != predictions.labels) & (predictions.labels > 0)
     assert wrong.any()
-    found = images_of(tmp_path / "runs-kinetics")
+    found = read_images(tmp_path / "runs-kinetics")
     assert sum(map(len, found.values())) == wrong.sum()
     assert set(found) == {
         f"Incorrectly classified videos./true class {true}/predicted class {predicted}"
@@ -125,12 +111,9 @@ def test_a_filmstrip_of_a_segment_shows_its_frames_alone(tmp_path: Path) -> None
     """Of ten frames per second, which become brighter."""
     frames = [np.full((48, 64, 3), 20 + 6 * t, np.uint8) for t in range(30)]
     path = str(write_video(tmp_path / "v.mp4", frames, fps=10))
-    scores = np.array([[0.9, 0.1], [0.8, 0.2]], np.float32)
-    predictions = Predictions(
-        video_ids=np.arange(2), labels=np.array([1, 1]), scores=scores, num_views=np.ones(2, np.int64),
-        broken=(), paths=[path, path], class_names=NAMES[:2], meta={},
-        segments=np.array([[0.0, 1.0], [2.0, 2.5]]),
-    )  # fmt: skip
+    segments = np.array([[0.0, 1.0], [2.0, 2.5]])
+    scores = [[0.9, 0.1], [0.8, 0.2]]
+    predictions = make_predictions(scores, [1, 1], NAMES[:2], paths=[path, path], segments=segments)
     (confusion,) = top_confusions(predictions, strips=2)
     first, second = confusion.strips
     assert second.video.endswith("v.mp4, 2 to 2.5 s")

@@ -128,7 +128,7 @@ def quickstart_keys(source: Source) -> list[str]:
     sides = ("DATA.TRAIN_JITTER_SCALES", f"[{SIDE}, {SIDE}]", "DATA.TRAIN_CROP_SIZE", SIDE)
     folders = ("DATA.PATH_TO_DATA_DIR", source.data, "DATA.FEATURES", source.features)
     given = (*folders, *sides, "DATA.TEST_CROP_SIZE", SIDE, "MODEL.NUM_CLASSES", 8)
-    return [*map(str, given), "NUM_GPUS", str(count_accelerators() and 1), *source.opts]
+    return [*map(str, given), "NUM_GPUS", str(min(1, count_accelerators())), *source.opts]
 
 
 def _draw_part(kind: QuickstartPart, number: int, source: Source, test: bool) -> Draw:

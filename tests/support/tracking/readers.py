@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
@@ -9,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 Curves = dict[str, list[tuple[int, float]]]
@@ -27,6 +29,16 @@ def read_tensorboard(folder: Path) -> tuple[Curves, str]:
         for event in events.Tensors(name)
     ]
     return curves, "\n".join(texts)
+
+
+def read_images(folder: Path) -> dict[str, list[Image.Image]]:
+    """Returns the images in TensorBoard's event files by tag, in the order of their steps."""
+    # Files of one second are read in any order, and the start of a run would remove later steps of others.
+    events = EventAccumulator(str(folder), size_guidance={"images": 0}, purge_orphaned_data=False).Reload()
+    return {
+        tag: [Image.open(io.BytesIO(event.encoded_image_string)) for event in events.Images(tag)]
+        for tag in events.Tags()["images"]
+    }
 
 
 def read_trackio(folder: Path) -> tuple[Curves, str]:

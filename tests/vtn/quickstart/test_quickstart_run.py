@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from slowfast.config import load_config
-from slowfast.engine.prediction_file import Predictions, save_predictions
+from slowfast.engine.prediction_file import save_predictions
 from slowfast.errors import CheckpointError, DataError
+from tests.support.pages.predictions import make_predictions
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import CLASS_NAMES, SMALL_VTN, trained_checkpoint
 from tests.support.videos import write_video
@@ -115,16 +116,8 @@ def test_a_file_in_place_of_the_folder_is_named(
 def test_a_page_and_a_table_are_made(tmp_path: Path) -> None:
     videos = [write_video(tmp_path / f"{number}.mp4", 8 + number, fps=10) for number in range(3)]
     cfg = tiny_config(tmp_path, tmp_path / "vtn", *SMALL_VTN, "TRAIN.ENABLE", False, "DATA.TARGET_FPS", 10)
-    predictions = Predictions(
-        video_ids=np.arange(3),
-        paths=[str(path) for path in videos],
-        labels=np.array([0, 1, 2]),
-        scores=np.eye(3, dtype=np.float32)[[1, 1, 1]],
-        num_views=np.ones(3, np.int64),
-        class_names=list(CLASS_NAMES),
-        broken=(),
-        meta={},
-    )
+    paths = [str(path) for path in videos]
+    predictions = make_predictions(np.eye(3)[[1, 1, 1]], [0, 1, 2], CLASS_NAMES, paths=paths)
     save_predictions(tmp_path / "vtn" / PREDICTIONS, predictions)
     with pytest.raises(CheckpointError, match="has no checkpoint; start over with --fresh"):
         explain_quickstart(tmp_path)

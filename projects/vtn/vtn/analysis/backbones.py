@@ -21,7 +21,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from slowfast.files import output_file
+from slowfast.cli.options import add_json_option
 
 _COLUMNS = (
     ("backbone", 44),
@@ -78,9 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="module or Python file that registers backbones, as in the configuration key IMPORTS; may be "
         "given several times",
     )
-    parser.add_argument(
-        "--json", type=output_file(), metavar="FILE", help="write the table to this file, too"
-    )
+    add_json_option(parser, "the table")
     parser.add_argument(
         "--args",
         nargs="*",

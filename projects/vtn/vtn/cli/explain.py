@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser
-from slowfast.errors import InputError, SlowFastError, UsageError, positive_integer, positive_number
+from slowfast.cli.options import output_file, positive_integer, positive_number
+from slowfast.errors import InputError, SlowFastError, UsageError
 from slowfast.exit_status import run_command
-from slowfast.files import output_file
 from slowfast.interrupt import Interrupt, Interrupted
 from slowfast.log import printable
 from vtn.cli.model_options import add_list_options, add_predictor_options, predictor_options
@@ -101,8 +101,9 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
 
         with Interrupt() as interrupt:
             predictor = Predictor(args.source, **predictor_options(args))
-            explain = _explain_split if args.split else _explain_video
-            return explain(args, predictor, interrupt, program)
+            if args.split:
+                return _explain_split(args, predictor, interrupt, program)
+            return _explain_video(args, predictor, interrupt)
 
     return run_command(program, work, expected=(SlowFastError, OSError))
 
@@ -125,7 +126,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             parser.error(f"--output{problem}; name the page, such as --output page.html")
 
 
-def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt, program: str) -> int:
+def _explain_video(args: argparse.Namespace, predictor: Predictor, interrupt: Interrupt) -> int:
     """Explains one video, prints the main facts, and writes the files."""
     from vtn.explaining.explain import find_label
     from vtn.explaining.page.write import check_page_path
@@ -157,8 +158,7 @@ def _explain_split(args: argparse.Namespace, predictor: Predictor, interrupt: In
     from vtn.explaining.split import choose_videos, describe_summaries, summarize_rankings, write_summary
     from vtn.inference.split import read_split
 
-    given = {"separator": args.separator, "prefix": args.prefix}
-    videos = read_split(args.split, len(predictor.class_names), **given)
+    videos = read_split(args.split, len(predictor.class_names), separator=args.separator, prefix=args.prefix)
     paths = choose_videos(videos.paths, args.limit)
     rows = []
     found = predictor.measure_faithfulness(paths)

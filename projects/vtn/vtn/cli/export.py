@@ -39,9 +39,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast.cli.commands import make_parser
-from slowfast.errors import InputError, SlowFastError, positive_integer
+from slowfast.cli.options import output_file, positive_integer
+from slowfast.errors import InputError, SlowFastError
 from slowfast.exit_status import run_command
-from slowfast.files import output_file
 from vtn.cli.model_options import add_list_options, add_source_options
 
 PROGRAM = "vtn export"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from slowfast.errors import positive_number
+from slowfast.cli.options import positive_number
 
 
 def add_source_options(parser: argparse.ArgumentParser, *, exported: bool = False) -> argparse._ArgumentGroup:

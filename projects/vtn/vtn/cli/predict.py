@@ -40,9 +40,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast.cli.commands import make_parser
-from slowfast.errors import SlowFastError, positive_integer, positive_number
+from slowfast.cli.options import output_file, positive_integer, positive_number
+from slowfast.errors import SlowFastError
 from slowfast.exit_status import run_command
-from slowfast.files import naming_file, output_file
+from slowfast.files import naming_file
 from slowfast.interrupt import Interrupt
 from slowfast.log import printable
 from vtn.cli.model_options import add_device_option, add_source_options

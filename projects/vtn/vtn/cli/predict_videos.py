@@ -70,12 +70,12 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
     _check_outputs(args, source, [one.name for one in sources])
     notes = f"; {counted(len(ignored), 'other file')} ignored" if ignored else ""
     with hold_lines(args.jsonl, resumes=args.resume):
-        if not args.resume:
-            return _predict_all(args, predictor, sources, program, settings=settings, notes=notes)
-        scored = keep_scored_videos(args, predictor, settings or {})
-        remaining = [one for one in sources if one.name not in scored]
-        notes += f"; {counted(len(sources) - len(remaining), 'video')} had scores in {args.jsonl}"
-        return _predict_all(args, predictor, remaining, program, settings=settings, notes=notes)
+        if args.resume:
+            scored = keep_scored_videos(args, predictor, settings or {})
+            remaining = [one for one in sources if one.name not in scored]
+            notes += f"; {counted(len(sources) - len(remaining), 'video')} had scores in {args.jsonl}"
+            sources = remaining
+        return _predict_all(args, predictor, sources, program, settings=settings, notes=notes)
 
 
 def _predict_all(

@@ -24,7 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast.cli.commands import make_parser
-from slowfast.errors import DataError, integer_from
+from slowfast.cli.options import integer_from
+from slowfast.errors import DataError
 from slowfast.exit_status import run_command
 from slowfast.log import setup_logging
 

@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slowfast.cli.commands import make_parser
-from slowfast.errors import InputError, SlowFastError, integer_from, positive_integer, positive_number
+from slowfast.cli.options import integer_from, positive_integer, positive_number
+from slowfast.errors import InputError, SlowFastError
 from slowfast.exit_status import run_command
 from vtn.cli.model_options import add_predictor_options, predictor_options
 from vtn.serving.limits import MEGABYTE, Limits

@@ -115,7 +115,7 @@ def _metrics(results: Sequence[Result]) -> dict[str, dict[str, float | None]]:
     """Returns the metrics of each evaluation by its name."""
     return {
         result.name: {
-            "top1_acc": result.top1,
+            "top1_acc": result.value,
             "videos": result.num_videos,
             "views": result.views,
             "seconds_per_video": result.seconds_per_video,
@@ -135,7 +135,7 @@ def print_results(results: Sequence[Result], output: Path) -> None:
     print(f"\n{'evaluation':<18}{'top-1':>8}{'views':>7}{'per video':>11}")
     for result in results:
         time = format_seconds(result.predictions.meta["seconds_per_video"])
-        print(f"{result.name:<18}{result.top1:>6.1f} %{result.views:>7}{time:>11}")
+        print(f"{result.name:<18}{result.value:>6.1f} %{result.views:>7}{time:>11}")
     paths = {
         "report": "report.html",
         "explanation": EXPLANATION,

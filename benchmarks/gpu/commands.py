@@ -1,4 +1,4 @@
-"""The checkout in which the commands run, their environment and their time."""
+"""Commands in this checkout that have a limited time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-
-def environment() -> dict[str, str]:
-    """Returns the environment of a command: it finds this checkout and asks no model hub."""
-    paths = [str(ROOT), str(ROOT / "projects" / "vtn"), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "HF_HUB_OFFLINE": "1"}
-
-
 # Seconds for a command that is interrupted to write what it has, at most a quarter of its time.
 _GRACE_SECONDS = 20.0
 
@@ -25,11 +18,14 @@ _GRACE_SECONDS = 20.0
 def run_for(command: Sequence[str], log: Path, seconds: float) -> int | None:
     """Runs a command in the checkout for at most that time; returns its exit code, None: it did not end.
 
-    Then it is interrupted, and ended with all processes that it has started.
+    Then it is interrupted, and ended with all processes that it has started. It finds the packages of this
+    checkout, and asks no model hub.
 
     Args:
         log: file to which its output is appended.
     """
+    paths = [str(ROOT), str(ROOT / "projects" / "vtn"), os.environ.get("PYTHONPATH", "")]
+    packages = os.pathsep.join(filter(None, paths))
     grace = min(_GRACE_SECONDS, seconds / 4)
     with log.open("a") as file:
         # The command would inherit that interrupts are ignored, as they are in the background of a script.
@@ -37,7 +33,7 @@ def run_for(command: Sequence[str], log: Path, seconds: float) -> int | None:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(),
+            env={**os.environ, "PYTHONPATH": packages, "HF_HUB_OFFLINE": "1"},
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
