@@ -177,14 +177,14 @@ def _answer(
         return placement
 
     placer = place if is_placed else None
-    missing: set[int] = set()
+    missing: set[int] | None = set() if reports else None
     if size == 0:
         connection.send((video.read(indices, placer), ()))
     else:
-        # Folders of images and other decoders cannot report missing frames.
-        for frames in video.read_chunks(indices, size, placer, *((missing,) if reports else ())):
-            connection.send((frames, sorted(missing)))
-            missing.clear()
+        for frames in video.read_chunks(indices, size, placer, missing):
+            connection.send((frames, missing))
+            if missing:
+                missing.clear()
     connection.send(End())
 
 
