@@ -109,6 +109,18 @@ def shift(source: Path, target: Path, seconds: float) -> Path:
     return remux(source, target, add)
 
 
+def exchange_times(source: Path, target: Path, one: int, other: int) -> Path:
+    """Copies a file with the display times of two frames exchanged."""
+    with av.open(str(source)) as container:
+        shown = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
+    times = {shown[one]: shown[other], shown[other]: shown[one]}
+
+    def exchange(_: int, packet: Any) -> None:
+        packet.pts = times.get(packet.pts, packet.pts)
+
+    return remux(source, target, exchange)
+
+
 def drop_first(source: Path, target: Path, count: int) -> Path:
     """Copies the packets of a file but for the first ones, so that it begins between key frames."""
     return remux(source, target, lambda number, _: number >= count)

@@ -16,9 +16,7 @@ from PIL import Image, ImageOps
 from slowfast.errors import DecodeError
 from slowfast.preparation.file_work.transcode import Encoding, transcode
 from slowfast.video.decoding import decode, open_video
-from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.orientation import Orientation
-from slowfast.video.placement import full_frame
 from slowfast.video.still_images import heif
 from slowfast.video.torchcodec_video import torchcodec_version
 from tests.support.heif import write_heic
@@ -219,10 +217,3 @@ def test_tiles_that_would_fill_the_memory_are_an_error(
 def test_the_other_backend_shows_frames_upright_as_well(orientation: int, tmp_path: Path) -> None:
     path = write_turned(tmp_path / "a.mp4", EXIF[orientation])
     assert_alike(decode(path, backend="torchcodec")[0], upright(IMAGE, orientation))
-
-
-def test_a_frame_without_a_matrix_is_upright(tmp_path: Path) -> None:
-    scaler = FrameScaler(1, full_frame())
-    scaler.put(av.VideoFrame.from_ndarray(IMAGE, format="rgb24"), [0])
-    np.testing.assert_array_equal(scaler.frames()[0], IMAGE)
-    assert_alike(decode(write_video(tmp_path / "a.mp4", [IMAGE], crf="5"))[0], IMAGE)

@@ -13,16 +13,7 @@ from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.placement import Placement, full_frame
-from tests.support.videos import read_stamp, read_stamps, write_torn, write_video
-
-
-@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
-def test_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
-    path = write_video(tmp_path / "turned.mp4", 3, size=(64, 96), rotation=degrees)
-    frames = decode(path, size=48)
-    assert frames.shape[1:3] == ((72, 48) if degrees in (90, -90) else (48, 72))
-    upright = np.rot90(frames[2], k=-degrees // 90)
-    assert read_stamp(upright) == 2
+from tests.support.videos import read_stamps, write_torn, write_video
 
 
 def test_scale_crop_and_flip_of_a_placement_are_applied(stamped_video: Path) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from multiprocessing.context import ForkContext
 from pathlib import Path
@@ -30,6 +30,15 @@ from vtn.predictor.reading import decoders as decoders_module
 from vtn.predictor.reading.decoders import Decoder, Decoders
 from vtn.predictor.reading.isolated_video import IsolatedSource
 from vtn.predictor.videos import FileSource
+
+Isolated = Callable[[float], IsolatedSource]
+
+
+@pytest.fixture
+def isolated(videos: Path) -> Iterator[Isolated]:
+    """A function that returns a video of 70 frames with a time limit, which one process reads."""
+    with closing(Decoders(1)) as decoders:
+        yield lambda limit: IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), limit, decoders)
 
 
 def test_processes_give_the_results_of_threads(published: Path, videos: Path, tmp_path: Path) -> None:
@@ -140,52 +149,43 @@ def test_one_process_decodes_video_after_video(
     assert not [child for child in multiprocessing.active_children() if child.name == "decoder"]
 
 
-def test_a_process_whose_answer_is_not_taken_decodes_no_other_video(videos: Path) -> None:
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
-        with source.open() as video:
-            expected = video.read(np.arange(3))
-            chunks: Any = video.read_chunks(np.arange(20), 2)
-            next(chunks)
-        with source.open() as video:
-            assert np.array_equal(video.read(np.arange(3)), expected)
-        chunks.close()
+def test_a_process_whose_answer_is_not_taken_decodes_no_other_video(isolated: Isolated) -> None:
+    with isolated(600).open() as video:
+        expected = video.read(np.arange(3))
+        chunks: Any = video.read_chunks(np.arange(20), 2)
+        next(chunks)
+    with isolated(600).open() as video:
+        assert np.array_equal(video.read(np.arange(3)), expected)
+    chunks.close()
 
 
-def error_of_crash_between_requests(path: Path) -> DecodeError:
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(path), "70"), 600, decoders)
-        with source.open() as video:
-            for process in multiprocessing.active_children():
-                process.kill()
-                process.join()
-            with pytest.raises(DecodeError) as caught:
-                video.read(np.arange(3))
-    return caught.value
+def kill_decoders() -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
 
 
-def test_a_process_that_crashes_between_two_requests_is_told_as_in_one(videos: Path) -> None:
-    error = error_of_crash_between_requests(videos / "70.mp4")
-    assert "the decoder crashed or took all memory" in str(error)
+def test_a_process_that_crashes_between_two_requests_is_told_as_in_one(isolated: Isolated) -> None:
+    """Its error keeps no buffer.
 
-
-def test_an_error_of_a_crashed_process_keeps_no_buffer(videos: Path) -> None:
-    """Collecting a ``BytesIO`` and a view of it as garbage crashes Python 3.12.1, and 3.13 reports it."""
-    error = error_of_crash_between_requests(videos / "70.mp4")
-    assert error.reason == "killed its worker"
+    Collecting a ``BytesIO`` and a view of it as garbage crashes Python 3.12.1, and 3.13 reports it.
+    """
+    with isolated(600).open() as video:
+        kill_decoders()
+        with pytest.raises(DecodeError) as caught:
+            video.read(np.arange(3))
+    assert caught.value.reason == "killed its worker"
+    assert "the decoder crashed or took all memory" in str(caught.value)
     assert not [found for found in gc.get_objects() if type(found).__name__ == "_BytesIOBuffer"]
 
 
-def test_processes_that_have_crashed_leave_no_open_files(videos: Path) -> None:
+def test_processes_that_have_crashed_leave_no_open_files(isolated: Isolated) -> None:
     counts = []
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
-        for _ in range(3):
-            with suppress(DecodeError), source.open() as video:
-                for process in multiprocessing.active_children():
-                    process.kill()
-                video.read(np.arange(3))
-            counts.append(psutil.Process().num_fds())
+    for _ in range(3):
+        with suppress(DecodeError), isolated(600).open() as video:
+            kill_decoders()
+            video.read(np.arange(3))
+        counts.append(psutil.Process().num_fds())
     assert counts == counts[:1] * 3
 
 
@@ -205,8 +205,7 @@ def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(
     with closing(Decoders(1)) as decoders:
         source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 8, decoders)
         with source.open() as video:
-            for process in multiprocessing.active_children():
-                process.kill()
+            kill_decoders()
             with pytest.raises(DecodeError, match=r"killed its worker .the decoder crashed"):
                 video.read(np.arange(3))
     for descriptor in kept:
@@ -265,35 +264,28 @@ def test_a_video_whose_decoder_ends_once_is_read_again(
 
 
 def test_all_reads_of_a_video_share_its_limit_and_each_chunk_has_its_own(
-    videos: Path, monkeypatch: pytest.MonkeyPatch
+    isolated: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Decoder, "wait", lambda self, seconds: 2.0)
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 5, decoders)
-        with source.open() as video:  # 2 s
-            assert len(list(video.read_chunks(np.arange(20), 2))) == 10
-        source.open().__exit__()  # 2 s
-        with (
-            pytest.raises(DecodeError, match=r"hung .reading it did not end within 5 s"),
-            source.open() as video,
-        ):
-            video.read(np.arange(3))  # 6 s
+    source = isolated(5)
+    with source.open() as video:  # 2 s
+        assert len(list(video.read_chunks(np.arange(20), 2))) == 10
+    source.open().__exit__()  # 2 s
+    with pytest.raises(DecodeError, match=r"hung .reading it did not end within 5 s"), source.open() as video:
+        video.read(np.arange(3))  # 6 s
 
 
 def test_a_video_whose_decoder_ends_once_gets_its_whole_limit_again(
-    videos: Path, monkeypatch: pytest.MonkeyPatch
+    isolated: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Decoder, "wait", lambda self, seconds: 2.0)
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 7, decoders)
-        with source.open() as video:  # 2 s
-            for process in multiprocessing.active_children():
-                process.kill()
-                process.join()
-            with pytest.raises(DecodeError, match="killed its worker"):
-                video.read(np.arange(3))
-        with source.open() as video:  # 2 s
-            assert len(video.read(np.arange(3))) == 3  # 4 s, of two answers
+    source = isolated(7)
+    with source.open() as video:  # 2 s
+        kill_decoders()
+        with pytest.raises(DecodeError, match="killed its worker"):
+            video.read(np.arange(3))
+    with source.open() as video:  # 2 s
+        assert len(video.read(np.arange(3))) == 3  # 4 s, of two answers
 
 
 def test_a_stream_that_is_closed_waits_for_no_decoder(
