@@ -15,7 +15,7 @@ import numpy as np
 
 from slowfast.errors import DecodeError
 from slowfast.timing.stage_times import DECODING, measure
-from slowfast.video.container import open_container
+from slowfast.video.container import open_container, open_error_text, reason_of
 from slowfast.video.frame_scaler import FrameScaler, SharedPlacement
 from slowfast.video.frame_times import even_times
 from slowfast.video.placement import Placer, full_frame
@@ -45,10 +45,8 @@ class ImageFolder:
         self.name = path
         try:
             names = [name for name in os.listdir(path) if is_image(name)]
-        except FileNotFoundError as error:
-            raise DecodeError(path, "missing", str(error)) from error
         except OSError as error:
-            raise DecodeError(path, "unreadable", str(error)) from error
+            raise DecodeError(path, reason_of(error), open_error_text(error)) from error
         if template:
             names = _matching(names, template)
         if not names:
@@ -118,6 +116,8 @@ class ImageFolder:
         path = os.path.join(self.name, name)
         try:
             with open_container(path) as image:
+                if not image.streams.video:
+                    raise ValueError("not an image")
                 stream = image.streams.video[0]
                 is_jpeg = refuse_damage(image, stream)
                 with closing(image.demux(stream)) as packets:  # PyAV frees its buffer only then
@@ -129,8 +129,8 @@ class ImageFolder:
                         for frame in packet.decode():
                             return frame
                 raise ValueError("not an image")
-        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-            raise DecodeError(self.name, "corrupt", f"{name}: {error or 'not an image'}") from error
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise DecodeError(self.name, "corrupt", f"{name}: {open_error_text(error)}") from error
 
 
 def is_image(name: str) -> bool:

@@ -75,5 +75,5 @@ def test_a_frame_that_cannot_be_converted_has_its_own_class_of_error() -> None:
 
     scaler = FrameScaler(1, full_frame(), "a.mp4")
     scaler._converter = Refusing()
-    with pytest.raises(DecodeError, match=r"a\.mp4: not convertible \(yuv420p to RGB: .*not supported"):
+    with pytest.raises(DecodeError, match=r"a\.mp4: not convertible \(yuv420p to RGB: Operation not"):
         scaler.put(av.VideoFrame(64, 64, "yuv420p"), [0])

@@ -154,11 +154,11 @@ class LiveFrames:
                         return
                 lost = DecodeError(self._name, "unreadable", f"the connection was closed; {REMEDY}")
             except DecodeError as error:
-                is_cut = error.reason == "truncated"  # a server would send it from its start again
-                if is_cut or not (self._may_reconnect and outage.may_begin):
+                # A server would send a recording from its start again.
+                if error.reason == "truncated" or not self._may_reconnect:
                     raise
                 lost = error
-            if clock.is_of_recording:  # which a server would send from its start again
+            if clock.is_of_recording:
                 return
             outage.wait(lost)
 
