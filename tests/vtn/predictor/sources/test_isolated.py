@@ -58,54 +58,49 @@ def test_processes_give_the_results_of_threads(published: Path, videos: Path, tm
     assert [one.to_dict() for one in predictor.stream(paths, time_limit=600)] == expected
 
 
+@pytest.mark.parametrize(
+    ("is_opened", "window", "work"),
+    [(False, None, "it"), (True, None, "a chunk"), (True, 2.0, "a chunk")],
+    ids=["while it is opened", "while the model runs", "in windows"],
+)
 def test_a_decoder_that_hangs_or_crashes_costs_one_video(
-    published: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = ["a.mp4", "hangs.mp4", "b.mp4", "crashes.mp4", "c.mp4"]
-    paths = [Path(shutil.copy(videos / "05.mp4", tmp_path / name)) for name in names]
-    (good,) = Predictor(published, device="cpu").stream(paths[:1])
-    open_video = videos_module.open_naming_truncated
-
-    def open_or_end(path: Any, **options: Any) -> Any:
-        if Path(path).stem == "hangs":
-            time.sleep(1000)
-        if Path(path).stem == "crashes":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return open_video(path, **options)
-
-    monkeypatch.setattr(videos_module, "open_naming_truncated", open_or_end)
-    results = list(Predictor(published, device="cpu", workers=2).stream(paths, time_limit=6))
-    assert [result.reason for result in results] == ["", "hung", "", "killed its worker", ""]
-    assert results[1].error == "hung (reading it did not end within 6 s; --time-limit allows more)"
-    assert "the decoder crashed or took all memory" in results[3].error
-    for result in results[::2]:
-        assert np.array_equal(result.scores, good.scores)
-
-
-@pytest.mark.parametrize("window", [None, 2.0])
-def test_a_decoder_that_hangs_or_crashes_while_the_model_runs_costs_one_video(
-    published: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: float | None
+    published: Path,
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_opened: bool,
+    window: float | None,
+    work: str,
 ) -> None:
     """Windows, and views of many frames, are decoded chunk by chunk: the command hung or ended with them."""
     names = ["a.mp4", "hangs.mp4", "b.mp4", "crashes.mp4", "c.mp4"]
     paths = [Path(shutil.copy(videos / "70.mp4", tmp_path / name)) for name in names]
     predictor = Predictor(published, device="cpu", fps=10, workers=2)
     (good,) = predictor.stream(paths[:1], window_seconds=window)
-    read_chunks = PyAVVideo.read_chunks
+    open_video, read_chunks = videos_module.open_naming_truncated, PyAVVideo.read_chunks
+
+    def end(path: Any) -> None:
+        if Path(path).stem == "hangs":
+            time.sleep(1000)
+        if Path(path).stem == "crashes":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def open_or_end(path: Any, **options: Any) -> Any:
+        if not is_opened:
+            end(path)
+        return open_video(path, **options)
 
     def read_or_end(self: PyAVVideo, *args: Any) -> Iterator[np.ndarray]:
         chunks = read_chunks(self, *args)
         yield next(chunks)
-        if Path(self.name).stem == "hangs":
-            time.sleep(1000)
-        if Path(self.name).stem == "crashes":
-            os.kill(os.getpid(), signal.SIGKILL)
+        end(self.name)
         yield from chunks
 
+    monkeypatch.setattr(videos_module, "open_naming_truncated", open_or_end)
     monkeypatch.setattr(PyAVVideo, "read_chunks", read_or_end)
     results = list(predictor.stream(paths, window_seconds=window, time_limit=6))
     assert [result.reason for result in results] == ["", "hung", "", "killed its worker", ""]
-    assert results[1].error == "hung (reading a chunk did not end within 6 s; --time-limit allows more)"
+    assert results[1].error == f"hung (reading {work} did not end within 6 s; --time-limit allows more)"
     assert results[3].error == "killed its worker (the decoder crashed or took all memory)"
     for result in results[::2]:
         assert np.array_equal(result.scores, good.scores)

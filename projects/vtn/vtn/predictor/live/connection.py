@@ -85,12 +85,11 @@ class StreamClock:
         """
         self._period = period
         self._start: float | None = None
-        self._is_first = True
 
     def seconds(self, timestamp: float | None) -> float:
         """Returns the seconds of a frame with that timestamp; None: it has none."""
-        if self._is_first:
-            self._is_first, now = False, time.monotonic()
+        if self._count == 0:
+            now = time.monotonic()
             self._began = now if self._began is None else self._began
             self._newest = self._before = max(self._newest, now - self._began - self._period)
         self._count += 1
