@@ -55,7 +55,7 @@ class SharedPlacement:
         self._placement: Placement | None = None
         self._swaps_sides: bool | None = None
 
-    def of(self, frame: Any, orientation: Orientation, name: str = "a video") -> Placement:
+    def of(self, frame: Any, orientation: Orientation, name: str) -> Placement:
         """Returns the placement of a decoded frame; a turn by 90 degrees after other frames is logged."""
         if self._swaps_sides is None:
             self._swaps_sides = orientation.swaps_sides

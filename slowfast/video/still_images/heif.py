@@ -83,9 +83,7 @@ def read_heif(source: Source) -> HeifImage | None:
         with open_binary(source) as file:
             return _read(file)
     source.seek(0)
-    image = _read(source)
-    source.seek(0)
-    return image
+    return _read(source)
 
 
 def crop_frame(frame: Any, image: HeifImage, stream: Any) -> Any:
@@ -104,8 +102,6 @@ def join_tiles(frame: Any, image: HeifImage, source: Source) -> Any:
     Raises:
         HeifError: if a tile cannot be decoded, and if all tiles together are too large.
     """
-    if not isinstance(source, str | os.PathLike):
-        source.seek(0)
     tiles: dict[int, np.ndarray] = {}
     with open_container(source) as container:
         for packet in container.demux(*container.streams.video):

@@ -88,7 +88,7 @@ class StreamClock:
 
     def seconds(self, timestamp: float | None) -> float:
         """Returns the seconds of a frame with that timestamp; None: it has none."""
-        if self._count == 0:
+        if self._count == 0:  # the first frame of the connection
             now = time.monotonic()
             self._began = now if self._began is None else self._began
             self._newest = self._before = max(self._newest, now - self._began - self._period)
