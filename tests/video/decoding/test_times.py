@@ -19,7 +19,8 @@ from tests.support.videos import read_stamps, stamp, write_video
 
 
 def test_seconds_give_the_frame_on_screen(stamped_video: Path) -> None:
-    assert read_stamps(decode(stamped_video, seconds=[0, 0.039, 0.04, 1.0, 99])) == [0, 0, 1, 25, 59]
+    seconds = [-1, 0, 0.039, 0.04, 1.0, 99, np.inf]
+    assert read_stamps(decode(stamped_video, seconds=seconds)) == [0, 0, 0, 1, 25, 59, 59]
 
 
 def test_times_of_a_variable_frame_rate_are_exact(tmp_path: Path) -> None:
