@@ -204,8 +204,6 @@ class LiveFrames:
                 except av.BlockingIOError:
                     pauses += 1
                     time.sleep(_PAUSE_SECONDS)
-        except av.EOFError:
-            return
         except (av.FFmpegError, OSError) as error:
             # FFmpeg 9 reports the end of a transfer that states no length as such an error.
             if self._may_reconnect and error.errno == errno.EIO:
