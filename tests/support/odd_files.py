@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from slowfast.video.decoding import open_video
 from slowfast.video.frame_times import FrameTimes
@@ -96,6 +97,19 @@ def remux(source: Path, target: Path, change: Callable[[int, Any], bool | None] 
                 continue
             packet.stream = stream
             writer.mux(packet)
+    return target
+
+
+def filter_packets(source: Path, target: Path, bitstream_filter: str) -> Path:
+    """Copies the video packets of a file through a bitstream filter of FFmpeg."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        track = reader.streams.video[0]
+        stream = writer.add_stream_from_template(track)
+        change = BitStreamFilterContext(bitstream_filter, track, stream)
+        for packet in reader.demux(track):
+            for changed in change.filter(packet if packet.size else None):
+                changed.stream = stream
+                writer.mux(changed)
     return target
 
 

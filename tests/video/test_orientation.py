@@ -10,7 +10,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from av.bitstream import BitStreamFilterContext
 from PIL import Image, ImageOps
 
 from slowfast.errors import DecodeError
@@ -20,6 +19,7 @@ from slowfast.video.orientation import Orientation
 from slowfast.video.still_images import heif
 from slowfast.video.torchcodec_video import torchcodec_version
 from tests.support.heif import write_heic
+from tests.support.odd_files import filter_packets
 from tests.support.videos import stamp, write_video
 
 SIZE = (48, 64)
@@ -91,15 +91,8 @@ def write_changing(path: Path, changes: tuple[str | None, ...]) -> Path:
     plain = write_video(path.with_name("plain.mp4"), [IMAGE], crf="5")
     for number, message in enumerate(changes):
         part = path.with_name(f"{number}.ts")
-        with av.open(str(plain)) as old, av.open(str(part), "w") as new:
-            track = old.streams.video[0]
-            stream = new.add_stream_from_template(track)
-            orientation = f"insert:{message}" if message else "remove"
-            change = BitStreamFilterContext(f"h264_metadata=display_orientation={orientation}", track, stream)
-            for packet in old.demux(track):
-                for changed in change.filter(packet) if packet.size else change.filter(None):
-                    changed.stream = stream
-                    new.mux(changed)
+        orientation = f"insert:{message}" if message else "remove"
+        filter_packets(plain, part, f"h264_metadata=display_orientation={orientation}")
         with open(path, "ab") as file:
             file.write(part.read_bytes())
     return path

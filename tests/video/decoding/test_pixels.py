@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.bitstream import BitStreamFilterContext
 
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.placement import Placement, full_frame
+from tests.support.odd_files import filter_packets
 from tests.support.videos import read_stamps, write_torn, write_video
 
 
@@ -45,16 +45,7 @@ def test_interlaced_frames_are_scaled_as_a_whole(tmp_path: Path) -> None:
 def write_tagged(path: Path, matrix: int) -> Path:
     """Writes an H.264 video that states its colour matrix (ITU-T H.273, table 4)."""
     plain = write_video(path.with_name(f"plain_{path.name}"), 5)
-    with av.open(str(plain)) as old, av.open(str(path), "w") as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        tag = BitStreamFilterContext(
-            f"h264_metadata=matrix_coefficients={matrix}", old.streams.video[0], stream
-        )
-        for packet in old.demux(video=0):
-            for tagged in tag.filter(packet) if packet.size else tag.filter(None):
-                tagged.stream = stream
-                new.mux(tagged)
-    return path
+    return filter_packets(plain, path, f"h264_metadata=matrix_coefficients={matrix}")
 
 
 @pytest.mark.parametrize("size", [None, 48])
