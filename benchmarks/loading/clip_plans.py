@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -91,7 +91,5 @@ class _PlannedVideo:
         self._plans.append(ClipPlan(self._path, tuple(indices.tolist()), ticks, self._time_base, place))
         return np.zeros((len(indices), place.crop_height, place.crop_width, 3), np.uint8)
 
-    def read_chunks(
-        self, indices: np.ndarray, chunk_frames: int, placer: Placer | None = None
-    ) -> Iterator[np.ndarray]:
+    def read_chunks(self, *_: Any, **__: Any) -> Iterator[np.ndarray]:
         raise NotImplementedError("training clips are not read in chunks")

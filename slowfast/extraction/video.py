@@ -170,11 +170,9 @@ def _shown_frames(
         # Several variants are cropped from the full frames below.
         return placement.uncropped if len(variants) > 1 else placement
 
-    # Image folders and other decoders cannot report missing frames.
-    report = () if missing is None else (missing,)
     fill = _GapFiller(missing) if missing is not None and encoder.clip_grid is not None else None
     first = 0
-    for frames in video.read_chunks(indices, encoder.chunk_size, place, *report):
+    for frames in video.read_chunks(indices, encoder.chunk_size, place, missing):
         if fill is not None:
             fill(frames, indices[first : first + len(frames)])
         first += len(frames)

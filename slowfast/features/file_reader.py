@@ -20,7 +20,7 @@ from slowfast.datasets.views.view_reader import Scheme, Segment
 from slowfast.errors import DecodeError
 from slowfast.features.array_file import map_array
 from slowfast.features.row_times import RowTimes, plan_rows
-from slowfast.video.frame_times import FrameTimes
+from slowfast.video.frame_times import FrameTimes, even_times
 
 # A larger array is refused above _MOST_TIMES the bytes of its compressed form. Features hardly get
 # smaller, but zeros do: a file of 10 MB would end a worker for lack of memory.
@@ -129,7 +129,7 @@ class FeatureFileReader:
             if not self.fps:
                 detail = "the file has no times; set DATA.FEATURES_FPS to its rows per second"
                 raise DecodeError(path, "no times", detail)
-            return FrameTimes(np.arange(count) / self.fps, count / self.fps)
+            return even_times(count, self.fps)
         if seconds.dtype.kind not in "fiu":
             raise DecodeError(path, "wrong times", f"times hold {seconds.dtype}; must be seconds, as float64")
         starts = np.array(seconds, np.float64)

@@ -96,8 +96,6 @@ class CodedStream:
         source = self._source
         if isinstance(source, str | os.PathLike):
             check_is_file(os.fspath(source))
-        else:
-            source.seek(0)
         try:
             self._heif = read_heif(source)
             self._container = open_container(source)

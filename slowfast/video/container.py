@@ -96,9 +96,9 @@ def open_container(source: Source | Address) -> Any:
     if isinstance(source, Address):
         return _open_address(source)
     if not isinstance(source, str | os.PathLike):
-        return _open(_Unnamed(source), _FORMATS)
+        return _open(source, _FORMATS)
     if isinstance(source, TarMember):
-        return _open(_Unnamed(source.open()), _FORMATS)  # closed when the container is released
+        return _open(source.open(), _FORMATS)  # closed when the container is released
     path = os.fspath(source)
     if os.path.splitext(path)[1].lower() not in _STILL_SUFFIXES:
         return _open(f"file:{path}", _FORMATS)
@@ -106,7 +106,7 @@ def open_container(source: Source | Address) -> Any:
         # By its content: FFmpeg looks at the name alone where the name could be a pattern.
         file = open(path, "rb")  # noqa: SIM115  (closed with the container, when both are released)
         try:
-            return _open(_Unnamed(file), _FORMATS)
+            return _open(file, _FORMATS)
         except av.FFmpegError:
             file.close()
     return _open(f"file:{path}", f"{_FORMATS},image2")
@@ -118,14 +118,9 @@ _METADATA: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__
 
 def _open(source: Any, formats: str) -> Any:
     options = {"format_whitelist": formats, "protocol_whitelist": "file", "pattern_type": "none"}
-    start = source.tell() if isinstance(source, _Unnamed) else 0
-
-    def open_source() -> Any:
-        if isinstance(source, _Unnamed):
-            source.seek(start)
-        return av.open(source, options=options, **_METADATA)
-
-    return _with_reason(open_source)
+    return _with_reason(
+        lambda: av.open(source if isinstance(source, str) else _Unnamed(source), options=options, **_METADATA)
+    )
 
 
 def _with_reason(open_source: Callable[[], Any]) -> Any:
@@ -162,14 +157,15 @@ def _open_address(address: Address) -> Any:
 
 
 class _Unnamed:
-    """A binary file without its name, by which FFmpeg would choose the format; with a position of its own.
+    """A binary file from its start, without its name, by which FFmpeg would choose the format.
 
-    Several containers may read the same file object, as where a second decoder looks for missing frames.
+    It has a position of its own, since several containers may read the same file object, as where a second
+    decoder looks for missing frames.
     """
 
     def __init__(self, file: Any) -> None:
         self._file = file
-        self._at = file.tell()
+        self._at = 0
 
     def read(self, size: int = -1) -> bytes:
         if self._file.tell() != self._at:

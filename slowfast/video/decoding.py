@@ -41,9 +41,17 @@ class OpenVideo(Protocol):
         ...
 
     def read_chunks(
-        self, indices: np.ndarray, chunk_frames: int, placer: Placer | None = None
+        self,
+        indices: np.ndarray,
+        chunk_frames: int,
+        placer: Placer | None = None,
+        missing: set[int] | None = None,
     ) -> Iterator[np.ndarray]:
-        """Yields the frames of ascending indices in chunks (t, H, W, 3) uint8 RGB, t = ``chunk_frames``."""
+        """Yields the frames of ascending indices in chunks (t, H, W, 3) uint8 RGB, t = ``chunk_frames``.
+
+        Args:
+            missing: collects the indices of frames that cannot be decoded; None: such frames are an error.
+        """
         ...
 
     def __enter__(self) -> Self: ...

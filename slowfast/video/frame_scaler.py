@@ -18,6 +18,7 @@ from av.video.reformatter import VideoReformatter
 from slowfast.errors import DecodeError
 from slowfast.log import get_logger, log_once
 from slowfast.timing.stage_times import TRANSFORMING, measure
+from slowfast.video.container import open_error_text
 from slowfast.video.orientation import Orientation, orientation_of
 from slowfast.video.placement import Placement, Placer
 
@@ -54,7 +55,7 @@ class SharedPlacement:
         self._placement: Placement | None = None
         self._swaps_sides: bool | None = None
 
-    def of(self, frame: Any, orientation: Orientation, name: str = "a video") -> Placement:
+    def of(self, frame: Any, orientation: Orientation, name: str) -> Placement:
         """Returns the placement of a decoded frame; a turn by 90 degrees after other frames is logged."""
         if self._swaps_sides is None:
             self._swaps_sides = orientation.swaps_sides
@@ -147,7 +148,7 @@ class FrameScaler:
             raise
         except av.FFmpegError as error:
             if frame.colorspace == _UNSPECIFIED:
-                detail = f"{frame.format.name} to RGB: {error}"
+                detail = f"{frame.format.name} to RGB: {open_error_text(error)}"
                 raise DecodeError(self._name, "not convertible", detail) from error
             self._refused.add(frame.colorspace)
             return self._to_rgb(frame, height, width, interpolation)

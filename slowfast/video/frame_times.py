@@ -143,3 +143,8 @@ class FrameTimes:
             return self.cut(*segment)
         except InputError as error:
             raise DecodeError(path, "segment outside", str(error)) from error
+
+
+def even_times(count: int, rate: float) -> FrameTimes:
+    """Returns the times of frames at an even rate in frames per second."""
+    return FrameTimes(np.arange(count) / rate, count / rate)

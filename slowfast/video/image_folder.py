@@ -9,16 +9,15 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from functools import cached_property
 
 import av
 import numpy as np
 
 from slowfast.errors import DecodeError
 from slowfast.timing.stage_times import DECODING, measure
-from slowfast.video.container import open_container
+from slowfast.video.container import open_container, open_error_text, reason_of
 from slowfast.video.frame_scaler import FrameScaler, SharedPlacement
-from slowfast.video.frame_times import FrameTimes
+from slowfast.video.frame_times import even_times
 from slowfast.video.placement import Placer, full_frame
 from slowfast.video.still_images import IMAGE_SUFFIXES
 from slowfast.video.still_images.damage import UNREADABLE, is_complete_jpeg, is_jpeg_in_tiff, refuse_damage
@@ -33,6 +32,10 @@ class ImageFolder:
         template: the name of the images with a format field for the number, such as ``img_{:05d}.jpg``;
             empty: all images of the folder.
 
+    Attributes:
+        names: of the images, in the order in which they are read.
+        times: the display times of the images.
+
     Raises:
         DecodeError: if the folder is missing, cannot be read, has no image, or has several sequences of
             images and no template to choose one.
@@ -40,13 +43,10 @@ class ImageFolder:
 
     def __init__(self, path: str, fps: float, template: str = "") -> None:
         self.name = path
-        self._fps = fps
         try:
             names = [name for name in os.listdir(path) if is_image(name)]
-        except FileNotFoundError as error:
-            raise DecodeError(path, "missing", str(error)) from error
         except OSError as error:
-            raise DecodeError(path, "unreadable", str(error)) from error
+            raise DecodeError(path, reason_of(error), open_error_text(error)) from error
         if template:
             names = _matching(names, template)
         if not names:
@@ -61,23 +61,14 @@ class ImageFolder:
                 f"the folder contains {' and '.join(families)}; set DATA.IMAGE_TEMPLATE to one of them, "
                 f"such as {_template_of(min(names))!r}",
             )
-        self._names = sorted(names, key=_numbers_first)
+        self.names = tuple(sorted(names, key=_numbers_first))
+        self.times = even_times(len(names), fps)
 
     def __enter__(self) -> ImageFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Closes nothing: each image is only open while it is read."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the images, in the order in which they are read."""
-        return tuple(self._names)
-
-    @cached_property
-    def times(self) -> FrameTimes:
-        """The display times of the images, 1 / fps seconds apart."""
-        return FrameTimes(np.arange(len(self._names)) / self._fps, len(self._names) / self._fps)
 
     def read(self, indices: np.ndarray, placer: Placer | None = None) -> np.ndarray:
         """Reads the images of the given indices; arguments and result as in :meth:`PyAVVideo.read`.
@@ -97,19 +88,23 @@ class ImageFolder:
             slots.setdefault(index, []).append(slot)
         scaler = FrameScaler(len(indices), placement, self.name)
         for index, image_slots in slots.items():
-            frame = self._read_image(self._names[index])
+            frame = self._read_image(self.names[index])
             if size and size != [frame.height, frame.width]:
                 raise DecodeError(
-                    self.name, "corrupt", f"{self._names[index]} has another size than the first image"
+                    self.name, "corrupt", f"{self.names[index]} has another size than the first image"
                 )
             size[:] = frame.height, frame.width
             scaler.put(frame, image_slots)
         return scaler.frames()
 
     def read_chunks(
-        self, indices: np.ndarray, chunk_frames: int, placer: Placer | None = None
+        self,
+        indices: np.ndarray,
+        chunk_frames: int,
+        placer: Placer | None = None,
+        missing: set[int] | None = None,
     ) -> Iterator[np.ndarray]:
-        """Yields the images of the given indices in chunks; see :meth:`PyAVVideo.read_chunks`."""
+        """Yields the images in chunks; one that cannot be decoded is an error, whatever ``missing`` is."""
         indices = self.times.checked(indices, self.name)
         placement, image_size = SharedPlacement(placer or full_frame()), list[int]()
         for start in range(0, len(indices), chunk_frames):
@@ -121,6 +116,8 @@ class ImageFolder:
         path = os.path.join(self.name, name)
         try:
             with open_container(path) as image:
+                if not image.streams.video:
+                    raise ValueError("not an image")
                 stream = image.streams.video[0]
                 is_jpeg = refuse_damage(image, stream)
                 with closing(image.demux(stream)) as packets:  # PyAV frees its buffer only then
@@ -132,8 +129,8 @@ class ImageFolder:
                         for frame in packet.decode():
                             return frame
                 raise ValueError("not an image")
-        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
-            raise DecodeError(self.name, "corrupt", f"{name}: {error or 'not an image'}") from error
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise DecodeError(self.name, "corrupt", f"{name}: {open_error_text(error)}") from error
 
 
 def is_image(name: str) -> bool:

@@ -231,7 +231,7 @@ class PyAVVideo:
         """Returns the placement of frames that cannot be decoded; by the orientation of one that can be."""
         first = next(self._packets.decode_all(), None)
         if first is not None:
-            return placement.of(first, orientation_of(first))
+            return placement.of(first, orientation_of(first), self.name)
         if 0 in self.size:  # a header that does not state it; no black frame can take the place of others
             raise DecodeError(self.name, "corrupt", "its frames cannot be decoded and have no size")
         return placement.of_size(*self.size)

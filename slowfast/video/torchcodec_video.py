@@ -98,9 +98,5 @@ def _place(frames: torch.Tensor, place: Placement) -> np.ndarray:
     if tuple(frames.shape[1:3]) != (place.height, place.width):
         mode = InterpolationMode(place.interpolation)
         images = tvf.resize(images, [place.height, place.width], mode, antialias=True)
-    images = images[
-        ..., place.top : place.top + place.crop_height, place.left : place.left + place.crop_width
-    ]
-    if place.flip:
-        images = images.flip(3)
-    return images.permute(0, 2, 3, 1).contiguous().numpy()
+    cropped = torch.from_numpy(place.crop(images.permute(0, 2, 3, 1).numpy()))
+    return (cropped.flip(2) if place.flip else cropped.contiguous()).numpy()

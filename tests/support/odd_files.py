@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from slowfast.video.decoding import open_video
 from slowfast.video.frame_times import FrameTimes
@@ -99,6 +100,19 @@ def remux(source: Path, target: Path, change: Callable[[int, Any], bool | None] 
     return target
 
 
+def filter_packets(source: Path, target: Path, bitstream_filter: str) -> Path:
+    """Copies the video packets of a file through a bitstream filter of FFmpeg."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        track = reader.streams.video[0]
+        stream = writer.add_stream_from_template(track)
+        change = BitStreamFilterContext(bitstream_filter, track, stream)
+        for packet in reader.demux(track):
+            for changed in change.filter(packet if packet.size else None):
+                changed.stream = stream
+                writer.mux(changed)
+    return target
+
+
 def shift(source: Path, target: Path, seconds: float) -> Path:
     """Copies a file with a clock that starts later."""
 
@@ -107,6 +121,18 @@ def shift(source: Path, target: Path, seconds: float) -> Path:
         packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
 
     return remux(source, target, add)
+
+
+def exchange_times(source: Path, target: Path, one: int, other: int) -> Path:
+    """Copies a file with the display times of two frames exchanged."""
+    with av.open(str(source)) as container:
+        shown = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
+    times = {shown[one]: shown[other], shown[other]: shown[one]}
+
+    def exchange(_: int, packet: Any) -> None:
+        packet.pts = times.get(packet.pts, packet.pts)
+
+    return remux(source, target, exchange)
 
 
 def drop_first(source: Path, target: Path, count: int) -> Path:

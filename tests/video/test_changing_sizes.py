@@ -13,7 +13,7 @@ from slowfast.video.decoding import decode, open_video, stream
 from slowfast.video.image_folder import ImageFolder
 from slowfast.video.placement import Placement, full_frame
 from slowfast.video.pyav_video import PyAVVideo
-from tests.support.videos import read_stamps, stamp, write_video
+from tests.support.videos import overwrite_packets, read_stamps, stamp, write_video
 
 HALF = 30  # frames of each size
 
@@ -88,12 +88,7 @@ def test_the_first_frame_decides_where_the_header_is_wrong(tmp_path: Path) -> No
 
 def test_missing_frames_of_a_turned_video_have_the_size_of_the_others(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 36, gop=12, size=(64, 96), rotation=90)
-    content = bytearray(path.read_bytes())
-    with av.open(str(path)) as container:
-        for number, packet in enumerate(container.demux(video=0)):
-            if 12 <= number < 24 and packet.pos is not None:
-                content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
-    path.write_bytes(content)
+    overwrite_packets(path, path, 12, 24)
     missing: set[int] = set()
     with open_video(path) as video:
         chunks = list(video.read_chunks(np.arange(12, 36), 6, None, missing))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
@@ -21,6 +20,7 @@ from tests.support.odd_files import (
     SIZE,
     assert_frames_are,
     decode_in_order,
+    exchange_times,
     ffmpeg,
     has_encoder,
     remux,
@@ -99,14 +99,7 @@ def test_raw_streams_are_in_display_order(name: str, options: dict[str, Any], tm
 def test_wrong_times_that_only_the_decoder_can_refute_are_replaced_while_reading(tmp_path: Path) -> None:
     """Tests timestamps that exchange two frames in a container that states display times."""
     source = write_video(tmp_path / "source.mkv", FRAMES, size=SIZE, **H264)
-    with av.open(str(source)) as container:
-        shown = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
-    exchanged = {shown[22]: shown[23], shown[23]: shown[22]}
-
-    def exchange(_: int, packet: Any) -> None:
-        packet.pts = exchanged.get(packet.pts, packet.pts)
-
-    wrong = remux(source, tmp_path / "wrong.mkv", exchange)
+    wrong = exchange_times(source, tmp_path / "wrong.mkv", 22, 23)
     with open_video(wrong) as video:
         assert read_stamps(video.read(np.arange(FRAMES))) == list(range(FRAMES))
     with open_video(wrong) as video:

@@ -58,15 +58,6 @@ def trust(facts: PacketFacts, clock: Clock = Clock.DISPLAY, *, reorders: bool = 
     return trust_in_times(facts, parts, order_by_times(facts, parts), clock, reorders=reorders)
 
 
-def test_frames_are_ordered_by_the_time_they_are_shown() -> None:
-    built = table_of([100, 130, 110, 120])
-    assert built.packet is not None
-    assert built.packet.tolist() == [0, 2, 3, 1]
-    np.testing.assert_allclose(built.times.seconds, [0, 0.1, 0.2, 0.3])
-    assert built.times.duration == pytest.approx(0.4)
-    assert built.times.fps == pytest.approx(10)
-
-
 def test_missing_or_repeated_times_are_wrong() -> None:
     assert trust(facts_of([0, None, 20]), reorders=False) is Trust.WRONG
     assert trust(facts_of([0, 10, 10, 20]), reorders=False) is Trust.WRONG

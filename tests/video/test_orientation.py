@@ -10,18 +10,16 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from av.bitstream import BitStreamFilterContext
 from PIL import Image, ImageOps
 
 from slowfast.errors import DecodeError
 from slowfast.preparation.file_work.transcode import Encoding, transcode
 from slowfast.video.decoding import decode, open_video
-from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.orientation import Orientation
-from slowfast.video.placement import full_frame
 from slowfast.video.still_images import heif
 from slowfast.video.torchcodec_video import torchcodec_version
 from tests.support.heif import write_heic
+from tests.support.odd_files import filter_packets
 from tests.support.videos import stamp, write_video
 
 SIZE = (48, 64)
@@ -93,15 +91,8 @@ def write_changing(path: Path, changes: tuple[str | None, ...]) -> Path:
     plain = write_video(path.with_name("plain.mp4"), [IMAGE], crf="5")
     for number, message in enumerate(changes):
         part = path.with_name(f"{number}.ts")
-        with av.open(str(plain)) as old, av.open(str(part), "w") as new:
-            track = old.streams.video[0]
-            stream = new.add_stream_from_template(track)
-            orientation = f"insert:{message}" if message else "remove"
-            change = BitStreamFilterContext(f"h264_metadata=display_orientation={orientation}", track, stream)
-            for packet in old.demux(track):
-                for changed in change.filter(packet) if packet.size else change.filter(None):
-                    changed.stream = stream
-                    new.mux(changed)
+        orientation = f"insert:{message}" if message else "remove"
+        filter_packets(plain, part, f"h264_metadata=display_orientation={orientation}")
         with open(path, "ab") as file:
             file.write(part.read_bytes())
     return path
@@ -219,10 +210,3 @@ def test_tiles_that_would_fill_the_memory_are_an_error(
 def test_the_other_backend_shows_frames_upright_as_well(orientation: int, tmp_path: Path) -> None:
     path = write_turned(tmp_path / "a.mp4", EXIF[orientation])
     assert_alike(decode(path, backend="torchcodec")[0], upright(IMAGE, orientation))
-
-
-def test_a_frame_without_a_matrix_is_upright(tmp_path: Path) -> None:
-    scaler = FrameScaler(1, full_frame())
-    scaler.put(av.VideoFrame.from_ndarray(IMAGE, format="rgb24"), [0])
-    np.testing.assert_array_equal(scaler.frames()[0], IMAGE)
-    assert_alike(decode(write_video(tmp_path / "a.mp4", [IMAGE], crf="5"))[0], IMAGE)

@@ -13,7 +13,6 @@ import pytest
 from slowfast.errors import DecodeError
 from slowfast.preparation.file_work.transcode import Encoding, transcode
 from slowfast.video.decoding import decode, open_video
-from slowfast.video.image_folder import ImageFolder
 from tests.support.odd_files import ffmpeg, needs_ffmpeg, write_late_sound
 from tests.support.videos import read_stamps, stamp, write_video
 
@@ -85,13 +84,6 @@ def test_only_the_first_image_of_a_jpeg_with_several_is_shown(tmp_path: Path) ->
     both = tmp_path / "both.jpg"
     both.write_bytes(first.read_bytes() + second.read_bytes())
     assert read_stamps(decode(both)) == [7]
-
-
-def test_a_folder_of_jpegs_of_ordinary_size_is_read(tmp_path: Path) -> None:
-    for number in range(3):
-        write_still(tmp_path / f"img_{number + 1:05d}.jpg", *STILLS["a.jpg"], number=number)
-    with ImageFolder(str(tmp_path), fps=25) as folder:
-        assert read_stamps(folder.read(np.arange(3))) == [0, 1, 2]
 
 
 def test_messages_do_not_list_formats(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ from slowfast.video.frame_table.packet_facts import (
     clock_parts,
     join_clocks,
 )
-from slowfast.video.frame_table.table import FrameTable, even_times, frame_times, key_packets
+from slowfast.video.frame_table.table import FrameTable, frame_times, key_packets
+from slowfast.video.frame_times import even_times
 
 if TYPE_CHECKING:
     from slowfast.video.packets import PacketSource

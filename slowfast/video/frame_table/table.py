@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from slowfast.video.frame_table.packet_facts import NO_PTS, PacketFacts
-from slowfast.video.frame_times import FrameTimes
+from slowfast.video.frame_times import FrameTimes, even_times
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,6 @@ def frame_times(
     if last <= 0:
         last = float(np.median(np.diff(seconds))) if count > 1 else 1 / rate
     return FrameTimes(seconds, float(seconds[-1]) + last), are_display_times
-
-
-def even_times(count: int, rate: float) -> FrameTimes:
-    """Returns the times of frames at an even rate in frames per second."""
-    return FrameTimes(np.arange(count) / rate, count / rate)
 
 
 def _ascend(moments: np.ndarray) -> bool:

@@ -83,9 +83,7 @@ def read_heif(source: Source) -> HeifImage | None:
         with open_binary(source) as file:
             return _read(file)
     source.seek(0)
-    image = _read(source)
-    source.seek(0)
-    return image
+    return _read(source)
 
 
 def crop_frame(frame: Any, image: HeifImage, stream: Any) -> Any:
@@ -104,8 +102,6 @@ def join_tiles(frame: Any, image: HeifImage, source: Source) -> Any:
     Raises:
         HeifError: if a tile cannot be decoded, and if all tiles together are too large.
     """
-    if not isinstance(source, str | os.PathLike):
-        source.seek(0)
     tiles: dict[int, np.ndarray] = {}
     with open_container(source) as container:
         for packet in container.demux(*container.streams.video):
@@ -159,7 +155,7 @@ def _description(file: BinaryIO) -> bytes | None:
 
 def _image(file: BinaryIO, description: bytes) -> HeifImage | None:
     boxes = dict(_boxes(description))
-    primary = int.from_bytes(boxes[b"pitm"][4 : 8 if boxes[b"pitm"][0] else 6], "big")
+    primary = _number(boxes[b"pitm"], 4, 4 if boxes[b"pitm"][0] else 2)
     own = _properties(boxes[b"iprp"], primary)
     sizes = dict(own)
     if _kind_of(boxes[b"iinf"], primary) != b"grid":
@@ -225,8 +221,8 @@ def _tiles_of(references: bytes, item: int) -> tuple[int, ...]:
     length = 4 if references[0] else 2
     for kind, entry in _boxes(references[4:]):
         if kind == b"dimg" and _number(entry, 0, length) == item:
-            count = _number(entry, length, 2)
-            return tuple(_number(entry, 2 + length * (2 + i) - length, length) for i in range(count))
+            count, first = _number(entry, length, 2), length + 2
+            return tuple(_number(entry, first + length * i, length) for i in range(count))
     return ()
 
 

@@ -1,12 +1,5 @@
 """Options of encoders, by the name of a file that shows its codec."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
-import av
-import numpy as np
-
 FRAMES = 40
 X264_OPEN = "open-gop=1:keyint=12:b-adapt=0:scenecut=0"
 X265 = "log-level=none:bframes=3:keyint=12"
@@ -37,9 +30,3 @@ ENCODINGS = {
     "animation.gif": {"codec": "gif", "pix_fmt": "rgb8"},
     "prores.mov": {"codec": "prores", "pix_fmt": "yuv422p10le"},
 }
-
-
-def decode_plainly(path: Path) -> np.ndarray:
-    """Returns all frames, decoded in order by PyAV alone."""
-    with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])

@@ -45,14 +45,18 @@ def damage_predicted_frame(source: Path) -> Path:
     return target
 
 
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "sound.mp4", noise(FRAMES), size=(96, 96), gop=GROUP, bf="0")
+
+
 def named(caplog: pytest.LogCaptureFixture, path: Path) -> list[str]:
     return [line for line in caplog.messages if line.startswith(f"{path}: has a damaged frame")]
 
 
 def test_a_repaired_frame_is_logged_once_with_its_video(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    sound: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sound = write_video(tmp_path / "sound.mp4", noise(FRAMES), size=(96, 96), gop=GROUP, bf="0")
     path = damage_predicted_frame(sound)
     with caplog.at_level(logging.WARNING):
         assert np.ptp(decode(path, indices=[DAMAGED]).astype(int) - decode(sound, indices=[DAMAGED])) > 0
@@ -72,10 +76,7 @@ def test_each_file_with_the_same_error_is_damaged(tmp_path: Path) -> None:
             assert video.describe_damage().startswith("1 errors logged by the decoder: mmco")
 
 
-def test_frames_beside_a_repaired_one_are_not_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    sound = write_video(tmp_path / "sound.mp4", noise(FRAMES), size=(96, 96), gop=GROUP, bf="0")
+def test_frames_beside_a_repaired_one_are_not_logged(sound: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = damage_predicted_frame(sound)
     before = np.arange(DAMAGED)
     with caplog.at_level(logging.WARNING):

@@ -6,7 +6,6 @@ Frames that are not reported as missing equal those of the undamaged file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
-from tests.support.odd_files import remux
+from tests.support.odd_files import exchange_times
 from tests.support.videos import read_stamps, write_video
 
 FRAMES, GROUP = 72, 12
@@ -89,15 +88,7 @@ def test_wrong_times_of_a_damaged_video_are_not_taken_for_damage(
 ) -> None:
     """Tests timestamps that exchange two frames, in a file that has a damaged key frame as well."""
     source = write_video(tmp_path / "source.mkv", FRAMES, gop=GROUP, bf="3", preset="fast")
-    with av.open(str(source)) as container:
-        shown = sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
-    one, other = (shown[index] for index in exchanged)
-    change = {one: other, other: one}
-
-    def exchange(_: int, packet: Any) -> None:
-        packet.pts = change.get(packet.pts, packet.pts)
-
-    path = damage_key_frame(remux(source, tmp_path / "wrong.mkv", exchange))
+    path = damage_key_frame(exchange_times(source, tmp_path / "wrong.mkv", *exchanged))
     with open_video(path) as video:
         with pytest.raises(DecodeError, match="timestamps of its frames are wrong"):
             video.read(np.arange(FRAMES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +51,17 @@ def test_a_truncated_image_is_corrupt(name: str, kept: float, tmp_path: Path) ->
             decode(source)
         assert caught.value.reason in ("corrupt", "not a video", "no frames")
     folder = ImageFolder(str(tmp_path), fps=25)
-    with pytest.raises(DecodeError, match=f"corrupt.*1_{name}"):
+    with pytest.raises(DecodeError, match=rf"corrupt \(1_{name}: (?!\[Errno)"):
         folder.read(np.arange(3))
     assert read_stamps(folder.read([2, 0])) == [2, 0]
+
+
+def test_a_sound_with_the_name_of_an_image_is_named(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "0.jpg"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(8000))
+    with pytest.raises(DecodeError, match=r"corrupt \(0\.jpg: not an image\)"):
+        ImageFolder(str(tmp_path), fps=25).read([0])
 
 
 @pytest.mark.parametrize("suffix", ["gif", "qoi", "sun", "exr"])

@@ -12,7 +12,8 @@ import pytest
 
 from slowfast.video.decoding import decode, describe_backend, open_video, stream
 from slowfast.video.torchcodec_video import torchcodec_version
-from tests.support.decoding.encodings import ENCODINGS, FRAMES, decode_plainly
+from tests.support.decoding.encodings import ENCODINGS, FRAMES
+from tests.support.odd_files import decode_in_order
 from tests.support.videos import read_stamp, read_stamps, stamp, write_video
 
 
@@ -20,7 +21,7 @@ from tests.support.videos import read_stamp, read_stamps, stamp, write_video
 def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"size": (64, 96), **ENCODINGS[name]}
     path = write_video(tmp_path / name, FRAMES, **options)
-    truth = decode_plainly(path)
+    truth = decode_in_order(path)
     assert read_stamps(truth) == list(range(FRAMES)), "the video of this test is wrong"
     rng = np.random.default_rng(0)
     with open_video(path) as video:
@@ -38,12 +39,9 @@ def test_chosen_frames_are_exact(name: str, tmp_path: Path, monkeypatch: pytest.
     assert read_stamps(stream(path)) == list(range(FRAMES))
 
 
+@pytest.mark.usefixtures("keep_bytes")
 @pytest.mark.parametrize("name", ["h264-open.mp4", "h264-b.avi", "vp8.webm"])
-@pytest.mark.parametrize("keep_bytes", [0, 8 << 20], ids=["seeking", "kept packets"])
-def test_chunks_are_read_in_one_pass_over_the_video(
-    name: str, keep_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("slowfast.video.frame_table.scan._KEEP_BYTES", keep_bytes)
+def test_chunks_are_read_in_one_pass_over_the_video(name: str, tmp_path: Path) -> None:
     path = write_video(tmp_path / name, FRAMES, **{"size": (64, 96), **ENCODINGS[name]})
     indices = np.arange(1, FRAMES, 3)
     with open_video(path) as video:

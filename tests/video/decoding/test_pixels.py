@@ -7,22 +7,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.bitstream import BitStreamFilterContext
 
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import decode, open_video
 from slowfast.video.frame_scaler import FrameScaler
 from slowfast.video.placement import Placement, full_frame
-from tests.support.videos import read_stamp, read_stamps, write_torn, write_video
-
-
-@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
-def test_rotation_is_applied(degrees: int, tmp_path: Path) -> None:
-    path = write_video(tmp_path / "turned.mp4", 3, size=(64, 96), rotation=degrees)
-    frames = decode(path, size=48)
-    assert frames.shape[1:3] == ((72, 48) if degrees in (90, -90) else (48, 72))
-    upright = np.rot90(frames[2], k=-degrees // 90)
-    assert read_stamp(upright) == 2
+from tests.support.odd_files import filter_packets
+from tests.support.videos import read_stamps, write_torn, write_video
 
 
 def test_scale_crop_and_flip_of_a_placement_are_applied(stamped_video: Path) -> None:
@@ -54,16 +45,7 @@ def test_interlaced_frames_are_scaled_as_a_whole(tmp_path: Path) -> None:
 def write_tagged(path: Path, matrix: int) -> Path:
     """Writes an H.264 video that states its colour matrix (ITU-T H.273, table 4)."""
     plain = write_video(path.with_name(f"plain_{path.name}"), 5)
-    with av.open(str(plain)) as old, av.open(str(path), "w") as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        tag = BitStreamFilterContext(
-            f"h264_metadata=matrix_coefficients={matrix}", old.streams.video[0], stream
-        )
-        for packet in old.demux(video=0):
-            for tagged in tag.filter(packet) if packet.size else tag.filter(None):
-                tagged.stream = stream
-                new.mux(tagged)
-    return path
+    return filter_packets(plain, path, f"h264_metadata=matrix_coefficients={matrix}")
 
 
 @pytest.mark.parametrize("size", [None, 48])
@@ -84,5 +66,5 @@ def test_a_frame_that_cannot_be_converted_has_its_own_class_of_error() -> None:
 
     scaler = FrameScaler(1, full_frame(), "a.mp4")
     scaler._converter = Refusing()
-    with pytest.raises(DecodeError, match=r"a\.mp4: not convertible \(yuv420p to RGB: .*not supported"):
+    with pytest.raises(DecodeError, match=r"a\.mp4: not convertible \(yuv420p to RGB: Operation not"):
         scaler.put(av.VideoFrame(64, 64, "yuv420p"), [0])

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from slowfast.errors import DecodeError
-from slowfast.video.decoding import decode, open_video
+from slowfast.video.decoding import decode
 from tests.support.videos import read_stamps, write_video
 
 
@@ -28,18 +27,6 @@ def test_files_that_are_not_videos_are_classified(content: bytes | None, reason:
         decode(path)
     assert caught.value.reason == reason
     assert str(path) in str(caught.value)
-
-
-def test_a_truncated_file_gives_its_remaining_frames(stamped_video: Path, tmp_path: Path) -> None:
-    complete = write_video(
-        tmp_path / "complete.mp4", 60, size=(64, 96), bf="2", container_options={"movflags": "faststart"}
-    )
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(complete.read_bytes()[: int(complete.stat().st_size * 0.6)])
-    with open_video(cut) as video:
-        count = video.times.num_frames
-        assert 20 < count < 60
-        assert read_stamps(video.read(np.arange(count))) == list(range(count))
 
 
 def test_a_name_that_looks_like_an_address_or_a_pattern_is_a_file(

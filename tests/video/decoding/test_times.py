@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,7 +19,8 @@ from tests.support.videos import read_stamps, stamp, write_video
 
 
 def test_seconds_give_the_frame_on_screen(stamped_video: Path) -> None:
-    assert read_stamps(decode(stamped_video, seconds=[0, 0.039, 0.04, 1.0, 99])) == [0, 0, 1, 25, 59]
+    seconds = [-1, 0, 0.039, 0.04, 1.0, 99, np.inf]
+    assert read_stamps(decode(stamped_video, seconds=seconds)) == [0, 0, 0, 1, 25, 59, 59]
 
 
 def test_times_of_a_variable_frame_rate_are_exact(tmp_path: Path) -> None:
@@ -78,25 +80,24 @@ def test_a_stream_that_may_have_b_frames_but_has_none_is_reached_by_seeking(tmp_
         assert read_stamps(video.read([25, 3, 39])) == [25, 3, 39]
 
 
-def test_a_clip_late_in_the_video_is_reached_by_seeking(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_video(tmp_path / "long.mp4", 600, gop=30, bf="2")
-    sent = []
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The packets that decoders get, and None for each end."""
+    packets: list[Any] = []
     plain = PacketSource.decode
-    monkeypatch.setattr(PacketSource, "decode", lambda self, p: sent.append(p) or plain(self, p))
+    monkeypatch.setattr(PacketSource, "decode", lambda self, p: packets.append(p) or plain(self, p))
+    return packets
+
+
+def test_a_clip_late_in_the_video_is_reached_by_seeking(tmp_path: Path, sent: list[Any]) -> None:
+    path = write_video(tmp_path / "long.mp4", 600, gop=30, bf="2")
     assert read_stamps(decode(path, indices=[550, 560])) == [550, 560]
     assert len(sent) < 60
 
 
-def test_frames_that_must_be_counted_are_decoded_once_for_all_chunks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_that_must_be_counted_are_decoded_once_for_all_chunks(tmp_path: Path, sent: list[Any]) -> None:
     path = write_video(tmp_path / "a.mp4", FRAMES, bf="2")
     table = replace(PacketSource(path).table, pts=None, packet=None)
-    sent = []
-    plain = PacketSource.decode
-    monkeypatch.setattr(PacketSource, "decode", lambda self, p: sent.append(p) or plain(self, p))
     with PyAVVideo(path, table=table) as video:
         chunks = list(video.read_chunks(np.arange(FRAMES), 10))
     assert read_stamps(np.concatenate(chunks)) == list(range(FRAMES))

@@ -28,18 +28,10 @@ def safe_names(names: Sequence[str], num_classes: int) -> list[str]:
 
 def describe_failure(error: BaseException, name: str) -> str:
     """Returns the reason of a failure in one line, without the name of the video before it."""
-    import av  # not needed by the server's process, which imports this module for the names of files
-
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    cause = error.__cause__
-    if isinstance(error, DecodeError) and isinstance(cause, av.FFmpegError):
-        message = cause.strerror or ""
-        if message and message in error.detail:  # without FFmpeg's number of the error, and the file again
-            found = [message, *(part.strip() for part in (cause.log or ())[2:])]
-            return f"{error.reason} ({'; '.join(found)})"
     return first_line(error).removeprefix(f"{name}: ")
 
 
@@ -55,7 +47,8 @@ def failure_reason(error: BaseException) -> str:
     if isinstance(error, NotFiniteError):
         return "not finite"
     if isinstance(error, OSError | MemoryError):
-        from slowfast.video.container import reason_of  # here, as in describe_failure
+        # Not needed by the server's process, which imports this module for the names of files.
+        from slowfast.video.container import reason_of
 
         return reason_of(error)
     return "input"

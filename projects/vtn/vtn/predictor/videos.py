@@ -24,7 +24,7 @@ from slowfast.errors import InputError, check_positive
 from slowfast.video.container import Address, without_secrets
 from slowfast.video.decoding import OpenVideo, open_naming_truncated
 from slowfast.video.frame_scaler import FrameScaler
-from slowfast.video.frame_times import FrameTimes
+from slowfast.video.frame_times import even_times
 from slowfast.video.placement import Placer, full_frame
 from vtn.predictor.reading.download import download
 
@@ -59,7 +59,7 @@ class ArrayVideo:
 
     def __init__(self, frames: np.ndarray, fps: float) -> None:
         self._frames = frames
-        self.times = FrameTimes(np.arange(len(frames)) / fps, len(frames) / fps)
+        self.times = even_times(len(frames), fps)
 
     def __enter__(self) -> Self:
         return self

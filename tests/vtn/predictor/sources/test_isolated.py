@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from multiprocessing.context import ForkContext
 from pathlib import Path
@@ -31,6 +31,15 @@ from vtn.predictor.reading.decoders import Decoder, Decoders
 from vtn.predictor.reading.isolated_video import IsolatedSource
 from vtn.predictor.videos import FileSource
 
+Isolated = Callable[[float], IsolatedSource]
+
+
+@pytest.fixture
+def isolated(videos: Path) -> Iterator[Isolated]:
+    """A function that returns a video of 70 frames with a time limit, which one process reads."""
+    with closing(Decoders(1)) as decoders:
+        yield lambda limit: IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), limit, decoders)
+
 
 def test_processes_give_the_results_of_threads(published: Path, videos: Path, tmp_path: Path) -> None:
     """Of good, broken, missing and long videos; the longest is decoded while the model runs."""
@@ -49,54 +58,49 @@ def test_processes_give_the_results_of_threads(published: Path, videos: Path, tm
     assert [one.to_dict() for one in predictor.stream(paths, time_limit=600)] == expected
 
 
+@pytest.mark.parametrize(
+    ("is_opened", "window", "work"),
+    [(False, None, "it"), (True, None, "a chunk"), (True, 2.0, "a chunk")],
+    ids=["while it is opened", "while the model runs", "in windows"],
+)
 def test_a_decoder_that_hangs_or_crashes_costs_one_video(
-    published: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = ["a.mp4", "hangs.mp4", "b.mp4", "crashes.mp4", "c.mp4"]
-    paths = [Path(shutil.copy(videos / "05.mp4", tmp_path / name)) for name in names]
-    (good,) = Predictor(published, device="cpu").stream(paths[:1])
-    open_video = videos_module.open_naming_truncated
-
-    def open_or_end(path: Any, **options: Any) -> Any:
-        if Path(path).stem == "hangs":
-            time.sleep(1000)
-        if Path(path).stem == "crashes":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return open_video(path, **options)
-
-    monkeypatch.setattr(videos_module, "open_naming_truncated", open_or_end)
-    results = list(Predictor(published, device="cpu", workers=2).stream(paths, time_limit=6))
-    assert [result.reason for result in results] == ["", "hung", "", "killed its worker", ""]
-    assert results[1].error == "hung (reading it did not end within 6 s; --time-limit allows more)"
-    assert "the decoder crashed or took all memory" in results[3].error
-    for result in results[::2]:
-        assert np.array_equal(result.scores, good.scores)
-
-
-@pytest.mark.parametrize("window", [None, 2.0])
-def test_a_decoder_that_hangs_or_crashes_while_the_model_runs_costs_one_video(
-    published: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: float | None
+    published: Path,
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_opened: bool,
+    window: float | None,
+    work: str,
 ) -> None:
     """Windows, and views of many frames, are decoded chunk by chunk: the command hung or ended with them."""
     names = ["a.mp4", "hangs.mp4", "b.mp4", "crashes.mp4", "c.mp4"]
     paths = [Path(shutil.copy(videos / "70.mp4", tmp_path / name)) for name in names]
     predictor = Predictor(published, device="cpu", fps=10, workers=2)
     (good,) = predictor.stream(paths[:1], window_seconds=window)
-    read_chunks = PyAVVideo.read_chunks
+    open_video, read_chunks = videos_module.open_naming_truncated, PyAVVideo.read_chunks
+
+    def end(path: Any) -> None:
+        if Path(path).stem == "hangs":
+            time.sleep(1000)
+        if Path(path).stem == "crashes":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def open_or_end(path: Any, **options: Any) -> Any:
+        if not is_opened:
+            end(path)
+        return open_video(path, **options)
 
     def read_or_end(self: PyAVVideo, *args: Any) -> Iterator[np.ndarray]:
         chunks = read_chunks(self, *args)
         yield next(chunks)
-        if Path(self.name).stem == "hangs":
-            time.sleep(1000)
-        if Path(self.name).stem == "crashes":
-            os.kill(os.getpid(), signal.SIGKILL)
+        end(self.name)
         yield from chunks
 
+    monkeypatch.setattr(videos_module, "open_naming_truncated", open_or_end)
     monkeypatch.setattr(PyAVVideo, "read_chunks", read_or_end)
     results = list(predictor.stream(paths, window_seconds=window, time_limit=6))
     assert [result.reason for result in results] == ["", "hung", "", "killed its worker", ""]
-    assert results[1].error == "hung (reading a chunk did not end within 6 s; --time-limit allows more)"
+    assert results[1].error == f"hung (reading {work} did not end within 6 s; --time-limit allows more)"
     assert results[3].error == "killed its worker (the decoder crashed or took all memory)"
     for result in results[::2]:
         assert np.array_equal(result.scores, good.scores)
@@ -140,52 +144,43 @@ def test_one_process_decodes_video_after_video(
     assert not [child for child in multiprocessing.active_children() if child.name == "decoder"]
 
 
-def test_a_process_whose_answer_is_not_taken_decodes_no_other_video(videos: Path) -> None:
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
-        with source.open() as video:
-            expected = video.read(np.arange(3))
-            chunks: Any = video.read_chunks(np.arange(20), 2)
-            next(chunks)
-        with source.open() as video:
-            assert np.array_equal(video.read(np.arange(3)), expected)
-        chunks.close()
+def test_a_process_whose_answer_is_not_taken_decodes_no_other_video(isolated: Isolated) -> None:
+    with isolated(600).open() as video:
+        expected = video.read(np.arange(3))
+        chunks: Any = video.read_chunks(np.arange(20), 2)
+        next(chunks)
+    with isolated(600).open() as video:
+        assert np.array_equal(video.read(np.arange(3)), expected)
+    chunks.close()
 
 
-def error_of_crash_between_requests(path: Path) -> DecodeError:
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(path), "70"), 600, decoders)
-        with source.open() as video:
-            for process in multiprocessing.active_children():
-                process.kill()
-                process.join()
-            with pytest.raises(DecodeError) as caught:
-                video.read(np.arange(3))
-    return caught.value
+def kill_decoders() -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
 
 
-def test_a_process_that_crashes_between_two_requests_is_told_as_in_one(videos: Path) -> None:
-    error = error_of_crash_between_requests(videos / "70.mp4")
-    assert "the decoder crashed or took all memory" in str(error)
+def test_a_process_that_crashes_between_two_requests_is_told_as_in_one(isolated: Isolated) -> None:
+    """Its error keeps no buffer.
 
-
-def test_an_error_of_a_crashed_process_keeps_no_buffer(videos: Path) -> None:
-    """Collecting a ``BytesIO`` and a view of it as garbage crashes Python 3.12.1, and 3.13 reports it."""
-    error = error_of_crash_between_requests(videos / "70.mp4")
-    assert error.reason == "killed its worker"
+    Collecting a ``BytesIO`` and a view of it as garbage crashes Python 3.12.1, and 3.13 reports it.
+    """
+    with isolated(600).open() as video:
+        kill_decoders()
+        with pytest.raises(DecodeError) as caught:
+            video.read(np.arange(3))
+    assert caught.value.reason == "killed its worker"
+    assert "the decoder crashed or took all memory" in str(caught.value)
     assert not [found for found in gc.get_objects() if type(found).__name__ == "_BytesIOBuffer"]
 
 
-def test_processes_that_have_crashed_leave_no_open_files(videos: Path) -> None:
+def test_processes_that_have_crashed_leave_no_open_files(isolated: Isolated) -> None:
     counts = []
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 600, decoders)
-        for _ in range(3):
-            with suppress(DecodeError), source.open() as video:
-                for process in multiprocessing.active_children():
-                    process.kill()
-                video.read(np.arange(3))
-            counts.append(psutil.Process().num_fds())
+    for _ in range(3):
+        with suppress(DecodeError), isolated(600).open() as video:
+            kill_decoders()
+            video.read(np.arange(3))
+        counts.append(psutil.Process().num_fds())
     assert counts == counts[:1] * 3
 
 
@@ -205,8 +200,7 @@ def test_a_crash_is_told_while_other_processes_hold_the_end_of_its_pipe(
     with closing(Decoders(1)) as decoders:
         source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 8, decoders)
         with source.open() as video:
-            for process in multiprocessing.active_children():
-                process.kill()
+            kill_decoders()
             with pytest.raises(DecodeError, match=r"killed its worker .the decoder crashed"):
                 video.read(np.arange(3))
     for descriptor in kept:
@@ -265,35 +259,28 @@ def test_a_video_whose_decoder_ends_once_is_read_again(
 
 
 def test_all_reads_of_a_video_share_its_limit_and_each_chunk_has_its_own(
-    videos: Path, monkeypatch: pytest.MonkeyPatch
+    isolated: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Decoder, "wait", lambda self, seconds: 2.0)
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 5, decoders)
-        with source.open() as video:  # 2 s
-            assert len(list(video.read_chunks(np.arange(20), 2))) == 10
-        source.open().__exit__()  # 2 s
-        with (
-            pytest.raises(DecodeError, match=r"hung .reading it did not end within 5 s"),
-            source.open() as video,
-        ):
-            video.read(np.arange(3))  # 6 s
+    source = isolated(5)
+    with source.open() as video:  # 2 s
+        assert len(list(video.read_chunks(np.arange(20), 2))) == 10
+    source.open().__exit__()  # 2 s
+    with pytest.raises(DecodeError, match=r"hung .reading it did not end within 5 s"), source.open() as video:
+        video.read(np.arange(3))  # 6 s
 
 
 def test_a_video_whose_decoder_ends_once_gets_its_whole_limit_again(
-    videos: Path, monkeypatch: pytest.MonkeyPatch
+    isolated: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Decoder, "wait", lambda self, seconds: 2.0)
-    with closing(Decoders(1)) as decoders:
-        source = IsolatedSource(FileSource(str(videos / "70.mp4"), "70"), 7, decoders)
-        with source.open() as video:  # 2 s
-            for process in multiprocessing.active_children():
-                process.kill()
-                process.join()
-            with pytest.raises(DecodeError, match="killed its worker"):
-                video.read(np.arange(3))
-        with source.open() as video:  # 2 s
-            assert len(video.read(np.arange(3))) == 3  # 4 s, of two answers
+    source = isolated(7)
+    with source.open() as video:  # 2 s
+        kill_decoders()
+        with pytest.raises(DecodeError, match="killed its worker"):
+            video.read(np.arange(3))
+    with source.open() as video:  # 2 s
+        assert len(video.read(np.arange(3))) == 3  # 4 s, of two answers
 
 
 def test_a_stream_that_is_closed_waits_for_no_decoder(

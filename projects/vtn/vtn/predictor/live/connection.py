@@ -36,11 +36,6 @@ class Outage:
         self._seconds = 0.0
         self._wait = 0.0
 
-    @property
-    def may_begin(self) -> bool:
-        """Whether the stream has given a frame; before, it is more likely that the address is wrong."""
-        return self._newest is not None
-
     def end(self, seconds: float) -> None:
         """Notes a frame of that time of the stream, by which an outage ends."""
         if self._wait:
@@ -50,8 +45,10 @@ class Outage:
 
     def wait(self, lost: DecodeError) -> None:
         """Waits until the next try to connect; raises ``DecodeError`` where there were enough of them."""
+        if self._newest is None:  # not one frame came: more likely, the address is wrong
+            raise lost
         reason = lost.detail.removesuffix(f"; {REMEDY}")
-        if self._newest is None or time.monotonic() - self._newest > _GIVE_UP_SECONDS:
+        if time.monotonic() - self._newest > _GIVE_UP_SECONDS:
             detail = f"{reason}; no frame came for {_GIVE_UP_SECONDS:.0f} s; {REMEDY}"
             raise DecodeError(self._name, lost.reason, detail) from lost
         if not self._wait:
@@ -73,6 +70,7 @@ class StreamClock:
         self._name = name
         self._began: float | None = None
         self._newest = float("-inf")
+        self._before = self._period = 0.0
         self._was_set = False
 
     def open(self) -> None:
@@ -87,12 +85,11 @@ class StreamClock:
         """
         self._period = period
         self._start: float | None = None
-        self._is_first = True
 
     def seconds(self, timestamp: float | None) -> float:
         """Returns the seconds of a frame with that timestamp; None: it has none."""
-        if self._is_first:
-            self._is_first, now = False, time.monotonic()
+        if self._count == 0:  # the first frame of the connection
+            now = time.monotonic()
             self._began = now if self._began is None else self._began
             self._newest = self._before = max(self._newest, now - self._began - self._period)
         self._count += 1

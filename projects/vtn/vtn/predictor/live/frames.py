@@ -48,7 +48,7 @@ _MOST_WAITING = 2
 # Packets in a row that may give no frame, 40 seconds of 25 per second: after a loss some decoders need the
 # next key frame, which cameras may send seldom.
 _MOST_WITHOUT_FRAME = 1000
-# Seconds that may be missing at the end of a recording, such as frames that wait for others.
+# Seconds that may be missing at the end of a recording, whose header may round.
 _TOLERATED_SECONDS = 2.0
 
 logger = get_logger(__name__)
@@ -143,40 +143,38 @@ class LiveFrames:
                     if stream is None:
                         raise DecodeError(self._name, "no video stream")
                     clock.connect(1 / float(stream.average_rate or stream.guessed_rate or 25))
-                    end = 0.0
                     for frame in self._decoded(container, stream):
-                        end = _end_of(frame)
                         seconds = clock.seconds(frame.time)
                         outage.end(seconds)
                         yield seconds, frame
-                    if not self._may_reconnect or container.duration:  # a recording, which has an end
-                        self._refuse_cut(stream, end)
+                    if not self._may_reconnect:  # a file, which has an end
+                        return
+                    if container.duration:  # a recording of the network
+                        self._refuse_cut(container.duration / av.time_base)
                         return
                 lost = DecodeError(self._name, "unreadable", f"the connection was closed; {REMEDY}")
             except DecodeError as error:
-                is_cut = error.reason == "truncated"  # a server would send it from its start again
-                if is_cut or not (self._may_reconnect and outage.may_begin):
+                # A server would send a recording from its start again.
+                if error.reason == "truncated" or not self._may_reconnect:
                     raise
                 lost = error
-            if clock.is_of_recording:  # which a server would send from its start again
+            if clock.is_of_recording:
                 return
             outage.wait(lost)
 
-    def _refuse_cut(self, stream: Any, end: float) -> None:
-        """Raises ``DecodeError`` where a recording of the network ends before its header says."""
-        if not is_address(self._place):
-            return
-        announced = float(((stream.start_time or 0) + (stream.duration or 0)) * stream.time_base)
-        if end + _TOLERATED_SECONDS < announced:
-            detail = f"the connection was lost at {end:.1f} s of {announced:.1f} s; {REMEDY}"
+    def _refuse_cut(self, announced: float) -> None:
+        """Raises ``DecodeError`` where the packets of a recording end before the second of its header."""
+        if self._end + _TOLERATED_SECONDS < announced:
+            detail = f"the connection was lost at {self._end:.1f} s of {announced:.1f} s; {REMEDY}"
             raise DecodeError(self._name, "truncated", detail)
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Yields the frames of all packets that can be decoded."""
-        decoded, without_frame = False, 0
+        decoded, without_frame, self._end = False, 0, 0.0
         # Of a stream that can be connected again also those of its sound, which may continue alone.
         streams = container.streams if self._may_reconnect else [stream]
         for packet in self._packets(container, streams):
+            self._end = max(self._end, _end_of(packet))
             frames = self._decode(packet) if packet.stream.index == stream.index else []
             without_frame = 0 if frames else without_frame + 1
             if without_frame == _MOST_WITHOUT_FRAME * len(streams):
@@ -206,8 +204,6 @@ class LiveFrames:
                 except av.BlockingIOError:
                     pauses += 1
                     time.sleep(_PAUSE_SECONDS)
-        except av.EOFError:
-            return
         except (av.FFmpegError, OSError) as error:
             # FFmpeg 9 reports the end of a transfer that states no length as such an error.
             if self._may_reconnect and error.errno == errno.EIO:
@@ -253,9 +249,9 @@ class LiveFrames:
         return container
 
 
-def _end_of(frame: Any) -> float:
-    """Returns the second at which a frame of a recording ends; 0 without a timestamp."""
-    return (frame.time or 0.0) + float((frame.duration or 0) * (frame.time_base or 0))
+def _end_of(packet: Any) -> float:
+    """Returns the second at which a packet ends; 0 without a timestamp."""
+    return 0.0 if packet.pts is None else float((packet.pts + (packet.duration or 0)) * packet.time_base)
 
 
 def _open_camera(number: str) -> Any:

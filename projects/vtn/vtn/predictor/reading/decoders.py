@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from slowfast.datasets.loading.worker_process import check_start, prepare_process, worker_context
-from slowfast.errors import DecodeError
 from slowfast.interrupt import sparing_new_processes, when_parent_ends
 from slowfast.video.placement import Placement
 from vtn.predictor.scoring import FAILURES
-from vtn.predictor.texts import describe_failure
 from vtn.predictor.videos import VideoSource
 
 # Seconds to wait for a killed process; one that is blocked on a dead disk is left behind.
@@ -162,7 +160,7 @@ def _serve_video(connection: Connection, source: VideoSource, threads: int) -> N
             while (request := connection.recv()) is not None:
                 _answer(connection, video, *request)
     except FAILURES as error:
-        connection.send(_portable(error, source.name))
+        connection.send(error)
         connection.recv()
 
 
@@ -177,20 +175,12 @@ def _answer(
         return placement
 
     placer = place if is_placed else None
-    missing: set[int] = set()
+    missing: set[int] | None = set() if reports else None
     if size == 0:
         connection.send((video.read(indices, placer), ()))
     else:
-        # Folders of images and other decoders cannot report missing frames.
-        for frames in video.read_chunks(indices, size, placer, *((missing,) if reports else ())):
-            connection.send((frames, sorted(missing)))
-            missing.clear()
+        for frames in video.read_chunks(indices, size, placer, missing):
+            connection.send((frames, missing))
+            if missing:
+                missing.clear()
     connection.send(End())
-
-
-def _portable(error: Exception, name: str) -> Exception:
-    """Returns an error that keeps its description in another process, which does not get its cause."""
-    if not isinstance(error, DecodeError):
-        return error
-    description = describe_failure(error, name).removeprefix(error.reason).strip()
-    return DecodeError(name, error.reason, description.removeprefix("(").removesuffix(")"))

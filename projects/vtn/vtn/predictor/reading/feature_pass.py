@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,8 +84,8 @@ class FeaturePass:
         crops = self.view.crops(self.plan.num_crops)
         # An even number of crops has none in the middle.
         views = crops if len(crops) % 2 else [*crops, self.view]
-        shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
-        with self._extract(source, views, self.plan.frames, **shown) as (video, features):
+        frames = self.plan.frames
+        with self._extract(source, views, frames, show_progress, interrupt) as (video, features):
             middle = features[len(crops) // 2] if len(crops) % 2 else features[-1]
             yield video, CropFeatures(features[: len(crops)], middle)
 
@@ -96,7 +95,8 @@ class FeaturePass:
         source: VideoSource,
         views: Sequence[FrameView],
         frames: Callable[[FrameTimes], NDArray[np.int64]],
-        **shown: Any,
+        show_progress: bool = False,
+        interrupt: Interrupt | None = None,
     ) -> Iterator[tuple[OpenVideo, list[VideoFeatures]]]:
         """Yields the open video and the features of its chosen frames in each view."""
         with (
@@ -113,7 +113,8 @@ class FeaturePass:
                     source={"video": source.name},
                     indices=frames(video.times),
                     durable=False,
-                    **shown,
+                    show_progress=show_progress,
+                    interrupt=interrupt,
                 )
             # From features on, scores are float32 also within the autocast of a caller's training.
             with Precision(self.encoder.device.type).autocast():

@@ -112,11 +112,7 @@ class IsolatedVideo:
         placer: Placer | None = None,
         missing: set[int] | None = None,
     ) -> Iterator[np.ndarray]:
-        """Yields the frames of ascending indices in chunks (t, H, W, 3) uint8 of ``chunk_frames``.
-
-        Args:
-            missing: collects the indices that cannot be decoded; None: such frames are an error.
-        """
+        """Yields chunks of frames (t, H, W, 3) uint8; the arguments are those of ``OpenVideo``."""
         return self._ask(indices, chunk_frames, placer, missing)
 
     def _ask(
