@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -22,6 +24,9 @@ FIELD = "video"
 FORM_BYTES = 65_536
 """Most bytes beside the video: boundaries, headers, other fields."""
 _NAME_CHARACTERS = 120
+# Clients of .NET write a name that is not ASCII in this form, and for others as "=?utf-8?B?…?=". The standard
+# of forms excludes it (RFC 7578), so that the parser leaves it out.
+_EXTENDED_NAME = re.compile(rb"filename\*=utf-8''([^;\s]*)", re.IGNORECASE)
 _DRAIN_SECONDS = 10.0
 # The parser warns of each damaged form, without saying whose; the line of the request has its status.
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())
@@ -169,7 +174,9 @@ class VideoForm:
             if options.get(b"name") == FIELD.encode():
                 if self._name is not None:
                     raise Refusal(400, "the form has several videos", "send one video per request")
-                self._is_video, self._name = True, clean_name(options.get(b"filename", b""))
+                extended = _EXTENDED_NAME.search(self._value)
+                name = unquote_to_bytes(extended[1]) if extended else options.get(b"filename", b"")
+                self._is_video, self._name = True, clean_name(name)
         self._header, self._value = b"", b""
 
     def _write(self, data: bytes, start: int, end: int) -> None:
