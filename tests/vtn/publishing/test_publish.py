@@ -162,10 +162,10 @@ def test_a_folder_that_cannot_be_written_is_named(
 def test_a_folder_without_permission_is_not_to_be_made_room_in(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(prefix: str, dir: Path) -> str:
+    def refuse(prefix: str, dir: Path, ignore_cleanup_errors: bool) -> Any:
         raise PermissionError(errno.EACCES, "Permission denied", str(dir / f"{prefix}x1"))
 
-    monkeypatch.setattr(replacement, "tempfile", SimpleNamespace(mkdtemp=refuse))
+    monkeypatch.setattr(replacement, "tempfile", SimpleNamespace(TemporaryDirectory=refuse))
     message = rf"^{tmp_path}: cannot be written \(Permission denied\); give another folder$"
     with pytest.raises(CheckpointError, match=message):
         publish(trained, tmp_path)
