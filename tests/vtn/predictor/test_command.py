@@ -250,22 +250,6 @@ def test_ctrl_c_keeps_earlier_files_and_the_lines_so_far(
     assert len(lines.read_text().splitlines()) == 1
 
 
-def test_results_replace_neither_a_video_nor_the_model(
-    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A user who takes --json for a switch names a video behind it."""
-    video, image = clips / "a.mp4", tmp_path / "image"
-    Image.new("RGB", (32, 32)).save(image, "PNG")
-    kept = {path: path.read_bytes() for path in (video, image, published / "config.json")}
-    assert predict_on_cpu([str(published), "--json", str(video), str(clips / "below" / "b.mp4")]) == 2
-    assert f"{video}: is the name of a video, and would be replaced; name the file" in capsys.readouterr().err
-    assert predict_on_cpu([str(published), str(image), "--csv", str(image)]) == 2
-    assert f"--csv {image}: is one of the videos; name another file" in capsys.readouterr().err
-    assert predict_on_cpu([str(published), str(video), f"--json={published}/config.json"]) == 2
-    assert "config.json: belongs to the model; name another file" in capsys.readouterr().err
-    assert kept == {path: path.read_bytes() for path in kept}
-
-
 def test_archives_and_lists_of_path_and_label_name_the_way_to_give_them(
     published: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

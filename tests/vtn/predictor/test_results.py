@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import vtn
 from slowfast.errors import DecodeError, InputError, NotFiniteError
@@ -208,6 +209,22 @@ def test_scores_of_other_settings_are_not_mixed(
         lines.write_text(f'{{"video": "a.mp4", "scores": []}}\n{odd}\n')
         assert predict(*command) == 1
         assert "scores.jsonl, line 2: was not written by `vtn predict --jsonl`" in capsys.readouterr().err
+
+
+def test_results_replace_neither_a_video_nor_the_model(
+    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user who takes --json for a switch names a video behind it."""
+    video, image = clips / "a.mp4", tmp_path / "image"
+    Image.new("RGB", (32, 32)).save(image, "PNG")
+    kept = {path: path.read_bytes() for path in (video, image, published / "config.json")}
+    assert predict(published, "--json", video, clips / "c.mp4") == 2
+    assert f"{video}: is the name of a video, and would be replaced; name the file" in capsys.readouterr().err
+    assert predict(published, image, "--csv", image) == 2
+    assert f"--csv {image}: is one of the videos; name another file" in capsys.readouterr().err
+    assert predict(published, video, f"--json={published}/config.json") == 2
+    assert "config.json: belongs to the model; name another file" in capsys.readouterr().err
+    assert kept == {path: path.read_bytes() for path in kept}
 
 
 @pytest.mark.parametrize(
