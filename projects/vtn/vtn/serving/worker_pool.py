@@ -40,7 +40,7 @@ class WorkerPool:
 
     Attributes:
         workers: all of them.
-        has_started: whether all workers have had the model once.
+        has_started: whether a worker has had the model once.
     """
 
     def __init__(self, model: ModelSource, size: int, folder: Path) -> None:
@@ -68,7 +68,7 @@ class WorkerPool:
             while starting:
                 starting[0].wait_until_ready()
                 self._idle.put(starting.pop(0))
-            self.has_started = True
+                self.has_started = True
             threading.Thread(target=self._watch, name="watch", daemon=True).start()
         except WorkerUnavailable as error:
             self.close()
