@@ -17,6 +17,7 @@ import vtn
 from slowfast.errors import InputError, ModelError
 from tests.support.clips.backbone import TinyClips  # noqa: F401 (registers itself)
 from vtn.exported.programs import open_program
+from vtn.exporting.accuracy import Accuracy
 from vtn.exporting.comparison import LENGTHS, Parity, compare
 from vtn.exporting.export import ExportRequest, export_model
 from vtn.exporting.parts import build_parts
@@ -26,6 +27,11 @@ PAGE = (Path(__file__).parents[3] / "docs" / "DEPLOYMENT.md").read_text(encoding
 
 def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def metadata(path: Path) -> dict[str, str]:
+    found: dict[str, str] = session(path).get_modelmeta().custom_metadata_map
+    return found
 
 
 def test_files_agree_with_the_model_for_all_lengths(exported: Any) -> None:
@@ -41,7 +47,7 @@ def test_a_client_needs_onnxruntime_and_numpy_alone(exported: Any, num_frames: i
     """Pixels are normalised by the description; the last frames of the second clip are padding."""
     model, folder, _ = exported
     backbone, encoder = session(folder / "backbone.onnx"), session(folder / "encoder.onnx")
-    facts = {name: json.loads(text) for name, text in backbone.get_modelmeta().custom_metadata_map.items()}
+    facts = {name: json.loads(text) for name, text in metadata(folder / "backbone.onnx").items()}
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (2, num_frames, *facts["frame_size"], 3), np.uint8)
     pixels[1] //= 3  # a darker clip, so that the scores differ
@@ -86,9 +92,12 @@ def test_the_description_travels(exported: Any) -> None:
     assert description.evaluation == model.evaluation
 
 
-def test_positions_may_be_numbers_of_frames(make_model: Any) -> None:
-    (part,) = build_parts(make_model(position_rate=None), ("model",), source="model")
+def test_positions_may_be_numbers_of_frames_and_channels_bgr(make_model: Any) -> None:
+    model = make_model(position_rate=None)
+    model.evaluation = {**model.evaluation, "DATA.REVERSE_INPUT_CHANNEL": True}
+    (part,) = build_parts(model, ("model",), source="model")
     assert part.description.position_unit == "number of the frame in its video, from 0"
+    assert part.description.channels == "BGR"
 
 
 def test_eight_bits_are_smaller_and_large_weights_lie_in_a_file_beside(
@@ -108,6 +117,7 @@ def test_eight_bits_are_smaller_and_large_weights_lie_in_a_file_beside(
     one = replace(report, files=(exact, replace(quantized, num_quantized=1)))
     assert "int8 in 1 product\n" in one.describe()
     assert [speed.file for speed in report.speed] == ["encoder.onnx", "encoder.int8.onnx"]
+    assert metadata(tmp_path / "encoder.int8.onnx") == metadata(tmp_path / "encoder.onnx")
     (part,) = build_parts(model, ("encoder",), source="model")
     (row,) = compare(part, open_program(tmp_path / "encoder.onnx"), [16])
     assert row.is_close
@@ -228,7 +238,12 @@ def test_the_report_is_text_and_json(exported: Any, tmp_path: Path) -> None:
     assert "largest difference from eager (accepted: 0.0001)" in text
     assert "4096 frames" in text
     assert "times as fast" in text
-    assert "time of one clip, 1 thread\n" in replace(report, threads=1).describe()
+    measured = (Accuracy("eager", 5, 8), Accuracy("int8", 4, 8))
+    files = (replace(report.files[0], path="a.onnx", num_bytes=2_500_000),)
+    lines = replace(report, threads=1, files=files, accuracy=measured).describe().splitlines()
+    assert lines[0] == "a.onnx: backbone, 2.5 MB"
+    assert "time of one clip, 1 thread" in lines
+    assert lines[-2:] == ["  eager: 5 of 8, 62.50%", "  int8: 4 of 8, 50.00%, -12.50%"]
     report.write(tmp_path / "report.json")
     content = json.loads((tmp_path / "report.json").read_text())
     assert content["description"]["class_names"] == ["left", "right", "still"]

@@ -104,7 +104,6 @@ def write_int8(source: Path, path: Path, part: Part) -> int:
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 use_external_data_format=large,
-                extra_options={"MatMulConstBOnly": True},
             )
     except Exception as error:  # onnx and onnxruntime have errors of their own
         raise ModelError(
@@ -112,6 +111,7 @@ def write_int8(source: Path, path: Path, part: Part) -> int:
         ) from error
     model = onnx.load(path, load_external_data=False)
     count = sum(node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul") for node in model.graph.node)
+    # Again, as the quantiser adds an entry of its own, which is not JSON.
     onnx.helper.set_model_props(model, part.description.to_texts())
     onnx.save(model, path)
     return count
