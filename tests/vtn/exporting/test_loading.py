@@ -37,6 +37,15 @@ def test_an_archive_of_torch_export_must_be_trusted(archive: tuple[Any, Path]) -
     assert loaded.class_names == model.class_names
 
 
+def test_features_are_those_of_the_model_for_more_frames_than_one_pass_takes(exported: Any) -> None:
+    model, folder, _ = exported
+    frames, mask = torch.randn(2, 3, 40, 32, 32), torch.ones(2, 40, dtype=torch.bool)
+    mask[1, 20:30] = False
+    with torch.no_grad():
+        expected = model.encode_frames(frames, mask)
+    torch.testing.assert_close(load_exported(folder).encode_frames(frames, mask), expected)
+
+
 def copy_described(source: Path, target: Path, **entries: object) -> None:
     """Copies an ONNX file with other entries in its description."""
     content = onnx.load(source)

@@ -192,9 +192,7 @@ def test_lists_with_wrong_labels_are_refused(published: Path, tmp_path: Path) ->
         read_split(str(tmp_path / "test.csv"), 3)
 
 
-def test_a_published_folder_may_also_have_a_file_of_onnx(
-    published: Path, tmp_path: Path
-) -> None:
+def test_a_published_folder_may_also_have_a_file_of_onnx(published: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(published, tmp_path / "published")
     (folder / "model.onnx").touch()
     assert Predictor(folder, device="cpu").class_names == ["left", "right", "still"]
