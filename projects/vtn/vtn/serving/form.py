@@ -49,7 +49,10 @@ async def receive_video(chunks: AsyncIterator[bytes], content_type: str, path: P
     try:
         async with asyncio.timeout(limits.upload_seconds):
             with path.open("wb") as file:
-                return await _receive(_check_arrival(chunks, limits), options[b"boundary"], file, limits)
+                form = VideoForm(options[b"boundary"], file, limits)
+                async for chunk in _check_arrival(chunks, limits):
+                    form.feed(chunk)
+                return form.finish()
     except TimeoutError:
         raise Refusal(
             408, f"the upload took longer than {limits.upload_seconds:g} seconds", "send a smaller file"
@@ -60,6 +63,10 @@ async def receive_video(chunks: AsyncIterator[bytes], content_type: str, path: P
         raise Refusal(
             503, "the server has no room for the upload", "try again later, or tell its operator"
         ) from error
+    except MultipartParseError:
+        raise _damaged() from None
+    except ValueError as error:  # a boundary of too many characters
+        raise Refusal(400, "the boundary of the form cannot be used", "send a common form") from error
 
 
 async def _check_arrival(chunks: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[bytes]:
@@ -77,18 +84,6 @@ async def _check_arrival(chunks: AsyncIterator[bytes], limits: Limits) -> AsyncI
         if chunk is None:
             return
         yield chunk
-
-
-async def _receive(chunks: AsyncIterator[bytes], boundary: bytes, file: BinaryIO, limits: Limits) -> str:
-    try:
-        form = VideoForm(boundary, file, limits)
-        async for chunk in chunks:
-            form.feed(chunk)
-        return form.finish()
-    except MultipartParseError:
-        raise _damaged() from None
-    except ValueError as error:  # a boundary of too many characters
-        raise Refusal(400, "the boundary of the form cannot be used", "send a common form") from error
 
 
 def _damaged() -> Refusal:
