@@ -57,6 +57,7 @@ def test_the_size_is_that_of_the_video() -> None:
         ('filename="prü.mp4"', "prü.mp4"),
         ("filename*=UTF-8''pr%C3%BC%2F..%2Fa%20b.mp4", "a b.mp4"),
         ("filename=\"=?utf-8?B?cHLDvC5tcDQ=?=\"; filename*=utf-8''pr%C3%BC.mp4", "prü.mp4"),
+        ("filename*=\"UTF-8''pr%C3%BC.mp4\"", "prü.mp4"),
         ("filename*=utf-8''", "video"),
     ],
 )

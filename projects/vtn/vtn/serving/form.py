@@ -24,9 +24,9 @@ FIELD = "video"
 FORM_BYTES = 65_536
 """Most bytes beside the video: boundaries, headers, other fields."""
 _NAME_CHARACTERS = 120
-# Clients of .NET write a name that is not ASCII in this form, and for others as "=?utf-8?B?…?=". The standard
-# of forms excludes it (RFC 7578), so that the parser leaves it out.
-_EXTENDED_NAME = re.compile(rb"filename\*=utf-8''([^;\s]*)", re.IGNORECASE)
+# Clients of .NET write a name that is not ASCII in this form, and for others as "=?utf-8?B?…?="; some of Java
+# set it in quotes. The standard of forms excludes it (RFC 7578), so that the parser leaves it out.
+_EXTENDED_NAME = re.compile(rb"""filename\*="?utf-8''([^;\s"]*)""", re.IGNORECASE)
 _DRAIN_SECONDS = 10.0
 # The parser warns of each damaged form, without saying whose; the line of the request has its status.
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())
