@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from PIL import Image
 
 import vtn
 from slowfast.errors import DecodeError, InputError, NotFiniteError
-from tests.support.inference.command import predict_on_cpu
+from tests.support.inference.command import ctrl_c_at, predict_on_cpu
 from tests.support.tiny_models import CLASS_NAMES
 from vtn import Predictor
 from vtn.cli.resumed_lines import hold_lines
@@ -49,23 +47,11 @@ def videos_of(lines: Path) -> list[str]:
 
 
 def test_a_stopped_prediction_continues(
-    published: Path,
-    clips: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = tmp_path / "scores.jsonl"
     command = (published, clips, f"--jsonl={lines}", "--resume", "--batch-size=1")
-    score = ClipScorer.score
-
-    def press_ctrl_c(scorer: ClipScorer, batch: Any) -> Any:
-        if lines.read_text():
-            signal.raise_signal(signal.SIGINT)
-        return score(scorer, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClipScorer, "score", press_ctrl_c)
+    with ctrl_c_at(ClipScorer, "score", when=lambda: lines.read_text()):
         assert predict(*command) == 130
     assert f"--jsonl {lines} has the results so far; add --resume to continue" in capsys.readouterr().err
     done = videos_of(lines)
