@@ -118,6 +118,7 @@ def test_the_folder_gives_the_model(trained: Path, tmp_path: Path) -> None:
     folder = publish(trained, tmp_path, name="MINE").folder
     assert folder is not None
     assert {path.name for path in folder.iterdir()} == FOLDER_FILES
+    assert (folder / "model.safetensors").stat().st_mode & 0o777 == 0o644, "others must read it"
     model = vtn.VTN.from_pretrained(folder)
     assert not model.training
     assert (model.class_names, model.frame_mean) == (NAMES, (0.5, 0.4, 0.3))
