@@ -69,6 +69,12 @@ SMALL_RUN = (
     "TEST.ENABLE", True, "TEST.BATCH_SIZE", 2, "TEST.NUM_SPATIAL_CROPS", 1, "SOLVER.MAX_EPOCH", 1,
 )  # fmt: skip
 
+# Files of a folder that `vtn publish` or `save_pretrained` writes; the last two are for transformers.
+FOLDER_FILES = {
+    *("model.safetensors", "config.json", "README.md"),
+    *("video_preprocessor_config.json", "modeling_vtn.py"),
+}
+
 Model = TypeVar("Model", bound=FrameModel)
 
 

@@ -26,11 +26,11 @@ def changed_checkpoint(checkpoint: Path, target: Path, **changes: Any) -> Path:
     return target
 
 
-def changed_folder(published: Path, target: Path, **changes: Any) -> Path:
-    """Copies a published folder with other values in ``config.json``; returns its path."""
+def changed_folder(published: Path, target: Path, name: str = "config.json", **changes: Any) -> Path:
+    """Copies a published folder with other values in a file of JSON; returns its path."""
     shutil.copytree(published, target)
-    file = target / "config.json"
-    config = json.loads(file.read_text())
-    set_keys(config, **changes)
-    file.write_text(json.dumps(config))
+    file = target / name
+    content = json.loads(file.read_text())
+    set_keys(content, **changes)
+    file.write_text(json.dumps(content))
     return target

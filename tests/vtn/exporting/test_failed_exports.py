@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -9,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from slowfast.errors import ModelError
+from slowfast.errors import InputError, ModelError
 from vtn.cli.export import main
 from vtn.exporting.export import ExportRequest, export_model
 from vtn.exporting.parts import build_parts
@@ -24,6 +25,24 @@ def test_a_file_that_cannot_be_run_is_named_without_the_temporary_folder(
         export_model(make_model(), ExportRequest(str(tmp_path / "out"), parts=("encoder",)))
     assert "no file was written; use the other format" in str(caught.value)
     assert ".exporting" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("output", "folder", "changes"),
+    [
+        ("one.onnx", "one.onnx", {}),
+        ("one.onnx", "one.int8.onnx", {"int8": True}),
+        ("parts", "parts/encoder.onnx", {"parts": ("backbone", "encoder")}),
+    ],
+)
+def test_a_folder_in_the_place_of_a_file_is_refused_before_the_work(
+    output: str, folder: str, changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was an ``IsADirectoryError`` after minutes of tracing and comparing."""
+    monkeypatch.setattr("vtn.exporting.export.build_parts", Mock(side_effect=AssertionError("work")))
+    (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(InputError, match=f"{re.escape(folder)}: is a folder, in the place of a file"):
+        export_model(Mock(), ExportRequest(str(tmp_path / output), **changes))
 
 
 def test_an_operation_that_onnx_lacks_is_named(tmp_path: Path, make_model: Any) -> None:

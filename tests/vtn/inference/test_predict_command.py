@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import yaml
 from slowfast.errors import ModelError
 from slowfast.features.storage import FeatureFile
 from slowfast.models.frame_encoder import FrameEncoder
-from tests.support.inference.command import exit_status
+from tests.support.inference.command import ctrl_c_at, exit_status
 from tests.support.inference.video import VIEW
 from tests.support.tiny_models import CLASSES, FEATURE_DIM, TINY, tiny
 from vtn import score_video
@@ -131,22 +130,10 @@ class TestCommandLine:
         assert [window["scores"] is None for window in written["windows"][:5]] == [0, 0, 1, 1, 0]
 
     def test_ctrl_c_reports_the_kept_features(
-        self,
-        arguments: list[str],
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
+        self, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         features = f"--features={tmp_path / 'f.npy'}"
-
-        encode = FrameEncoder.encode
-
-        def press_ctrl_c(encoder: FrameEncoder, frames: Any) -> torch.Tensor:
-            signal.raise_signal(signal.SIGINT)
-            return encode(encoder, frames)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(FrameEncoder, "encode", press_ctrl_c)
+        with ctrl_c_at(FrameEncoder, "encode"):
             assert main([*arguments, features]) == 130
         assert "stopped by Ctrl-C: 8 of 36 frames are in" in capsys.readouterr().err
         assert main([*arguments, features]) == 0

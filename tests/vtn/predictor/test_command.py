@@ -7,17 +7,15 @@ import io
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.inference.command import exit_status, predict_on_cpu
+from tests.support.inference.command import ctrl_c_at, exit_status, predict_on_cpu
 from tests.support.sharding.shards import write_tar
 from tests.support.tiny_models import CLASS_NAMES
 from tests.support.videos import write_video
@@ -222,48 +220,23 @@ def test_views_are_merged(
 
 
 def test_ctrl_c_keeps_earlier_files_and_the_lines_so_far(
-    published: Path,
-    clips: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    score = ClipScorer.score
-
-    def press_ctrl_c(scorer: ClipScorer, batch: Any) -> Any:
-        signal.raise_signal(signal.SIGINT)
-        return score(scorer, batch)
-
-    monkeypatch.setattr(ClipScorer, "score", press_ctrl_c)
     path, lines = tmp_path / "scores.json", tmp_path / "scores.jsonl"
     path.write_text("complete results of an earlier command")
     command = [str(published), str(clips), "--batch-size=1", f"--json={path}"]
-    assert predict_on_cpu(command) == 130
+    with ctrl_c_at(ClipScorer, "score"):
+        assert predict_on_cpu(command) == 130
     shown = capsys.readouterr().err
     assert f"stopped by Ctrl-C: 1 of 3 videos are done; {path} not written, so that an earlier file" in shown
     assert shown.endswith("; --jsonl FILE keeps the results so far\n")
-    assert predict_on_cpu([*command, f"--jsonl={lines}"]) == 130
+    with ctrl_c_at(ClipScorer, "score"):
+        assert predict_on_cpu([*command, f"--jsonl={lines}"]) == 130
     assert capsys.readouterr().err.endswith(
         f"; --jsonl {lines} has the results so far; add --resume to continue\n"
     )
     assert path.read_text() == "complete results of an earlier command"
     assert len(lines.read_text().splitlines()) == 1
-
-
-def test_results_replace_neither_a_video_nor_the_model(
-    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A user who takes --json for a switch names a video behind it."""
-    video, image = clips / "a.mp4", tmp_path / "image"
-    Image.new("RGB", (32, 32)).save(image, "PNG")
-    kept = {path: path.read_bytes() for path in (video, image, published / "config.json")}
-    assert predict_on_cpu([str(published), "--json", str(video), str(clips / "below" / "b.mp4")]) == 2
-    assert f"{video}: is the name of a video, and would be replaced; name the file" in capsys.readouterr().err
-    assert predict_on_cpu([str(published), str(image), "--csv", str(image)]) == 2
-    assert f"--csv {image}: is one of the videos; name another file" in capsys.readouterr().err
-    assert predict_on_cpu([str(published), str(video), f"--json={published}/config.json"]) == 2
-    assert "config.json: belongs to the model; name another file" in capsys.readouterr().err
-    assert kept == {path: path.read_bytes() for path in kept}
 
 
 def test_archives_and_lists_of_path_and_label_name_the_way_to_give_them(

@@ -1,15 +1,18 @@
-"""The predictor as a part of other programs: notebooks, trainings, and what they hand over by mistake."""
+"""The predictor in other programs: notebooks, threads, trainings, and what they hand over by mistake."""
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fvcore.common.config import CfgNode
 
 import vtn
 from slowfast.errors import InputError
@@ -61,13 +64,6 @@ def test_what_is_not_a_number_is_named(predictor: Predictor, published: Path, vi
             call()
 
 
-def test_no_batch_size_is_refused(published: Path) -> None:
-    """It was taken for batches without a limit."""
-    wrong: Any = None
-    with pytest.raises(InputError, match="batch_size = None: must be 1 or more"):
-        Predictor(published, device="cpu", batch_size=wrong)
-
-
 def test_what_is_not_a_request_is_named(predictor: Predictor, videos: Path) -> None:
     wrong: Any = "c1"
     with pytest.raises(InputError, match="request = 'c1': must be an ExplanationRequest"):
@@ -100,15 +96,6 @@ def test_numbers_of_views_may_be_an_array(published: Path, videos: Path) -> None
         for views in (np.array([2, 3]), (2, 3))
     )
     np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.parametrize(
-    ("video", "remedy"),
-    [([np.zeros((8, 8, 3), np.uint8)], "np.stack"), (b"RIFF", "io.BytesIO"), (0, "Predictor.follow")],
-)
-def test_other_forms_of_videos_name_their_remedy(predictor: Predictor, video: Any, remedy: str) -> None:
-    with pytest.raises(InputError, match=remedy):
-        predictor(video)
 
 
 def test_a_path_is_followed_in_every_form(predictor: Predictor, videos: Path) -> None:
@@ -192,16 +179,6 @@ def test_results_in_a_notebook_are_one_line(predictor: Predictor, videos: Path) 
     assert "JFIF" not in repr(predictor.overview(videos / "20.mp4"))
 
 
-@pytest.mark.parametrize("suffix", [".json", ".csv"])
-def test_a_result_is_written_with_its_best_classes(
-    predictor: Predictor, videos: Path, tmp_path: Path, suffix: str
-) -> None:
-    result = predictor(videos / "20.mp4")
-    result.write(tmp_path / f"scores{suffix}")
-    written = (tmp_path / f"scores{suffix}").read_text()
-    assert written == (result.to_csv() if suffix == ".csv" else result.to_json())
-
-
 def test_a_model_that_is_trained_again_does_not_predict(published: Path, videos: Path) -> None:
     """With dropout each call gave other scores."""
     model, video = vtn.create_model(published), videos / "20.mp4"
@@ -220,3 +197,35 @@ def test_a_model_that_is_trained_again_does_not_predict(published: Path, videos:
             predict(video)
     model.eval()
     assert np.array_equal(predictor(video).scores, expected)
+
+
+def test_a_copy_for_another_process_gives_the_same_scores(published: Path, videos: Path) -> None:
+    predictor = Predictor(published, device="cpu")
+    copy = pickle.loads(pickle.dumps(predictor))  # noqa: S301 (bytes of this test)
+    assert np.array_equal(copy(videos / "12.mp4").scores, predictor(videos / "12.mp4").scores)
+
+
+def test_calls_from_several_threads_give_the_same_scores(published: Path, videos: Path) -> None:
+    predictor = Predictor(published, device="cpu")
+    names = ["05.mp4", "12.mp4", "20.mp4", "70.mp4"] * 4
+    expected = {name: predictor(videos / name, window_seconds=1).scores for name in set(names)}
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda name: predictor(videos / name, window_seconds=1), names))
+    assert all(
+        np.array_equal(result.scores, expected[name]) for name, result in zip(names, results, strict=True)
+    )
+
+
+def test_a_model_in_memory_predicts(published: Path, videos: Path, cfg: CfgNode, tmp_path: Path) -> None:
+    expected = Predictor(published, device="cpu")(videos / "12.mp4").scores
+    model = vtn.create_model(published)
+    assert np.array_equal(Predictor(model, device="cpu")(videos / "12.mp4").scores, expected)
+    for unused in ({"imports": ["parts.py"]}, {"backbone": "shallow_conv"}):
+        with pytest.raises(InputError, match="imports, backbone: must be left out for a model"):
+            Predictor(model, **unused)
+    model.evaluation = {}
+    with pytest.raises(InputError, match="does not come with the sampling of its frames"):
+        Predictor(model)
+    (tmp_path / "own.yaml").write_text(cfg.dump())
+    predictor = Predictor(model, config=tmp_path / "own.yaml", device="cpu")
+    assert np.array_equal(predictor(videos / "12.mp4").scores, expected)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import vtn
 from slowfast.errors import DecodeError, InputError, NotFiniteError
-from tests.support.inference.command import predict_on_cpu
+from tests.support.inference.command import ctrl_c_at, predict_on_cpu
 from tests.support.tiny_models import CLASS_NAMES
 from vtn import Predictor
 from vtn.cli.resumed_lines import hold_lines
@@ -48,23 +47,11 @@ def videos_of(lines: Path) -> list[str]:
 
 
 def test_a_stopped_prediction_continues(
-    published: Path,
-    clips: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = tmp_path / "scores.jsonl"
     command = (published, clips, f"--jsonl={lines}", "--resume", "--batch-size=1")
-    score = ClipScorer.score
-
-    def press_ctrl_c(scorer: ClipScorer, batch: Any) -> Any:
-        if lines.read_text():
-            signal.raise_signal(signal.SIGINT)
-        return score(scorer, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClipScorer, "score", press_ctrl_c)
+    with ctrl_c_at(ClipScorer, "score", when=lambda: lines.read_text()):
         assert predict(*command) == 130
     assert f"--jsonl {lines} has the results so far; add --resume to continue" in capsys.readouterr().err
     done = videos_of(lines)
@@ -208,6 +195,22 @@ def test_scores_of_other_settings_are_not_mixed(
         lines.write_text(f'{{"video": "a.mp4", "scores": []}}\n{odd}\n')
         assert predict(*command) == 1
         assert "scores.jsonl, line 2: was not written by `vtn predict --jsonl`" in capsys.readouterr().err
+
+
+def test_results_replace_neither_a_video_nor_the_model(
+    published: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A user who takes --json for a switch names a video behind it."""
+    video, image = clips / "a.mp4", tmp_path / "image"
+    Image.new("RGB", (32, 32)).save(image, "PNG")
+    kept = {path: path.read_bytes() for path in (video, image, published / "config.json")}
+    assert predict(published, "--json", video, clips / "c.mp4") == 2
+    assert f"{video}: is the name of a video, and would be replaced; name the file" in capsys.readouterr().err
+    assert predict(published, image, "--csv", image) == 2
+    assert f"--csv {image}: is one of the videos; name another file" in capsys.readouterr().err
+    assert predict(published, video, f"--json={published}/config.json") == 2
+    assert "config.json: belongs to the model; name another file" in capsys.readouterr().err
+    assert kept == {path: path.read_bytes() for path in kept}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from slowfast.config import load_config
 from slowfast.config.values import flatten
 from slowfast.errors import CheckpointError, ModelError, SlowFastError
 from slowfast.models import MODEL_REGISTRY, build_model
+from tests.support.inference.changed_sources import changed_checkpoint
 from tests.support.tiny import tiny_config
 from tests.support.tiny_models import SMALL_VTN, trained_checkpoint
 from vtn.cli.publish import main
@@ -34,16 +35,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def changed(checkpoint: Path, target: Path, values: Mapping[str, Any]) -> Path:
     """Writes a copy of a checkpoint with other values in its configuration, by dotted key."""
-    content = read_checkpoint(checkpoint)
-    config = yaml.safe_load(content["cfg"])
-    for key, value in values.items():
-        *sections, leaf = key.split(".")
-        node = config
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[leaf] = value
-    torch.save({**content, "cfg": yaml.safe_dump(config)}, target)
-    return target
+    changes = {key.replace(".", "__"): value for key, value in values.items()}
+    return changed_checkpoint(checkpoint, target, **changes)
 
 
 def texts_in(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 import vtn
@@ -24,16 +23,12 @@ from slowfast.checkpoint.storage import class_names_in, read_checkpoint, save_ch
 from slowfast.config import load_config
 from slowfast.errors import CheckpointError, InputError, ModelError
 from slowfast.models import build_model
-from tests.support.tiny_models import TINY, tiny, tiny_average
+from tests.support.tiny_models import FOLDER_FILES, TINY, tiny, tiny_average
 from vtn.cli.publish import main
 from vtn.publishing import replacement
 from vtn.publishing.publish import publish
 from vtn.publishing.zoo import file_sha256
 
-FILES = {
-    *("model.safetensors", "config.json", "README.md"),
-    *("video_preprocessor_config.json", "modeling_vtn.py"),  # for transformers
-}
 NAMES = ("up", "down", "left", "right", "near", "far", "in", "out")
 
 
@@ -122,7 +117,8 @@ def test_changed_weights_are_refused(trained: Path, tmp_path: Path) -> None:
 def test_the_folder_gives_the_model(trained: Path, tmp_path: Path) -> None:
     folder = publish(trained, tmp_path, name="MINE").folder
     assert folder is not None
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == FOLDER_FILES
+    assert (folder / "model.safetensors").stat().st_mode & 0o777 == 0o644, "others must read it"
     model = vtn.VTN.from_pretrained(folder)
     assert not model.training
     assert (model.class_names, model.frame_mean) == (NAMES, (0.5, 0.4, 0.3))
@@ -162,10 +158,10 @@ def test_a_folder_that_cannot_be_written_is_named(
 def test_a_folder_without_permission_is_not_to_be_made_room_in(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(prefix: str, dir: Path) -> str:
+    def refuse(prefix: str, dir: Path, ignore_cleanup_errors: bool) -> Any:
         raise PermissionError(errno.EACCES, "Permission denied", str(dir / f"{prefix}x1"))
 
-    monkeypatch.setattr(replacement, "tempfile", SimpleNamespace(mkdtemp=refuse))
+    monkeypatch.setattr(replacement, "tempfile", SimpleNamespace(TemporaryDirectory=refuse))
     message = rf"^{tmp_path}: cannot be written \(Permission denied\); give another folder$"
     with pytest.raises(CheckpointError, match=message):
         publish(trained, tmp_path)
@@ -202,15 +198,6 @@ def test_a_full_disk_is_reported_and_no_file_is_left(
 def test_the_page_of_a_folder_names_the_class_that_loads_it(tmp_path: Path) -> None:
     tiny_average().save_pretrained(tmp_path)
     assert "model = vtn.FrameAverage.from_pretrained(" in (tmp_path / "README.md").read_text()
-
-
-def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
-    tiny().save_pretrained(tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
-    weights["cls_token"] += 1
-    save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match="is damaged or was changed"):
-        vtn.VTN.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(

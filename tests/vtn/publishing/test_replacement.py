@@ -12,7 +12,7 @@ import torch
 import vtn
 from slowfast.checkpoint.storage import read_checkpoint
 from slowfast.errors import CheckpointError
-from tests.support.tiny_models import publish_tiny
+from tests.support.tiny_models import FOLDER_FILES, publish_tiny
 from vtn.publishing.publish import Published, publish
 from vtn.publishing.zoo import file_sha256
 
@@ -36,14 +36,7 @@ def files_in(folder: Path) -> set[str]:
 
 def expected_files(published: Published) -> set[str]:
     assert published.folder is not None
-    names = (
-        "model.safetensors",
-        "config.json",
-        "README.md",
-        "video_preprocessor_config.json",
-        "modeling_vtn.py",
-    )
-    return {published.checkpoint.name, ".MINE.published.json", *(f"MINE/{name}" for name in names)}
+    return {published.checkpoint.name, ".MINE.published.json", *(f"MINE/{name}" for name in FOLDER_FILES)}
 
 
 def test_nothing_of_the_earlier_publication_is_left(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from vtn.serving.limits import Limits, Refusal
 BOUNDARY = b"boundary"
 
 
-def encode(content: bytes, name: str = "a.mp4") -> bytes:
+def encode(content: bytes, filename: str = 'filename="a.mp4"') -> bytes:
     """Returns a form with a field before and after the video."""
     other = b'--boundary\r\nContent-Disposition: form-data; name="other"\r\n\r\nvalue\r\n'
-    head = f'--boundary\r\nContent-Disposition: form-data; name="video"; filename="{name}"\r\n'
+    head = f'--boundary\r\nContent-Disposition: form-data; name="video"; {filename}\r\n'
     return (
         other
         + head.encode()
@@ -49,6 +49,23 @@ def test_the_size_is_that_of_the_video() -> None:
     assert form.finish() == "a.mp4"
     with pytest.raises(Refusal, match="413"):
         VideoForm(BOUNDARY, io.BytesIO(), Limits(upload_bytes=100)).feed(encode(bytes(101)))
+
+
+@pytest.mark.parametrize(
+    ("filename", "shown"),
+    [
+        ('filename="prü.mp4"', "prü.mp4"),
+        ("filename*=UTF-8''pr%C3%BC%2F..%2Fa%20b.mp4", "a b.mp4"),
+        ("filename=\"=?utf-8?B?cHLDvC5tcDQ=?=\"; filename*=utf-8''pr%C3%BC.mp4", "prü.mp4"),
+        ("filename*=\"UTF-8''pr%C3%BC.mp4\"", "prü.mp4"),
+        ("filename*=utf-8''", "video"),
+    ],
+)
+def test_names_that_are_not_ascii_are_shown_as_they_are(filename: str, shown: str) -> None:
+    """Of .NET's names the answer had the Base64 text of the third one."""
+    form = VideoForm(BOUNDARY, io.BytesIO(), Limits())
+    form.feed(encode(b"", filename))
+    assert form.finish() == shown
 
 
 @pytest.mark.parametrize("size", [60_000, 70_000])

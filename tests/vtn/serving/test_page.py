@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,14 +21,18 @@ from tests.support.serving.running import Running
 from vtn.serving.protection import LOOPBACK_NAMES, Protection
 
 
-def test_the_page_names_no_other_address(server: Running) -> None:
+@pytest.fixture
+def page(server: Running) -> httpx.Response:
     with server.client() as client:
-        answer = client.get("/")
+        return client.get("/")
+
+
+def test_the_page_names_no_other_address(page: httpx.Response) -> None:
     # The name space of SVG is not an address that is loaded.
-    assert set(re.findall(r"https?://[^\"'` ]+", answer.text)) == {"http://www.w3.org/2000/svg"}
-    assert not re.search(r"<(link|img|script|iframe)[^>]+(src|href)=(?!\"data:)", answer.text)
-    assert " style=" not in answer.text  # would be refused by the policy
-    policy = answer.headers["content-security-policy"]
+    assert set(re.findall(r"https?://[^\"'` ]+", page.text)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"<(link|img|script|iframe)[^>]+(src|href)=(?!\"data:)", page.text)
+    assert " style=" not in page.text  # would be refused by the policy
+    policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy
 
@@ -227,9 +232,8 @@ start().then(async () => {
     assert "<b>the video is larger than 1 MB</b>" in dump
 
 
-def test_the_page_says_without_its_script_what_to_do(server: Running) -> None:
-    with server.client() as client:
-        found = re.search(r"<noscript>(.*?)</noscript>", client.get("/").text, re.DOTALL)
+def test_the_page_says_without_its_script_what_to_do(page: httpx.Response) -> None:
+    found = re.search(r"<noscript>(.*?)</noscript>", page.text, re.DOTALL)
     assert found is not None
     assert "curl -F video=@video.mp4" in found[1]
 
@@ -243,9 +247,7 @@ def test_a_browser_runs_the_page(server: Running, tmp_path: Path) -> None:
     assert f"curl -F video=@video.mp4 {server.url}/predict" in dump
 
 
-def test_the_page_names_no_address_from_the_root(server: Running) -> None:
+def test_the_page_names_no_address_from_the_root(page: httpx.Response) -> None:
     """A proxy may offer the server below a path of its own."""
-    with server.client() as client:
-        page = client.get("/").text
-    assert not re.findall(r"""(?:["'`(=]|href=)/[a-z]\w+""", page)
-    assert 'own.open("POST", "predict")' in page
+    assert not re.findall(r"""(?:["'`(=]|href=)/[a-z]\w+""", page.text)
+    assert 'own.open("POST", "predict")' in page.text

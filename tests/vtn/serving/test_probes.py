@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from vtn.serving.protection import LOOPBACK_NAMES
 from vtn.serving.service import Service
 from vtn.serving.uploads import UploadFolder
 from vtn.serving.worker_pool import WorkerPool
+from vtn.serving.worker_process import WorkerProcess
 
 
 @pytest.fixture
@@ -63,6 +65,31 @@ def test_a_server_without_any_process_is_to_be_restarted(service: Service, clien
     assert probe(client) == (503, 503, "failed")
     first.is_ready, first.has_failed = True, False  # a request has started it again
     assert probe(client) == (200, 200, "failed")
+
+
+def test_a_server_that_is_ready_takes_videos_while_other_workers_load(
+    service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refused them, as the model was being loaded, until all workers had it."""
+    _, second = service.pool.workers
+    is_loading, may_end = threading.Event(), threading.Event()
+
+    def load(worker: WorkerProcess) -> None:
+        if worker is second:
+            is_loading.set()
+            assert may_end.wait(60)
+        worker.is_ready = True
+
+    monkeypatch.setattr(WorkerProcess, "start", lambda worker: None)
+    monkeypatch.setattr(WorkerProcess, "wait_until_ready", load)
+    starting = threading.Thread(target=service.pool.start)
+    starting.start()
+    assert is_loading.wait(60)
+    assert probe(client) == (200, 200, "starting")
+    answer = client.post("/predict", files={"other": b"content"})
+    may_end.set()
+    starting.join()
+    assert (answer.status_code, answer.json()["error"]) == (400, "the form has no file in the field 'video'")
 
 
 def test_no_video_is_taken_before_the_model_is_loaded(client: TestClient) -> None:

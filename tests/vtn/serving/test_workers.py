@@ -21,6 +21,7 @@ from slowfast.errors import ModelError
 from tests.support.serving.running import wait_for
 from tests.support.serving.stand_in import DONE, WAIT, run_stand_in
 from vtn.serving.messages import UPLOAD_NAME, Done, Job, ModelSource
+from vtn.serving.request_log import RequestRecord
 from vtn.serving.worker_pool import PoolStopped, WorkerPool
 from vtn.serving.worker_process import OutOfTime, WorkerProcess, WorkerUnavailable
 
@@ -57,9 +58,9 @@ def job(tmp_path: Path) -> Job:
     return write_job(tmp_path, DONE)
 
 
-async def stay() -> None:
-    """Waits as a client that stays."""
-    await asyncio.Event().wait()
+async def run(pool: WorkerPool, job: Job, seconds: float = SECONDS) -> object:
+    """Returns the answer to a job for a client that stays."""
+    return await pool.run(job, seconds, asyncio.Event().wait, RequestRecord())
 
 
 def end_at_once(action: Callable[[], None], *arguments: object) -> None:
@@ -107,13 +108,13 @@ def test_a_process_that_cannot_be_replaced_is_reported(
     with monkeypatch.context() as patch:
         patch.setattr(SpawnProcess, "start", fail_to_start)
         with pytest.raises(OutOfTime):
-            asyncio.run(pool.run(job, 0.0, stay))
+            asyncio.run(run(pool, job, 0.0))
         wait_for(lambda: pool.status == "failed")
         with pytest.raises(WorkerUnavailable):
-            asyncio.run(pool.run(job, SECONDS, stay))
+            asyncio.run(run(pool, job))
     assert "cannot be started again" in caplog.text
     job = write_job(tmp_path, DONE)
-    assert isinstance(asyncio.run(pool.run(job, SECONDS, stay)), Done)
+    assert isinstance(asyncio.run(run(pool, job)), Done)
     assert pool.status == "ok"
 
 
@@ -122,7 +123,7 @@ def test_a_pool_is_closed_while_a_process_is_replaced(pool: WorkerPool, tmp_path
     job = write_job(tmp_path, WAIT)
 
     async def run_two() -> list[object]:
-        waiting = [asyncio.create_task(pool.run(job, 0.0, stay)) for _ in range(2)]
+        waiting = [asyncio.create_task(run(pool, job, 0.0)) for _ in range(2)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert pool.status == "starting"
         pool.close()
@@ -138,7 +139,7 @@ def test_a_process_that_ended_while_it_was_idle_does_not_blame_the_video(pool: W
     assert process is not None
     os.kill(process, signal.SIGKILL)
     wait_for(lambda: process not in [child.pid for child in multiprocessing.active_children()])
-    assert isinstance(asyncio.run(pool.run(job, SECONDS, stay)), Done)
+    assert isinstance(asyncio.run(run(pool, job)), Done)
     assert pool.num_replaced == 1
     assert pool.workers[0].process_id not in (process, None)
 
@@ -163,7 +164,7 @@ def test_a_request_that_is_cancelled_drops_its_waiting_job(
     os.kill(process, signal.SIGSTOP)
 
     async def cancel_two() -> list[object]:
-        tasks = [asyncio.create_task(pool.run(job, SECONDS, stay)) for _ in range(2)]
+        tasks = [asyncio.create_task(run(pool, job)) for _ in range(2)]
         await asyncio.sleep(0.2)
         for task in tasks:
             task.cancel()
@@ -191,23 +192,23 @@ def test_a_pool_that_stops_finishes_the_job_in_work_and_refuses_others(
 ) -> None:
     may_end, has_begun = threading.Event(), threading.Event()
 
-    def run(worker: WorkerProcess, job: Job, seconds: float) -> Done:
+    def work(worker: WorkerProcess, job: Job, seconds: float) -> Done:
         has_begun.set()
         assert may_end.wait(SECONDS)
         return Done({})
 
     async def stop() -> None:
-        working = asyncio.create_task(pool.run(job, SECONDS, stay))
+        working = asyncio.create_task(run(pool, job))
         await asyncio.to_thread(has_begun.wait, SECONDS)
-        waiting = asyncio.create_task(pool.run(job, SECONDS, stay))
+        waiting = asyncio.create_task(run(pool, job))
         await asyncio.sleep(0)  # so that it waits
         pool.refuse_waiting()
         with pytest.raises(PoolStopped):
             await waiting
         with pytest.raises(PoolStopped):
-            await pool.run(job, SECONDS, stay)
+            await run(pool, job)
         may_end.set()
         assert await working == Done({})
 
-    monkeypatch.setattr(WorkerProcess, "run", run)
+    monkeypatch.setattr(WorkerProcess, "run", work)
     asyncio.run(stop())

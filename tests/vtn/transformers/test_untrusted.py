@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,15 @@ import torch
 from transformers import AutoConfig, AutoModelForVideoClassification, AutoVideoProcessor, pipeline
 
 from slowfast.errors import CheckpointError, ConfigError, SlowFastError
+from tests.support.inference.changed_sources import changed_folder
 from vtn.transformers import VTNConfig, VTNForVideoClassification
 
 load = AutoModelForVideoClassification.from_pretrained
 
 
-def changed(published: Path, target: Path, file: str = "config.json", **changes: Any) -> Path:
-    """Copies a folder with other values in a file; keys of ``changes`` are joined by ``__``."""
-    shutil.copytree(published, target)
-    content = json.loads((target / file).read_text())
-    for key, value in changes.items():
-        *sections, leaf = key.split("__")
-        node = content
-        for section in sections:
-            node = node[section]
-        node[leaf] = value
-    (target / file).write_text(json.dumps(content))
-    return target
-
-
 def test_code_in_a_folder_is_not_run(published: Path, tmp_path: Path) -> None:
     """The package itself has the classes that the folder names, so that the user is not asked for trust."""
-    folder = changed(published, tmp_path / "changed")
+    folder = changed_folder(published, tmp_path / "changed")
     mark = tmp_path / "was run"
     (folder / "modeling_vtn.py").write_text(f"open({str(mark)!r}, 'w')")
     AutoConfig.from_pretrained(folder)
@@ -43,7 +29,7 @@ def test_code_in_a_folder_is_not_run(published: Path, tmp_path: Path) -> None:
 
 
 def test_weights_that_a_configuration_names_are_not_loaded(published: Path, tmp_path: Path) -> None:
-    folder = changed(
+    folder = changed_folder(
         *(published, tmp_path / "changed"),
         backbone__pretrained=True,
         backbone__checkpoint=str(tmp_path / "backbone.pyth"),
@@ -59,7 +45,7 @@ def test_weights_that_a_configuration_names_are_not_loaded(published: Path, tmp_
 
 @pytest.mark.parametrize("name", ["hf:somebody/model", "hf:/etc", "hf-hub:somebody/model", "local-dir:/tmp"])
 def test_a_backbone_elsewhere_is_not_looked_up(name: str, published: Path, tmp_path: Path) -> None:
-    folder = changed(published, tmp_path / "changed", backbone__name=name)
+    folder = changed_folder(published, tmp_path / "changed", backbone__name=name)
     message = f"its backbone '{name}' is described by another file"
     for source in (folder, str(folder)):
         with pytest.raises(CheckpointError, match=message):
@@ -71,7 +57,7 @@ def test_a_backbone_elsewhere_is_not_looked_up(name: str, published: Path, tmp_p
 
 
 def test_a_backbone_of_the_users_own_configuration_is_used(published: Path, tmp_path: Path) -> None:
-    folder = changed(published, tmp_path / "changed", backbone__name="hf:somebody/model")
+    folder = changed_folder(published, tmp_path / "changed", backbone__name="hf:somebody/model")
     content = json.loads((published / "config.json").read_text())
     model = VTNForVideoClassification.from_pretrained(folder, config=VTNConfig(**content))
     assert model.vtn.arguments.backbone.name == "test_vit"
@@ -97,7 +83,7 @@ def test_a_backbone_of_the_users_own_configuration_is_used(published: Path, tmp_
     ids=str,
 )
 def test_wrong_configurations_are_refused(changes: dict[str, Any], published: Path, tmp_path: Path) -> None:
-    folder = changed(published, tmp_path / "changed", **changes)
+    folder = changed_folder(published, tmp_path / "changed", **changes)
     with pytest.raises(CheckpointError):
         load(folder)
 
@@ -113,13 +99,13 @@ def test_wrong_configurations_are_refused(changes: dict[str, Any], published: Pa
 )
 def test_unsuitable_processors_are_refused(changes: dict[str, Any], published: Path, tmp_path: Path) -> None:
     file = "video_preprocessor_config.json"
-    folder = changed(published, tmp_path / "changed", file, **changes)
+    folder = changed_folder(published, tmp_path / "changed", file, **changes)
     with pytest.raises(SlowFastError):
         AutoVideoProcessor.from_pretrained(folder)
 
 
 def test_the_pipeline_refuses_them_too(published: Path, tmp_path: Path) -> None:
-    folder = changed(published, tmp_path / "changed", backbone__name="hf:somebody/model")
+    folder = changed_folder(published, tmp_path / "changed", backbone__name="hf:somebody/model")
     with pytest.raises((CheckpointError, ValueError), match="is described by another file"):
         pipeline("video-classification", model=str(folder), device="cpu")
 

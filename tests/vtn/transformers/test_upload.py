@@ -12,13 +12,9 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
 from slowfast.errors import InputError
-from tests.support.tiny_models import tiny
+from tests.support.tiny_models import FOLDER_FILES, tiny
 from vtn.transformers import VTNForVideoClassification
 
-FILES = {
-    *("model.safetensors", "config.json", "README.md"),
-    *("video_preprocessor_config.json", "modeling_vtn.py"),
-}
 EDITED = "---\nlicense: mit\n---\n\nMy own words.\n"
 
 
@@ -81,7 +77,7 @@ def model() -> VTNForVideoClassification:
 
 def test_an_upload_has_the_card_of_this_package(model: VTNForVideoClassification, hub: Hub) -> None:
     assert model.push_to_hub("me/x") == "commit"
-    assert set(hub.uploaded) == FILES
+    assert set(hub.uploaded) == FOLDER_FILES
     card = hub.uploaded["README.md"].decode()
     assert card == str(model.vtn.generate_model_card())
     assert "vtn.VTN.from_pretrained" in card
@@ -90,18 +86,18 @@ def test_an_upload_has_the_card_of_this_package(model: VTNForVideoClassification
 def test_saving_can_upload_at_once(model: VTNForVideoClassification, hub: Hub, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "mine", push_to_hub=True)
     assert hub.calls[-1][1] == "mine"
-    assert set(hub.uploaded) == FILES
+    assert set(hub.uploaded) == FOLDER_FILES
     assert hub.uploaded["README.md"] == (tmp_path / "mine" / "README.md").read_bytes()
     (tmp_path / "mine" / "notes.txt").write_text("private")
     model.save_pretrained(tmp_path / "mine", push_to_hub=True, repo_id="somebody/else")
     assert hub.calls[-1][1] == "somebody/else"
-    assert set(hub.uploaded) == FILES
+    assert set(hub.uploaded) == FOLDER_FILES
 
 
 def test_an_edited_card_is_kept(model: VTNForVideoClassification, hub: Hub, tmp_path: Path) -> None:
     hub.card = EDITED
     model.push_to_hub("me/x")
-    assert set(hub.uploaded) == FILES - {"README.md"}
+    assert set(hub.uploaded) == FOLDER_FILES - {"README.md"}
     model.push_to_hub("me/x", tags=["gestures"])
     assert hub.uploaded["README.md"].decode() == EDITED.replace("mit\n", "mit\ntags:\n- gestures\n")
     (tmp_path / "mine").mkdir()

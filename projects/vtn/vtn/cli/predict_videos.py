@@ -57,7 +57,7 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
         batch_size=args.batch_size,
         workers=args.workers,
     )
-    settings = describe_settings(args, predictor) if args.json or args.jsonl else None
+    settings = describe_settings(args, predictor) if args.json or args.jsonl else {}
     if args.live:
         _check_outputs(args, source, videos)
         with hold_lines(args.jsonl, resumes=False):
@@ -71,7 +71,7 @@ def predict_videos(args: argparse.Namespace, program: str) -> int:
     notes = f"; {counted(len(ignored), 'other file')} ignored" if ignored else ""
     with hold_lines(args.jsonl, resumes=args.resume):
         if args.resume:
-            scored = keep_scored_videos(args, predictor, settings or {})
+            scored = keep_scored_videos(args, predictor, settings)
             remaining = [one for one in sources if one.name not in scored]
             notes += f"; {counted(len(sources) - len(remaining), 'video')} had scores in {args.jsonl}"
             sources = remaining
@@ -84,7 +84,7 @@ def _predict_all(
     sources: Sequence[VideoSource],
     program: str,
     *,
-    settings: Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
     notes: str,
 ) -> int:
     """Predicts, prints and writes; a failure is one line on stderr and one entry in the files.
@@ -159,9 +159,7 @@ def _check_outputs(args: argparse.Namespace, source: str, videos: Sequence[str])
             raise UsageError(f"--{option} {path}: is one of the videos; name another file")
 
 
-def _follow(
-    args: argparse.Namespace, predictor: Predictor, video: str, settings: Mapping[str, Any] | None
-) -> int:
+def _follow(args: argparse.Namespace, predictor: Predictor, video: str, settings: Mapping[str, Any]) -> int:
     """Follows one source until it ends; prints a line whenever the best class changes."""
     updates = predictor.follow(video, last_seconds=args.live, every_seconds=args.stride or 1.0)
     best = None

@@ -11,7 +11,6 @@ from vtn.exported.programs import ONNX, TORCH_EXPORT
 SUFFIXES = (ONNX, TORCH_EXPORT)
 INT8 = ".int8"
 """Stands before the suffix of a quantised file: ``encoder.int8.onnx``."""
-_OTHER_PART = {BACKBONE: ENCODER, ENCODER: BACKBONE}
 
 
 def is_exported(source: str | Path) -> bool:
@@ -51,7 +50,7 @@ def find_other_part(path: Path, part: str, part_of: str) -> Path:
     Raises:
         CheckpointError: where it is missing.
     """
-    other = _OTHER_PART[part]
+    other = ENCODER if part == BACKBONE else BACKBONE
     expected = f"{other}{''.join(path.suffixes)}"
     if part in path.name:
         expected = path.name.replace(part, other, 1)

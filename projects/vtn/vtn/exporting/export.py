@@ -118,8 +118,9 @@ def export_model(
     Raises:
         ModelError: for a model that cannot be exported, a missing package, and results that differ.
         InputError, ConfigError, AnnotationError, DataError: for a model or list that does not fit the
-            request.
+            request, and for a folder in the place of a file.
     """
+    _check_places(request)
     if request.format == "onnx":
         require_packages()
     videos = None
@@ -156,6 +157,14 @@ def export_model(
         for path in sorted(folder.iterdir()):
             os.replace(path, request.folder / path.name)
     return ExportReport(parts[0].description, torch.get_num_threads(), files, parity, speed, accuracy)
+
+
+def _check_places(request: ExportRequest) -> None:
+    """Raises ``InputError`` for a folder in the place of a file, which cannot be replaced after the work."""
+    for part in request.parts or (MODEL,):
+        for name in request.file_names(part).values():
+            if (path := request.folder / name).is_dir():
+                raise InputError(f"{path}: is a folder, in the place of a file to write; name another output")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -73,7 +72,7 @@ class Part:
         """Whether the inputs contain frames."""
         return self.name != ENCODER
 
-    @cached_property
+    @property
     def dynamic_shapes(self) -> tuple[Mapping[int, Any], ...]:
         """The free dimensions of each input."""
         batch, frames = Dim("batch", min=1), Dim("frames", min=1)
@@ -89,11 +88,8 @@ class Part:
         """
         B, T = num_clips, num_frames
         generator = torch.Generator().manual_seed(T)
-        shape = (
-            (B, 3, T, *self.description.frame_size)
-            if self.takes_frames
-            else (*(B, T), *self.description.feature_shape)
-        )
+        facts = self.description
+        shape = (B, 3, T, *facts.frame_size) if self.takes_frames else (B, T, *facts.feature_shape)
         values = torch.randn(shape, generator=generator)
         if self.name == BACKBONE:
             return (values,)

@@ -23,7 +23,6 @@ from vtn.exporting.parts import Part
 _LARGEST_FILE = 1_900_000_000
 # Products with a matrix of weights; convolutions are slower in 8 bits with ranges found at run time.
 _QUANTIZED_OPERATORS = ("MatMul", "Gemm")
-_NOISY_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "torch.__trace", None)  # None: the root logger
 
 
 def trace(part: Part) -> ExportedProgram:
@@ -105,7 +104,6 @@ def write_int8(source: Path, path: Path, part: Part) -> int:
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 use_external_data_format=large,
-                extra_options={"MatMulConstBOnly": True},
             )
     except Exception as error:  # onnx and onnxruntime have errors of their own
         raise ModelError(
@@ -113,6 +111,7 @@ def write_int8(source: Path, path: Path, part: Part) -> int:
         ) from error
     model = onnx.load(path, load_external_data=False)
     count = sum(node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul") for node in model.graph.node)
+    # Again, as the quantiser adds an entry of its own, which is not JSON.
     onnx.helper.set_model_props(model, part.description.to_texts())
     onnx.save(model, path)
     return count
@@ -131,14 +130,11 @@ def require_packages() -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Hides notes of the exporters about constants and optimisations; errors are exceptions."""
-    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)

@@ -59,8 +59,7 @@ def write_folder(
             f"{model.num_classes} classes, in their order, or empty"
         )
     arguments = arguments_as_json(model.arguments.without_weights())
-    weights = model.state_dict() if weights is None else weights
-    weights = _with_own_memory(weights)
+    weights = _with_own_memory(model.state_dict() if weights is None else weights)
     dtypes = [tensor.dtype for tensor in weights.values() if tensor.is_floating_point()]
     content = {
         **transformers_entries(

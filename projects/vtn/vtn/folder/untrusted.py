@@ -38,7 +38,7 @@ _NOT_READ = (
     *("VTN.BACKBONE.PRETRAINED", "VTN.BACKBONE.CHECKPOINT", "VTN.LONGFORMER.CHECKPOINT"),
 )
 # Sources of backbones whose names need no other file and no network; other prefixes name folders and hubs.
-_SELF_CONTAINED = ("torchvision", "pytorchvideo")
+_SELF_CONTAINED = ("timm", "torchvision", "pytorchvideo")
 # Arguments by which libraries of backbones load weights.
 _LOADING_ARGUMENTS = frozenset(
     {
@@ -154,7 +154,7 @@ def _is_self_contained(name: str) -> bool:
         return rest in CONFIG_MAPPING and not Path(rest).exists()
     if not colon:
         family, rest = "timm", name
-    return (family == "timm" or family in _SELF_CONTAINED) and not set(rest) & set("/\\:")
+    return family in _SELF_CONTAINED and not set(rest) & set("/\\:")
 
 
 def count_stored(weights: Mapping[str, Tensor]) -> tuple[int, int]:

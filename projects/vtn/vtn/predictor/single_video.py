@@ -31,6 +31,7 @@ from slowfast.models.inference.encoding import EncodingRequest, choose_encoding
 from slowfast.video.decoding import open_video
 from vtn.backbones.frames.trial import without_training
 from vtn.factory import check_model_class
+from vtn.folder.untrusted import NOTHING_TO_RUN
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import (
     FrameView,
@@ -94,7 +95,7 @@ def predict_video(request: PredictionRequest, interrupt: Interrupt) -> Predictio
         InputError: for a file of features where none are kept.
         Interrupted: where a stop signal came; the features so far are on disk.
     """
-    cfg = load_config(request.config, ["TRAIN.ENABLE", "False", "TEST.ENABLE", "False", *request.overrides])
+    cfg = load_config(request.config, [*NOTHING_TO_RUN, *request.overrides])
     check_model_class(cfg)
     with without_training():
         model = build_trained_model(cfg, read_checkpoint(request.checkpoint), request.checkpoint)

@@ -20,9 +20,9 @@ Write = Callable[[Prediction], None]
 """Writes one prediction."""
 
 
-def head_of_results(class_names: Sequence[str], settings: Mapping[str, Any] | None) -> dict[str, Any]:
+def head_of_results(class_names: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what holds for all predictions of a file: the names of the classes, and the settings."""
-    return {"classes": list(class_names)} | ({} if settings is None else {"settings": dict(settings)})
+    return {"classes": list(class_names), "settings": dict(settings)}
 
 
 def settings_path(lines_path: str | Path) -> Path:
@@ -73,10 +73,10 @@ def open_writers(
     class_names: Sequence[str],
     top: int,
     *,
+    settings: Mapping[str, Any],
     json_path: str = "",
     csv_path: str = "",
     lines_path: str = "",
-    settings: Mapping[str, Any] | None = None,
     append_lines: bool = False,
 ) -> Iterator[Write]:
     """Yields a function that writes each prediction to all files that have a path.
@@ -87,8 +87,7 @@ def open_writers(
     Args:
         class_names: K names.
         top: best classes of each video that are written by name.
-        settings: how the predictions are made, for the JSON file and for a file beside the lines; None: not
-            written.
+        settings: how the predictions are made, for the JSON file and for a file beside the lines.
         append_lines: whether the JSON lines are added to those that the file has.
     """
     head = head_of_results(class_names, settings)
@@ -104,7 +103,7 @@ def open_writers(
             file = stack.enter_context(_open(lines_path, in_place="a" if append_lines else "w"))
             writers.append((lines_path, _json_lines_writer(file, top)))
             # After the lines of an earlier command are gone: they were made with other settings.
-            if settings is not None and Path(lines_path).is_file():
+            if Path(lines_path).is_file():
                 with naming_file(described := settings_path(lines_path)):
                     write_text(described, _head_as_json(head) + "\n}\n")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,11 +29,9 @@ _CARD_NAME = "README.md"
 def staging_folder(folder: Path, name: str) -> Iterator[Path]:
     """Yields a new folder in ``folder``, for :func:`install`; it is removed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=f".{name}{_STAGING_MARK}", dir=folder))
-    try:
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    prefix = f".{name}{_STAGING_MARK}"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder, ignore_cleanup_errors=True) as staged:
+        yield Path(staged)
 
 
 def without_staging(text: str) -> str:

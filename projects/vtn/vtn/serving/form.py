@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -22,6 +24,9 @@ FIELD = "video"
 FORM_BYTES = 65_536
 """Most bytes beside the video: boundaries, headers, other fields."""
 _NAME_CHARACTERS = 120
+# Clients of .NET write a name that is not ASCII in this form, and for others as "=?utf-8?B?…?="; some of Java
+# set it in quotes. The standard of forms excludes it (RFC 7578), so that the parser leaves it out.
+_EXTENDED_NAME = re.compile(rb"""filename\*="?utf-8''([^;\s"]*)""", re.IGNORECASE)
 _DRAIN_SECONDS = 10.0
 # The parser warns of each damaged form, without saying whose; the line of the request has its status.
 logging.getLogger("python_multipart").addHandler(logging.NullHandler())
@@ -44,7 +49,10 @@ async def receive_video(chunks: AsyncIterator[bytes], content_type: str, path: P
     try:
         async with asyncio.timeout(limits.upload_seconds):
             with path.open("wb") as file:
-                return await _receive(_check_arrival(chunks, limits), options[b"boundary"], file, limits)
+                form = VideoForm(options[b"boundary"], file, limits)
+                async for chunk in _check_arrival(chunks, limits):
+                    form.feed(chunk)
+                return form.finish()
     except TimeoutError:
         raise Refusal(
             408, f"the upload took longer than {limits.upload_seconds:g} seconds", "send a smaller file"
@@ -55,6 +63,10 @@ async def receive_video(chunks: AsyncIterator[bytes], content_type: str, path: P
         raise Refusal(
             503, "the server has no room for the upload", "try again later, or tell its operator"
         ) from error
+    except MultipartParseError:
+        raise _damaged() from None
+    except ValueError as error:  # a boundary of too many characters
+        raise Refusal(400, "the boundary of the form cannot be used", "send a common form") from error
 
 
 async def _check_arrival(chunks: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[bytes]:
@@ -72,18 +84,6 @@ async def _check_arrival(chunks: AsyncIterator[bytes], limits: Limits) -> AsyncI
         if chunk is None:
             return
         yield chunk
-
-
-async def _receive(chunks: AsyncIterator[bytes], boundary: bytes, file: BinaryIO, limits: Limits) -> str:
-    try:
-        form = VideoForm(boundary, file, limits)
-        async for chunk in chunks:
-            form.feed(chunk)
-        return form.finish()
-    except MultipartParseError:
-        raise _damaged() from None
-    except ValueError as error:  # a boundary of too many characters
-        raise Refusal(400, "the boundary of the form cannot be used", "send a common form") from error
 
 
 def _damaged() -> Refusal:
@@ -169,7 +169,9 @@ class VideoForm:
             if options.get(b"name") == FIELD.encode():
                 if self._name is not None:
                     raise Refusal(400, "the form has several videos", "send one video per request")
-                self._is_video, self._name = True, clean_name(options.get(b"filename", b""))
+                extended = _EXTENDED_NAME.search(self._value)
+                name = unquote_to_bytes(extended[1]) if extended else options.get(b"filename", b"")
+                self._is_video, self._name = True, clean_name(name)
         self._header, self._value = b"", b""
 
     def _write(self, data: bytes, start: int, end: int) -> None:

@@ -66,11 +66,10 @@ class UploadFolder:
     def request(self) -> Iterator[Path]:
         """Yields a new folder that is removed with its content at the end of the context."""
         self._create()
-        folder = Path(tempfile.mkdtemp(prefix="request-", dir=self.path))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            prefix="request-", dir=self.path, ignore_cleanup_errors=True
+        ) as folder:
+            yield Path(folder)
 
     def close(self) -> None:
         """Removes the folder."""

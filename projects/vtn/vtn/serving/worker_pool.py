@@ -40,7 +40,7 @@ class WorkerPool:
 
     Attributes:
         workers: all of them.
-        has_started: whether all workers have had the model once.
+        has_started: whether a worker has had the model once.
     """
 
     def __init__(self, model: ModelSource, size: int, folder: Path) -> None:
@@ -68,7 +68,7 @@ class WorkerPool:
             while starting:
                 starting[0].wait_until_ready()
                 self._idle.put(starting.pop(0))
-            self.has_started = True
+                self.has_started = True
             threading.Thread(target=self._watch, name="watch", daemon=True).start()
         except WorkerUnavailable as error:
             self.close()
@@ -104,7 +104,7 @@ class WorkerPool:
         job: Job,
         seconds: float,
         wait_for_departure: Callable[[], Awaitable[object]],
-        record: RequestRecord | None = None,
+        record: RequestRecord,
     ) -> Done | Failed:
         """Returns the answer to a job once a worker is free and has computed it.
 
@@ -112,7 +112,7 @@ class WorkerPool:
             job: to compute.
             seconds: limit of the time that the worker takes.
             wait_for_departure: returns as soon as the client does not wait for the answer anymore.
-            record: gets the durations of waiting and computing; None: they are not kept.
+            record: gets the durations of waiting and computing.
 
         Raises:
             ClientLeft: where the client departs before a worker has taken the job.
@@ -120,7 +120,7 @@ class WorkerPool:
             OutOfTime, WorkerLost, WorkerUnavailable: see :meth:`WorkerProcess.run`.
         """
         answer: Future[Done | Failed] = Future()
-        record, wait = record or RequestRecord(), ExitStack()
+        wait = ExitStack()
         wait.enter_context(record.measure("wait"))
         try:
             submitted = self._threads.submit(self._run, job, seconds, answer, wait, record)

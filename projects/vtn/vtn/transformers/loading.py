@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from slowfast.errors import InputError
 from vtn.arguments.model_arguments import ModelArguments
 from vtn.backbones.hub_access import find_file
+from vtn.factory import find_model_class
 from vtn.folder.untrusted import check_backbone, count_safetensors
-from vtn.predictor.source import check_model, find_model_class
+from vtn.predictor.source import check_model
 from vtn.transformers.configuration import VTNConfig
 
 

@@ -223,7 +223,13 @@ def _in_memory(clip: Clip | StreamedClip, name: str) -> Clip:
     # Checked before decoding starts; whole pictures have at least this many pixels.
     scheme: Any = clip.view.reader.scheme
     side = scheme.short_side if scheme.picture_multiple else scheme.crop_size
-    _check_memory(count, side * side, name)
+    needed, free = count * side * side * 3 * _BYTES_PER_VALUE, psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"{name}: its {count:,} frames need {needed / 2**30:.1f} GiB of memory, but "
+            f"{free / 2**30:.1f} GiB are free; give num_frames or fps, or use vtn.Predictor, which reads "
+            "them piece by piece"
+        )
     frames: Tensor | None = None
     start = 0
     chunks: Any = clip.view.chunks(_CHUNK_FRAMES)
@@ -234,19 +240,5 @@ def _in_memory(clip: Clip | StreamedClip, name: str) -> Clip:
             stop = start + chunk.shape[1]
             frames[start:stop] = chunk.permute(1, 2, 3, 0)
             start = stop
-    if frames is None:
-        raise InputError(f"{name}: has no frame")
-    frames = frames.permute(3, 0, 1, 2)
-    return Clip(frames, clip.view.positions, clip.label, clip.video_id, clip.view_id)
-
-
-def _check_memory(num_frames: int, num_pixels: int, name: str) -> None:
-    """Raises ``InputError`` for frames that need more memory than is free."""
-    needed = num_frames * num_pixels * 3 * _BYTES_PER_VALUE
-    free = psutil.virtual_memory().available
-    if needed > free:
-        raise InputError(
-            f"{name}: its {num_frames:,} frames need {needed / 2**30:.1f} GiB of memory, but "
-            f"{free / 2**30:.1f} GiB are free; give num_frames or fps, or use vtn.Predictor, which reads "
-            "them piece by piece"
-        )
+    assert frames is not None  # a view has at least one frame
+    return Clip(frames.permute(3, 0, 1, 2), clip.view.positions, clip.label, clip.video_id, clip.view_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,12 @@ def test_lists_with_wrong_labels_are_refused(published: Path, tmp_path: Path) ->
     (tmp_path / "test.csv").write_text("path label start end\na.mp4 0 1 2\n")
     with pytest.raises(AnnotationError, match="has segments of files"):
         read_split(str(tmp_path / "test.csv"), 3)
+
+
+def test_a_published_folder_may_also_have_a_file_of_onnx(published: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(published, tmp_path / "published")
+    (folder / "model.onnx").touch()
+    assert Predictor(folder, device="cpu").class_names == ["left", "right", "still"]
 
 
 def test_a_folder_of_several_models_is_ambiguous(exported: Path, tmp_path: Path) -> None:

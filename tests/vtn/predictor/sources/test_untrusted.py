@@ -90,24 +90,21 @@ def test_a_score_activation_of_the_users_own_names_the_remedy(checkpoint: Path, 
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    "name",
     [
-        ("hf:somebody/model", "hf:somebody/model"),
-        ("hf:/etc", "hf:/etc"),
-        ("hf-hub:somebody/model", "hf-hub:somebody/model"),
-        ("local-dir:/tmp/model", "local-dir:/tmp/model"),
-        ("detectron2:/tmp/config.yaml", "detectron2:/tmp/config.yaml"),
+        *("hf:somebody/model", "hf:/etc", "hf-hub:somebody/model", "local-dir:/tmp/model"),
+        "detectron2:/tmp/config.yaml",
     ],
 )
 @pytest.mark.parametrize("form", ["file", "folder"])
 def test_a_backbone_in_a_folder_or_on_a_hub_is_not_looked_up(
-    name: str, shown: str, form: str, checkpoint: Path, published: Path, tmp_path: Path
+    name: str, form: str, checkpoint: Path, published: Path, tmp_path: Path
 ) -> None:
     if form == "file":
         source = changed_checkpoint(checkpoint, tmp_path / "changed.pyth", VTN__BACKBONE__NAME=name)
     else:
         source = changed_folder(published, tmp_path / "changed", backbone__name=name)
-    with pytest.raises(CheckpointError, match=f"its backbone '{shown}' is described by another file"):
+    with pytest.raises(CheckpointError, match=f"its backbone '{name}' is described by another file"):
         load_source(source)
 
 

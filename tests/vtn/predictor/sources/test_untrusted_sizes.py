@@ -38,12 +38,6 @@ def test_sizes_are_compared_with_the_file_before_memory_is_taken(
         load_source(path)
 
 
-def test_sizes_of_a_folder_are_compared_with_its_weights(published: Path, tmp_path: Path) -> None:
-    folder = changed_folder(published, tmp_path / "large", encoder__intermediate_size=10**5)
-    with pytest.raises(CheckpointError, match="but the file has far fewer"):
-        load_source(folder)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
