@@ -92,14 +92,13 @@ def _probe(cfg: CfgNode, source: CandidateSource, options: ProbeOptions, interru
     _log_problem(problem, options, len(candidates))
     workers = choose_workers(options.workers, problem.device)
     files = ResultFiles(folder / "trainings")
-    metric = METRICS[options.metric]
     with Runner(problem, files, workers=workers, scratch=folder, interrupt=interrupt) as runner:
         result = search(
             runner,
             problem,
             candidates,
             baseline_names(problem.table),
-            metric,
+            METRICS[options.metric],
             num_folds=options.num_folds,
             num_seeds=options.num_seeds,
         )
@@ -108,7 +107,6 @@ def _probe(cfg: CfgNode, source: CandidateSource, options: ProbeOptions, interru
         result,
         problem,
         options.metric,
-        metric,
         test_scores=test_scores,
         trainings=runner.new_tasks,
         seconds=time.perf_counter() - started,
