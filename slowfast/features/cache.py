@@ -18,6 +18,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -127,7 +128,7 @@ class Manifest:
         """(F,), or (M, F) for several tokens."""
         return feature_shape(self.num_tokens, self.feature_dim)
 
-    @property
+    @cached_property
     def settings_hash(self) -> str:
         """Hash of all that decides the features of a variant; each video's description holds it.
 
