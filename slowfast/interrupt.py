@@ -153,6 +153,14 @@ def when_parent_ends(action: Callable[[], object]) -> None:
     threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
+def exit_when_parent_ends() -> None:
+    """Ends this process at once when its parent has ended; see :func:`when_parent_ends`.
+
+    The processes of a ``ProcessPoolExecutor``, for one, would wait for tasks without an end.
+    """
+    when_parent_ends(lambda: os._exit(1))
+
+
 def stop_when_parent_ends() -> None:
     """Requests a stop of this process as soon as its parent has ended; see :func:`when_parent_ends`.
 

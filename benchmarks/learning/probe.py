@@ -11,7 +11,7 @@ The features are noise around a path of each class, so that losses fall as on re
 
 examples:
   slowfast benchmark probe
-  slowfast benchmark probe --data data --features cache --videos 300
+  slowfast benchmark probe --data data --features cache --limit 300
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ COLUMNS = ("way", "trainings", "seconds", "trainings per minute", "candidates pe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
-    parser.add_argument("--videos", type=int, default=300, metavar="N")
+    parser.add_argument("--limit", type=int, default=300, metavar="N", help="videos")
     parser.add_argument("--rows", type=int, default=25, metavar="N", help="rows of features per video")
     parser.add_argument("--width", type=int, default=1280, metavar="N", help="width of a row")
     parser.add_argument("--classes", type=int, default=8, metavar="N")
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> BenchmarkReport:
     """Measures both ways and reports them."""
     report = BenchmarkReport(
-        f"{args.candidates} candidates, {args.folds} folds, {args.videos} videos, cached features",
+        f"{args.candidates} candidates, {args.folds} folds, {args.limit} videos, cached features",
         COLUMNS,
         file=args.json,
     )
@@ -113,7 +113,7 @@ def write_features(args: argparse.Namespace, folder: Path) -> None:
     rng = np.random.default_rng(0)
     ways = rng.normal(size=(args.classes, args.rows, args.width)).cumsum(axis=1) / args.rows**0.5
     lines = []
-    for video in range(args.videos):
+    for video in range(args.limit):
         label = video % args.classes
         rows = 0.05 * ways[label] + rng.normal(size=(args.rows, args.width))
         np.save(folder / f"{video}.npy", rows.astype(np.float16))
@@ -126,7 +126,7 @@ def time_search(args: argparse.Namespace, overrides: Sequence[str], folder: Path
     """Returns the number of trainings of a search, and the seconds of its process."""
     output = folder / "probe"
     options = ["--splits", "train", "--folds", str(args.folds), "--candidates", str(args.candidates)]
-    options += ["--seeds", "1", "--videos", str(args.videos)]
+    options += ["--seeds", "1", "--limit", str(args.limit)]
     options += ["--workers", str(args.workers)] if args.workers else []
     command = ["--cfg", RECIPE, *options, *overrides, "OUTPUT_DIR", str(output)]
     begin = time.perf_counter()
@@ -140,7 +140,7 @@ def time_search(args: argparse.Namespace, overrides: Sequence[str], folder: Path
 def time_runs(args: argparse.Namespace, overrides: Sequence[str], folder: Path) -> float:
     """Returns the mean seconds of ``slowfast run`` for candidates spread over those of the search."""
     cfg = load_config(RECIPE, list(overrides))
-    lines = Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv").read_text().splitlines()[: args.videos]
+    lines = Path(cfg.DATA.PATH_TO_DATA_DIR, "train.csv").read_text().splitlines()[: args.limit]
     labels = [int(line.rsplit(" ", 1)[1]) for line in lines]
     folds = group_folds(labels, lines, args.folds)
     lists = folder / "fold"

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.measure import Timing, ratio, time_interleaved
 from slowfast.datasets.views.view_reader import ClipViews, Scheme, WholeVideoViews
-from slowfast.features.cache import FeatureNames, Variant, features_path, times_path
+from slowfast.features.cache import FeatureNames, Manifest, Variant, features_path, times_path
 from slowfast.features.cache_reader import CacheReader
 from slowfast.features.row_times import RowTimes, write_table
 from slowfast.features.storage import FeatureFile
@@ -61,15 +61,11 @@ class TokenCache:
 
     def reader(self, scheme: Scheme) -> CacheReader:
         """Returns the reader of a data set that reads these features."""
-        return CacheReader(
-            scheme,
-            FPS,
-            str(self.folder),
-            FeatureNames([str(self.folder)]),
-            self.row_shape,
-            DTYPE,
-            {0: (self.variant,)},
+        folder, (tokens, width) = str(self.folder), self.row_shape
+        manifest = Manifest(
+            {}, width, DTYPE, FPS, (0.5,) * 3, (0.5,) * 3, "RGB", (self.variant,), {}, num_tokens=tokens
         )
+        return CacheReader(scheme, FPS, folder, manifest, FeatureNames([folder]), {0: (self.variant,)})
 
 
 def write_cache(folder: Path, row_shape: tuple[int, int], megabytes: int) -> TokenCache:

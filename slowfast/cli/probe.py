@@ -76,7 +76,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--candidates", type=positive_integer, default=40, metavar="N", help="settings to try (default: 40)"
     )
     parser.add_argument(
-        "--videos", type=positive_integer, metavar="N", help="use a subset of about N videos (default: all)"
+        "--limit", type=positive_integer, metavar="N", help="use about N random videos (default: all)"
     )
     parser.add_argument(
         "--metric",
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
             num_folds=args.folds,
             num_seeds=args.seeds,
             num_candidates=args.candidates,
-            num_videos=args.videos or 0,
+            limit=args.limit or 0,
             metric=args.metric,
             workers=args.workers or 0,
         )

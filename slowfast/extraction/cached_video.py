@@ -44,8 +44,8 @@ class CachedVideoExtractor:
     Attributes:
         encoder: encodes the frames.
         folder: folder of the cache.
-        manifest: the content of the cache: which frames, in which variants.
-        settings: hash of the manifest; features with another one are extracted again.
+        manifest: the content of the cache: which frames, in which variants. Features whose description has
+            another ``settings_hash`` are extracted again.
         encoding: how the model computes, which the features of one video share; incomplete ones with another
             one are extracted again.
         interrupt: checked after each chunk.
@@ -54,7 +54,6 @@ class CachedVideoExtractor:
     encoder: FrameEncoder
     folder: str
     manifest: Manifest
-    settings: str
     encoding: str
     interrupt: Interrupt
 
@@ -85,8 +84,9 @@ class CachedVideoExtractor:
         encoded = 0
         # Before the video is opened: one that is replaced later on must not count as what was encoded.
         source = describe_source(path)
-        description = {"video": source, "settings": self.settings}
-        incomplete = {"video": source, "settings": f"{self.settings}, {self.encoding}"}
+        settings = self.manifest.settings_hash
+        description = {"video": source, "settings": settings}
+        incomplete = {"video": source, "settings": f"{settings}, {self.encoding}"}
         with open_source(path) as video:
             times = video.times
             rows = cached_rows(times, self.manifest.fps, self.encoder.clip_grid)
@@ -122,4 +122,6 @@ class CachedVideoExtractor:
     def _is_complete(self, path: str, name: str, variant: Variant) -> bool:
         features = features_path(self.folder, variant, name)
         found = read_json_object(features.with_suffix(".json")) if features.is_file() else {}
-        return found.get("settings") == self.settings and is_same_source(path, found.get("video"))
+        return found.get("settings") == self.manifest.settings_hash and is_same_source(
+            path, found.get("video")
+        )

@@ -111,8 +111,8 @@ def extract_features(cfg: CfgNode, world: World, interrupt: Interrupt, request: 
             channels=manifest.channels,
             compute=ComputeThreads(threads if is_cpu(world.device) and not setup.compile else 1),
         )
-        settings, encoding = manifest.settings_hash, replace(setup, compile=False).describe()
-        extractor = CachedVideoExtractor(encoder, str(folder), manifest, settings, encoding, interrupt)
+        encoding = replace(setup, compile=False).describe()
+        extractor = CachedVideoExtractor(encoder, str(folder), manifest, encoding, interrupt)
         work = ExtractionWork(extractor, splits, interrupt)
         remedies = (*memory_remedies(model, training=False), "fewer DATA_LOADER.NUM_WORKERS")
         with device_errors(world.device, *remedies):

@@ -95,8 +95,7 @@ def append_features(
 
     Raises:
         DecodeError: where the video cannot be decoded.
-        NotFiniteError: for features of a decoded frame that are NaN or infinite; the rows before this chunk
-            are kept.
+        NotFiniteError: for NaN or infinite features of a decoded frame; rows before this chunk are kept.
         OutOfRangeError: for features beyond the range of the files' dtype.
     """
     kept, clip, first = rows.restart(min(file.count for file in files.values()))
@@ -104,17 +103,17 @@ def append_features(
         file.keep(kept)
     if first >= len(rows.indices):
         return
-    writers = {
-        variant: _Writer(SequenceEncoder(encoder, first_clip=clip), file, rows, missing, name)
-        for variant, file in files.items()
-    }
+    writers = [
+        _Writer(SequenceEncoder(encoder, first_clip=clip), file, rows, missing, name)
+        for file in files.values()
+    ]
     shown = _shown_frames(encoder, video, rows.indices[first:], [*files], missing)
     with Prefetch(shown, depth=ahead) if ahead else closing(shown) as chunks:
-        for number, (variant, frames) in enumerate(chunks, 1):
-            writers[variant].push(frames)
-            if number % len(files) == 0:
-                yield len(frames)
-    for writer in writers.values():
+        for chunk in chunks:
+            for writer, frames in zip(writers, chunk, strict=True):
+                writer.push(frames)
+            yield len(chunk[0])
+    for writer in writers:
         writer.finish()
     yield 0
 
@@ -160,8 +159,8 @@ def _shown_frames(
     indices: NDArray[np.int64],
     variants: list[Variant],
     missing: set[int] | None,
-) -> Generator[tuple[Variant, NDArray[np.uint8]], None, None]:
-    """Yields the frames (t, H, W, 3) uint8 of each chunk once per variant; the video is decoded once."""
+) -> Generator[list[NDArray[np.uint8]], None, None]:
+    """Yields the frames (t, H, W, 3) uint8 of each chunk, one array per variant; decodes the video once."""
     source: list[tuple[int, int]] = []
 
     def place(height: int, width: int) -> Placement:
@@ -176,9 +175,10 @@ def _shown_frames(
         if fill is not None:
             fill(frames, indices[first : first + len(frames)])
         first += len(frames)
-        for variant in variants:
-            crop = variant.placer(*source[0]).crop(frames) if len(variants) > 1 else frames
-            yield variant, crop[:, :, ::-1] if variant.flip else crop
+        crops = [v.placer(*source[0]).crop(frames) for v in variants] if len(variants) > 1 else [frames]
+        yield [
+            crop[:, :, ::-1] if variant.flip else crop for variant, crop in zip(variants, crops, strict=True)
+        ]
 
 
 class _GapFiller:

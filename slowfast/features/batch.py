@@ -97,13 +97,21 @@ class FeatureMixer:
         """
         if batch.num_clips == 0:
             return batch.to(device)  # of broken videos alone; such a batch has no features
-        fractions = self.fractions(batch.num_clips // 2, epoch, step)
-        mixed = replace(
-            batch,
-            features=mix_features(batch.features.float(), batch.mask, fractions),
-            label=mix_labels(self.mixer.distributions(batch.label), fractions),
-        )
-        return mixed.to(device)
+        features, label = self.mix(batch.features.float(), batch.mask, batch.label, epoch, step)
+        return replace(batch, features=features, label=label).to(device)
+
+    def mix(
+        self, features: Tensor, mask: Tensor | None, label: Tensor, epoch: int, step: int
+    ) -> tuple[Tensor, Tensor]:
+        """Returns mixed features and labels (B, K) float32.
+
+        Args:
+            features, mask: see :func:`mix_features`.
+            label: (B,) int64 or (B, K) float.
+        """
+        fractions = self.fractions(len(features) // 2, epoch, step)
+        mixed = mix_features(features, mask, fractions)
+        return mixed, mix_labels(self.mixer.distributions(label), fractions)
 
     def fractions(self, pairs: int, epoch: int, step: int) -> list[float]:
         """Returns for each pair the fraction of a clip that remains its own."""

@@ -66,16 +66,7 @@ def build_cache_reader(cfg: CfgNode, request: ReaderRequest) -> BuiltReader:
         raise ConfigError(describe_mismatch(folder, different))
     names = build_feature_names(cfg, annotations)
     variants = _build_variants(cfg, manifest.variants, request, names)
-    reader = CacheReader(
-        scheme,
-        request.position_rate,
-        folder,
-        names,
-        manifest.row_shape,
-        manifest.dtype,
-        variants,
-        manifest.settings_hash,
-    )
+    reader = CacheReader(scheme, request.position_rate, folder, manifest, names, variants)
     _check_some(
         annotations,
         reader.check_present,

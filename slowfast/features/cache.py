@@ -17,9 +17,12 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_origin, get_type_hints
 
 from slowfast.datasets.views.spatial import evaluated_frame
 from slowfast.errors import DataError
@@ -30,22 +33,12 @@ from slowfast.video.archive.member import TarMember
 from slowfast.video.placement import Placer
 
 MANIFEST = "manifest.json"
-TIMES = "times"
 # Version of this layout; a reader refuses other versions.
 FORMAT = 1
 # Ends the name of features that are not complete yet, before the suffix of the file.
 _PART = ".part"
 # Bytes of the longest name of a video that files have, which add ``.part.npy.lock`` to it.
 _MAX_NAME = 241
-# Types of the fields below, as they are written there.
-_KINDS: Mapping[str, Any] = {
-    "bool": bool,
-    "int": int,
-    "float": int | float,
-    "str": str,
-    "Mapping[str, Any]": Mapping,
-    "Mapping[str, str]": Mapping,
-}
 
 
 @dataclass(frozen=True)
@@ -135,7 +128,7 @@ class Manifest:
         """(F,), or (M, F) for several tokens."""
         return feature_shape(self.num_tokens, self.feature_dim)
 
-    @property
+    @cached_property
     def settings_hash(self) -> str:
         """Hash of all that decides the features of a variant; each video's description holds it.
 
@@ -204,12 +197,12 @@ class Manifest:
 def _check_values(*described: Manifest | Variant) -> None:
     """Raises ``TypeError`` for a value of another type than its class states, or a number below 0."""
     for item in described:
-        for field in fields(item):
-            value = getattr(item, field.name)
-            if not isinstance(value, _KINDS.get(str(field.type), object)):
-                raise TypeError(f"{field.name} = {value!r} is not {field.type}")
+        for name, hint in get_type_hints(type(item)).items():
+            value, kind = getattr(item, name), get_origin(hint) or hint
+            if not isinstance(value, int | float if kind is float else kind):
+                raise TypeError(f"{name} = {value!r} is not {kind.__name__}")
             if isinstance(value, int | float) and not 0 <= value < math.inf:
-                raise TypeError(f"{field.name} = {value!r} is not 0 or more")
+                raise TypeError(f"{name} = {value!r} is not 0 or more")
 
 
 def describe_differences(cached: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -273,7 +266,7 @@ def features_path(folder: str | Path, variant: Variant, name: str) -> Path:
 
 def times_path(folder: str | Path, name: str) -> Path:
     """Returns the path of the display times of a video in a cache."""
-    return Path(folder, TIMES, f"{_storable(name)}.npy")
+    return Path(folder, "times", f"{_storable(name)}.npy")
 
 
 def part_path(features: Path) -> Path:
@@ -299,6 +292,6 @@ def _storable(name: str) -> str:
 
 def by_scaling(variants: Sequence[Variant]) -> Iterator[list[Variant]]:
     """Groups variants that can be cropped from the same scaled frames."""
-    scaled = [(variant.short_side, variant.interpolation, variant.picture_multiple) for variant in variants]
-    for key in sorted(set(scaled)):
-        yield [variant for variant, own_key in zip(variants, scaled, strict=True) if own_key == key]
+    scaling = attrgetter("short_side", "interpolation", "picture_multiple")
+    for _, group in groupby(sorted(variants, key=scaling), scaling):
+        yield [*group]

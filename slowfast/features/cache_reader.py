@@ -19,7 +19,7 @@ from slowfast.datasets.views.view_reader import Scheme, Segment
 from slowfast.errors import DecodeError
 from slowfast.features.array_file import ArrayFile, read_array
 from slowfast.features.broken_list import find_failure
-from slowfast.features.cache import MANIFEST, FeatureNames, Variant, features_path, times_path
+from slowfast.features.cache import MANIFEST, FeatureNames, Manifest, Variant, features_path, times_path
 from slowfast.features.row_times import RowTimes, plan_rows
 from slowfast.features.source import find_change
 from slowfast.features.storage import STORED, from_stored
@@ -37,21 +37,17 @@ class CacheReader:
         scheme: chooses the frames of a view.
         position_rate: see :class:`slowfast.datasets.views.view_reader.ViewReader`.
         folder: folder of the cache.
+        manifest: its description.
         names: maps a video's path to its name in the cache.
-        row_shape: (F,) or (M, F).
-        dtype: dtype of the cache, a key of ``slowfast.features.storage.STORED``.
         variants: variants by the crop of a view; where a crop has several, one is drawn at random (training).
-        settings: hash of the manifest, which the description of each video must have; empty: not checked.
     """
 
     scheme: Scheme
     position_rate: float | None
     folder: str
+    manifest: Manifest
     names: FeatureNames
-    row_shape: tuple[int, ...]
-    dtype: str
     variants: Mapping[int, tuple[Variant, ...]]
-    settings: str = ""
     _unchanged: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def read(
@@ -70,7 +66,7 @@ class CacheReader:
         choice = self.variants[crop]
         variant = choice[int(rng.integers(len(choice)))] if len(choice) > 1 else choice[0]
         features = self._read(path, variant, row_times, rows)
-        return from_stored(features, self.dtype), torch.from_numpy(positions)
+        return from_stored(features, self.manifest.dtype), torch.from_numpy(positions)
 
     def read_all(self, path: str) -> tuple[Tensor, RowTimes]:
         """Returns all rows of a video, (T, F) or (T, M, F), of the first variant, and their times.
@@ -79,7 +75,8 @@ class CacheReader:
             DecodeError: as :meth:`read`.
         """
         row_times = self._row_times(path)
-        return from_stored(self._read(path, self.variants[0][0], row_times), self.dtype), row_times
+        features = self._read(path, self.variants[0][0], row_times)
+        return from_stored(features, self.manifest.dtype), row_times
 
     def check_present(self, path: str) -> None:
         """Raises ``DecodeError`` or ``OSError`` for a video without features or with older ones."""
@@ -97,8 +94,8 @@ class CacheReader:
         if key in self._unchanged:
             return
         description = features_path(self.folder, variant, self.names(path)).with_suffix(".json")
-        found = read_json_object(description)
-        if self.settings and found.get("settings", self.settings) != self.settings:
+        found, settings = read_json_object(description), self.manifest.settings_hash
+        if found.get("settings", settings) != settings:
             # As where a cache was copied into the folder of another one, and not to the end.
             detail = f"of other weights or settings than {MANIFEST} states; run `slowfast extract` again"
             raise DecodeError(path, "other features", detail)
@@ -124,8 +121,8 @@ class CacheReader:
         """Returns rows (n, …) of a video; None: all."""
         self.check_unchanged(path, variant)
         with ArrayFile(str(features_path(self.folder, variant, self.names(path))), path) as file:
-            wanted = (row_times.times.num_frames, *self.row_shape)
-            if file.shape != wanted or file.dtype != STORED[self.dtype][1]:
-                detail = f"{file.dtype} {file.shape} instead of {self.dtype} {wanted}; extract it again"
+            dtype, wanted = self.manifest.dtype, (row_times.times.num_frames, *self.manifest.row_shape)
+            if file.shape != wanted or file.dtype != STORED[dtype][1]:
+                detail = f"{file.dtype} {file.shape} instead of {dtype} {wanted}; extract it again"
                 raise DecodeError(path, "damaged features", detail)
             return file.read(rows)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -73,7 +73,7 @@ class FeatureFile:
 
     Args:
         path: path of the array; ``.npy`` is added where it has another suffix. Missing folders are created.
-        row_shape: (F,) or (M, F); a number is the width F.
+        row_shape: (F,) or (M, F).
         description: plain values that identify the features; existing ones are kept only where their
             description is equal.
         dtype: a key of ``STORED``.
@@ -91,7 +91,7 @@ class FeatureFile:
     def __init__(
         self,
         path: str | Path,
-        row_shape: int | Sequence[int],
+        row_shape: tuple[int, ...],
         description: Mapping[str, Any],
         dtype: str = "float32",
         *,
@@ -99,8 +99,7 @@ class FeatureFile:
     ) -> None:
         self.path, self._json = feature_paths(path)
         self.dtype, self._durable = dtype, durable
-        self._row_shape = (row_shape,) if isinstance(row_shape, int) else tuple(row_shape)
-        self._stored = STORED[dtype][1]
+        self._row_shape, self._stored = row_shape, STORED[dtype][1]
         self._row_bytes = math.prod(self._row_shape) * self._stored.itemsize
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = ExitStack()
@@ -109,7 +108,7 @@ class FeatureFile:
         self._lock.enter_context(hold_lock(lock, _LOCK_SECONDS, FileInUseError(message)))
         try:
             self._refuse_foreign_files(description)
-            self._file, self.count = self._open(dict(description))
+            self._file, self.count = self._open(description)
         except BaseException:
             self._lock.close()
             raise
@@ -172,7 +171,7 @@ class FeatureFile:
                     f"{path} was not written by this program; choose another path, or delete the file"
                 )
 
-    def _open(self, description: dict[str, Any]) -> tuple[BinaryIO, int]:
+    def _open(self, description: Mapping[str, Any]) -> tuple[BinaryIO, int]:
         """Opens the array for appending; returns the file and the number of rows that are kept."""
         present = self._count_rows()
         difference = _difference(read_json_object(self._json), description) if present else ""
@@ -191,7 +190,7 @@ class FeatureFile:
             raise
         return file, present
 
-    def _start_empty(self, description: dict[str, Any]) -> None:
+    def _start_empty(self, description: Mapping[str, Any]) -> None:
         """Creates an empty file and its description.
 
         After a crash at any point, no rows stand beside a description of other features.

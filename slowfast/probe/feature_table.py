@@ -250,6 +250,6 @@ def _check_memory(first: Tensor, num_videos: int) -> None:
     if size > _MAX_MEMORY * free:
         raise DataError(
             f"the features of {num_videos:,} videos take about {size / 2**30:.1f} GiB and {free / 2**30:.1f} "
-            "GiB of memory are free; probe fewer videos (--videos N), or extract fewer frames per second "
+            "GiB of memory are free; probe fewer videos (--limit N), or extract fewer frames per second "
             "(DATA.FEATURES_FPS)"
         )

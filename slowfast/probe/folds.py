@@ -130,7 +130,7 @@ def stratified_subset(
     chosen = [video for video, part in enumerate(parts) if part == 0]
     if not chosen:
         raise DataError(
-            f"--videos {num_videos}: must be larger, since groups are kept together and the smallest has "
+            f"--limit {num_videos}: must be larger, since groups are kept together and the smallest has "
             f"{min(Counter(groups).values())} videos; use a larger number, a finer grouping, or all videos"
         )
     return chosen

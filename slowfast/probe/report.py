@@ -17,7 +17,7 @@ from slowfast.metrics.accuracy import none_if_nan
 from slowfast.metrics.intervals import Interval, jackknife_interval
 from slowfast.probe.baselines import MAJORITY
 from slowfast.probe.candidate import Candidate
-from slowfast.probe.metrics import Metric, metric_interval
+from slowfast.probe.metrics import METRICS, Metric, metric_interval
 from slowfast.probe.search import MethodResult, SearchResult
 from slowfast.probe.tasks import TEST_LIST, Problem
 from slowfast.visualization.charts import line_chart
@@ -162,7 +162,6 @@ def build_report(
     result: SearchResult,
     problem: Problem,
     metric_name: str,
-    metric: Metric,
     *,
     test_scores: Mapping[Candidate | str, NDArray[np.float32]],
     trainings: int,
@@ -171,9 +170,11 @@ def build_report(
     """Computes the table and the comparisons of a search.
 
     Args:
+        metric_name: a key of ``slowfast.probe.metrics.METRICS``.
         test_scores: scores (test videos, K) of the methods that were also tested on the test list.
     """
     videos, test_videos = problem.division(TEST_LIST)
+    metric = METRICS[metric_name]
     evaluated = _Evaluated(problem, videos, metric)
     tested = _Evaluated(problem, test_videos, metric)
     rows = []

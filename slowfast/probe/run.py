@@ -52,7 +52,7 @@ class ProbeOptions:
         group_by: regular expression that captures the group of a path; empty: the column of groups of the
             lists, or each video is a group where none of the lists has one.
         num_folds, num_seeds, num_candidates: of the search.
-        num_videos: size of a subset of the videos; 0: all.
+        limit: about how many videos are used, a random choice; 0: all.
         metric: a key of ``slowfast.probe.metrics.METRICS``.
         workers: processes; 0: one per core, or one where there is a GPU.
     """
@@ -63,7 +63,7 @@ class ProbeOptions:
     num_folds: int = 5
     num_seeds: int = 3
     num_candidates: int = 40
-    num_videos: int = 0
+    limit: int = 0
     metric: str = "accuracy"
     workers: int = 0
 
@@ -92,14 +92,13 @@ def _probe(cfg: CfgNode, source: CandidateSource, options: ProbeOptions, interru
     _log_problem(problem, options, len(candidates))
     workers = choose_workers(options.workers, problem.device)
     files = ResultFiles(folder / "trainings")
-    metric = METRICS[options.metric]
     with Runner(problem, files, workers=workers, scratch=folder, interrupt=interrupt) as runner:
         result = search(
             runner,
             problem,
             candidates,
             baseline_names(problem.table),
-            metric,
+            METRICS[options.metric],
             num_folds=options.num_folds,
             num_seeds=options.num_seeds,
         )
@@ -108,7 +107,6 @@ def _probe(cfg: CfgNode, source: CandidateSource, options: ProbeOptions, interru
         result,
         problem,
         options.metric,
-        metric,
         test_scores=test_scores,
         trainings=runner.new_tasks,
         seconds=time.perf_counter() - started,
@@ -155,12 +153,12 @@ def _load_problem(
 def _load_training(datasets: Sequence[Any], options: ProbeOptions, seed: int) -> FeatureTable:
     """Reads the features of the training videos, or of a subset of them."""
     kept: Sequence[Sequence[int] | None] = [None] * len(datasets)
-    if options.num_videos:
+    if options.limit:
         paths = [path for dataset in datasets for path in dataset.paths]
         labels = [str(label) for dataset in datasets for label in dataset.labels.tolist()]
         listed = [group for dataset in datasets for group in listed_groups(dataset)]
         groups = _groups(paths, listed, options)
-        chosen = np.array(stratified_subset(labels, groups, options.num_videos, seed))
+        chosen = np.array(stratified_subset(labels, groups, options.limit, seed))
         ends = np.cumsum([dataset.num_videos for dataset in datasets])
         starts = [0, *ends[:-1]]
         kept = [

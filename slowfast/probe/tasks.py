@@ -24,7 +24,7 @@ from slowfast.config.values import value_of
 from slowfast.datasets.loading.worker_process import prepare_process
 from slowfast.errors import DataError, SlowFastError
 from slowfast.files import atomic_write
-from slowfast.interrupt import Interrupt, sparing_new_processes
+from slowfast.interrupt import Interrupt, exit_when_parent_ends, sparing_new_processes
 from slowfast.log import get_logger
 from slowfast.probe.baselines import Baseline, baselines
 from slowfast.probe.candidate import Candidate
@@ -267,6 +267,7 @@ def _start_worker(problem: Problem, rows: str, stop: Any) -> None:
     from threadpoolctl import threadpool_limits
 
     prepare_process()
+    exit_when_parent_ends()
     # The threads of numpy and scikit-learn, too: those of several processes would wait for each other.
     threadpool_limits(1)
     import_user_modules(problem.cfg.IMPORTS)

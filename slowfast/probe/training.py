@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from slowfast.config.derived import clips_per_video
 from slowfast.datasets.loading.samplers import SAMPLER_REGISTRY, TrainingSampler
-from slowfast.datasets.views.mixing import build_mixer, mix_labels
+from slowfast.datasets.views.mixing import build_mixer
 from slowfast.distributed.device import upload, widest_float
 from slowfast.engine.seeding import seed_generators
 from slowfast.errors import ModelError
-from slowfast.features.batch import FeatureMixer, mix_features
+from slowfast.features.batch import FeatureMixer
 from slowfast.models.build import build_model
 from slowfast.models.capabilities import StandardizesFeatures
 from slowfast.models.objective.training_loss import build_training_loss
@@ -241,9 +241,7 @@ class Batches:
             features, positions, mask = self._plan.clips(self._table, videos, draws)
             labels = self._table.labels[videos]
             if self._mixer is not None:
-                fractions = self._mixer.fractions(len(videos) // 2, epoch, step)
-                features = mix_features(features, mask, fractions)
-                labels = mix_labels(self._mixer.mixer.distributions(labels), fractions)
+                features, labels = self._mixer.mix(features, mask, labels, epoch, step)
             yield to_device((features, positions, mask), self._device), upload(labels, self._device)
 
 

@@ -12,7 +12,7 @@ from benchmarks.learning import probe
 from tests.support.code.command_line import parse
 
 SMALL = [
-    "--videos", "24", "--rows", "6", "--width", "8", "--classes", "2", "--candidates", "2", "--folds", "2",
+    "--limit", "24", "--rows", "6", "--width", "8", "--classes", "2", "--candidates", "2", "--folds", "2",
     "--runs", "1", "--workers", "1", "--opts", "DATA_LOADER.NUM_WORKERS", "0",
 ]  # fmt: skip
 

@@ -26,14 +26,14 @@ def rows(first: int, end: int) -> torch.Tensor:
 
 
 def write(path: Path, *chunks: torch.Tensor) -> None:
-    with FeatureFile(path, 4, DESCRIPTION) as file:
+    with FeatureFile(path, (4,), DESCRIPTION) as file:
         for chunk in chunks:
             file.append(chunk)
 
 
 def test_the_file_is_an_ordinary_array_after_each_chunk(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.npy"
-    with FeatureFile(path, 4, DESCRIPTION) as file:
+    with FeatureFile(path, (4,), DESCRIPTION) as file:
         assert file.features().shape == (0, 4)
         file.append(rows(0, 3))
         np.testing.assert_array_equal(np.load(path), rows(0, 3))
@@ -44,7 +44,7 @@ def test_the_file_is_an_ordinary_array_after_each_chunk(tmp_path: Path) -> None:
 
 def test_existing_rows_are_kept_and_appended_to(tmp_path: Path) -> None:
     write(tmp_path / "a.npy", rows(0, 3))
-    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION) as file:
+    with FeatureFile(tmp_path / "a.npy", (4,), DESCRIPTION) as file:
         assert file.count == 3
         file.append(rows(3, 5))
         assert torch.equal(file.features(), rows(0, 5))
@@ -56,7 +56,7 @@ def test_rows_of_another_description_are_replaced_and_the_log_says_why(
     write(tmp_path / "a.npy", rows(0, 3))
     with (
         caplog.at_level(logging.WARNING),
-        FeatureFile(tmp_path / "a.npy", 4, {**DESCRIPTION, "fps": 1.0}) as file,
+        FeatureFile(tmp_path / "a.npy", (4,), {**DESCRIPTION, "fps": 1.0}) as file,
     ):
         assert file.count == 0
         file.append(rows(7, 9))
@@ -72,14 +72,14 @@ def test_an_array_of_another_program_is_not_replaced(tmp_path: Path, beside: str
         path.with_suffix(".json").write_text(beside)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(DataError, match=r"mine\.npy was not written by this program; choose another path"):
-        FeatureFile(path, 4, DESCRIPTION)
+        FeatureFile(path, (4,), DESCRIPTION)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_json_file_of_another_program_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text('{"title": "holiday"}')
     with pytest.raises(DataError, match=r"mine\.json was not written by this program; choose another path"):
-        FeatureFile(tmp_path / "mine.npy", 4, DESCRIPTION)
+        FeatureFile(tmp_path / "mine.npy", (4,), DESCRIPTION)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.json"]
 
 
@@ -89,13 +89,13 @@ def test_a_mapped_array_stays_valid_when_its_file_is_replaced(tmp_path: Path) ->
     The rows here fill less than one page, so that a truncated file shows in the values instead.
     """
     path = tmp_path / "a.npy"
-    with FeatureFile(path, 4, DESCRIPTION) as file:
+    with FeatureFile(path, (4,), DESCRIPTION) as file:
         file.append(rows(0, 30))
         earlier = file.features()
-    with FeatureFile(path, 4, {**DESCRIPTION, "fps": 1.0}) as file:
+    with FeatureFile(path, (4,), {**DESCRIPTION, "fps": 1.0}) as file:
         file.append(rows(7, 9))
         with pytest.raises(DataError, match="another process"):
-            FeatureFile(path, 4, DESCRIPTION)
+            FeatureFile(path, (4,), DESCRIPTION)
     assert torch.equal(earlier, rows(0, 30))
     np.testing.assert_array_equal(np.load(path), rows(7, 9))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.npy"]
@@ -105,7 +105,7 @@ def test_a_link_to_another_disk_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "a.npy").symlink_to(tmp_path / "disk" / "a.npy")
     write(tmp_path / "a.npy", rows(0, 3))
-    with FeatureFile(tmp_path / "a.npy", 4, {**DESCRIPTION, "fps": 1.0}) as file:
+    with FeatureFile(tmp_path / "a.npy", (4,), {**DESCRIPTION, "fps": 1.0}) as file:
         file.append(rows(7, 9))
     assert (tmp_path / "a.npy").is_symlink()
     np.testing.assert_array_equal(np.load(tmp_path / "disk" / "a.npy"), rows(7, 9))
@@ -118,7 +118,7 @@ def test_many_threads_that_open_one_file_write_one_after_another(tmp_path: Path)
     def append_rows() -> None:
         for _ in range(20):
             try:
-                with FeatureFile(path, 4, DESCRIPTION) as file:
+                with FeatureFile(path, (4,), DESCRIPTION) as file:
                     assert writing.acquire(blocking=False), "another thread has the file open"
                     file.append(rows(file.count, file.count + 1))
                     opened.append(file.count)
@@ -163,11 +163,11 @@ def test_a_crash_during_the_final_renaming_loses_no_rows(
             raise KeyboardInterrupt
         replace(source, target)
 
-    with FeatureFile(part, 4, DESCRIPTION) as file, monkeypatch.context() as patch:
+    with FeatureFile(part, (4,), DESCRIPTION) as file, monkeypatch.context() as patch:
         patch.setattr(os, "replace", crash_at_the_array)
         with pytest.raises(KeyboardInterrupt):
             file.finish(final, DESCRIPTION)
-    with FeatureFile(part, 4, DESCRIPTION) as file:
+    with FeatureFile(part, (4,), DESCRIPTION) as file:
         assert file.count == 3
         file.finish(final, DESCRIPTION)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.npy"]
@@ -182,7 +182,7 @@ def test_a_power_cut_loses_only_rows_that_are_not_on_the_disk(tmp_path: Path, lo
     with path.open("ab") as file:
         file.write(b"half of a row")
     os.truncate(path, path.stat().st_size - len(b"half of a row") - lost)
-    with FeatureFile(path, 4, DESCRIPTION) as again:
+    with FeatureFile(path, (4,), DESCRIPTION) as again:
         assert again.count == (48 - lost) // 16
         again.append(rows(again.count, 6))
     np.testing.assert_array_equal(np.load(path), rows(0, 6))
@@ -206,8 +206,11 @@ def test_an_empty_file_is_used(tmp_path: Path) -> None:
 
 
 def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
-    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION), pytest.raises(DataError, match="another process"):
-        FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION)
+    with (
+        FeatureFile(tmp_path / "a.npy", (4,), DESCRIPTION),
+        pytest.raises(DataError, match="another process"),
+    ):
+        FeatureFile(tmp_path / "a.npy", (4,), DESCRIPTION)
     write(tmp_path / "a.npy")
 
 
@@ -234,14 +237,14 @@ def test_features_of_a_replaced_video_never_stand_beside_those_of_the_old_one(
 ) -> None:
     """Killed between description and array, the next call would take the old features for the new ones."""
     final, other = tmp_path / "a.npy", {**DESCRIPTION, "fps": 1.0}
-    with FeatureFile(tmp_path / "a.part.npy", 4, DESCRIPTION) as file:
+    with FeatureFile(tmp_path / "a.part.npy", (4,), DESCRIPTION) as file:
         file.append(rows(0, 3))
         file.finish(final, DESCRIPTION)
 
     def kill(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with FeatureFile(tmp_path / "a.part.npy", 4, other) as file, monkeypatch.context() as patch:
+    with FeatureFile(tmp_path / "a.part.npy", (4,), other) as file, monkeypatch.context() as patch:
         file.append(rows(5, 8))
         patch.setattr(os, "replace", kill)
         with pytest.raises(KeyboardInterrupt):
@@ -256,12 +259,12 @@ def test_the_lock_is_released_where_closing_fails(tmp_path: Path) -> None:
         def close(self) -> None:
             raise OSError("full")
 
-    file = FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION)
+    file = FeatureFile(tmp_path / "a.npy", (4,), DESCRIPTION)
     file._file.close()
     file._file = Full()  # type: ignore[assignment]
     with pytest.raises(OSError, match="full"):
         file.__exit__(None, None, None)
-    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION) as again:
+    with FeatureFile(tmp_path / "a.npy", (4,), DESCRIPTION) as again:
         assert again.count == 0
 
 
@@ -271,18 +274,18 @@ def test_rows_are_flushed_to_the_disk_where_they_are_to_last(
 ) -> None:
     flushed: list[int] = []
     monkeypatch.setattr(os, "fsync", flushed.append)
-    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION, durable=durable) as file:
+    with FeatureFile(tmp_path / "a.npy", (4,), DESCRIPTION, durable=durable) as file:
         opened = len(flushed)
         file.keep(0)
         assert len(flushed) == opened  # nothing was dropped
         file.append(rows(0, 3))
     assert len(flushed) - opened == (2 if durable else 0)
-    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION, durable=durable) as file:
+    with FeatureFile(tmp_path / "a.npy", (4,), DESCRIPTION, durable=durable) as file:
         assert torch.equal(file.features(), rows(0, 3))
 
 
 def test_rows_that_were_dropped_are_replaced_by_the_next_ones(tmp_path: Path) -> None:
-    with FeatureFile(tmp_path / "a.npy", 4, DESCRIPTION) as file:
+    with FeatureFile(tmp_path / "a.npy", (4,), DESCRIPTION) as file:
         file.append(rows(0, 3))
         file.keep(1)
         file.append(rows(5, 7))

@@ -159,5 +159,5 @@ def test_videos_without_features_are_refused(small_dataset: Path, tmp_path: Path
 
 def test_features_larger_than_the_memory_are_refused(cfg: CfgNode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_table, "_MAX_MEMORY", 1e-12)
-    with pytest.raises(DataError, match=r"probe fewer videos \(--videos N\)"):
+    with pytest.raises(DataError, match=r"probe fewer videos \(--limit N\)"):
         load_table(build_dataset(cfg, "train"))

@@ -64,7 +64,7 @@ def test_a_test_list_with_groups_of_training_is_refused_by_name() -> None:
 
 def test_a_subset_without_a_group_is_refused() -> None:
     """All groups are larger than twice the number of videos, so that each goes to the other part."""
-    message = "--videos 9: must be larger, since groups are kept together and the smallest has 20 videos"
+    message = "--limit 9: must be larger, since groups are kept together and the smallest has 20 videos"
     with pytest.raises(DataError, match=message):
         stratified_subset(["0", "1"] * 30, ["a", "b", "c"] * 20, 9)
 

@@ -69,7 +69,7 @@ def test_a_split_is_measured(
     assert f"{videos}/01.mp4: the video has 1 frame" in shown.err
     assert shown.out.startswith("3 videos; mean area under the curve")
     content = json.loads(output.read_text(encoding="utf-8"))
-    assert (content["videos"], content["failed"]) == (3, 2)
+    assert (content["num_videos"], content["num_failed"]) == (3, 2)
     explanation = Predictor(published, device="cpu").explain(videos / "06.mp4")
     row = next(row for row in content["per_video"] if row["video"].endswith("06.mp4"))
     assert row["class"] == explanation.class_name

@@ -1,7 +1,6 @@
 """The data set of the quickstart: balanced, reproducible, no photograph in two splits, motions in pairs."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -131,9 +130,7 @@ if __name__ == "__main__":
 """
     script = tmp_path / "generate.py"
     script.write_text(code)
-    process = subprocess.Popen(
-        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": "projects/vtn"}
-    )
+    process = subprocess.Popen([sys.executable, str(script)])
     generator = psutil.Process(process.pid)
     try:
         while not list(tmp_path.glob("train/*/*.mp4")):

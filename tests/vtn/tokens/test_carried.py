@@ -169,7 +169,7 @@ def test_a_feature_file_of_tokens_continues_after_an_interruption(tmp_path: Path
         with FeatureFile(tmp_path / "a.npy", (4, 3), {"video": "a"}) as file:
             file.append(chunk)
             assert torch.equal(file.features(), rows[: file.count])
-    with FeatureFile(tmp_path / "a.npy", 12, {"video": "a"}) as file:
+    with FeatureFile(tmp_path / "a.npy", (12,), {"video": "a"}) as file:
         assert file.count == 0  # rows of another shape are not continued
 
 

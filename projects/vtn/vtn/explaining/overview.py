@@ -17,7 +17,7 @@ from slowfast.video.decoding import OpenVideo
 from slowfast.video.placement import full_frame
 from vtn.explaining.explain import read_attention
 from vtn.explaining.frame_scorer import MIN_FRAMES, FrameScorer
-from vtn.explaining.pictures import encode_picture
+from vtn.explaining.pictures import encode_picture, read_frames
 from vtn.frame_model import FrameModel
 from vtn.inference.features import VideoFeatures
 from vtn.inference.prediction import Prediction
@@ -113,6 +113,5 @@ def _take_pictures(video: OpenVideo, numbers: NDArray[np.int64], rows: NDArray[n
     """Returns row -> JPEG file; frames are scaled down as they are decoded, so that large ones fit."""
     if not len(rows):
         return {}
-    ascending, place = np.unique(numbers[rows], return_inverse=True)
-    frames = video.read(ascending, full_frame(_PICTURE_SIDE))
-    return {int(row): encode_picture(frames[k]) for row, k in zip(rows, place, strict=True)}
+    frames = read_frames(video, numbers[rows], full_frame(_PICTURE_SIDE))
+    return {row: encode_picture(frame) for row, frame in zip(rows.tolist(), frames, strict=True)}

@@ -25,7 +25,8 @@ MAX_PICTURES = 120
 """Frames of a filmstrip; of longer videos evenly spaced ones, and those that matter most."""
 
 MAX_VIDEO_BYTES = 6_000_000
-_HEIGHT, _TALLEST = 200, 320
+# Pixels of the largest picture.
+_HEIGHT, _WIDTH = 200, 480
 _QUALITY = 80
 _CHUNK = 8
 # Video codecs and containers that browsers play, with their media types.
@@ -84,6 +85,12 @@ def take_pictures(
     return Pictures(jpegs, *size, crop)
 
 
+def read_frames(video: OpenVideo, numbers: NDArray[np.int64], placer: Placer) -> NDArray[np.uint8]:
+    """Returns frames (N, H, W, 3) RGB by their numbers (N,), in any order; videos read ascending ones."""
+    ascending, place = np.unique(numbers, return_inverse=True)
+    return video.read(ascending, placer)[place]
+
+
 def encode_picture(frame: NDArray[np.uint8], size: tuple[int, int] | None = None) -> bytes:
     """Returns a frame (H, W, 3) uint8 RGB as a JPEG file.
 
@@ -125,7 +132,7 @@ def playable_video(path: str | Path) -> str:
 
 def _picture_size(height: int, width: int) -> tuple[int, int]:
     """Returns width and height of the picture of a frame; small frames keep their size."""
-    scale = min(1.0, _HEIGHT / height, _TALLEST * 1.5 / width)
+    scale = min(1.0, _HEIGHT / height, _WIDTH / width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

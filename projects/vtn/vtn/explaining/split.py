@@ -136,8 +136,8 @@ def write_summary(
 ) -> None:
     """Writes the summary, and the areas of each video, as JSON, atomically."""
     content = {
-        "videos": sum(not row.error for row in rows),
-        "failed": sum(bool(row.error) for row in rows),
+        "num_videos": sum(not row.error for row in rows),
+        "num_failed": sum(bool(row.error) for row in rows),
         "rankings": {
             row.name: {
                 "deletion_area": row.deletion.to_dict(),

@@ -30,7 +30,7 @@ from vtn.explaining.explain import (
 from vtn.explaining.explanation import Explanation, GrowingScores, MergedCrops
 from vtn.explaining.faithfulness import count_passes
 from vtn.explaining.frame_scorer import FrameScorer
-from vtn.explaining.pictures import Pictures, chosen_rows, take_pictures
+from vtn.explaining.pictures import Pictures, chosen_rows, read_frames, take_pictures
 from vtn.explaining.regions.build import Regions, find_regions
 from vtn.frame_model import FrameModel
 from vtn.inference.extract import FrameView
@@ -211,7 +211,5 @@ def _show_frames(
     pictures = take_pictures(video, numbers, rows[scorer.decoded[rows]], placer)
     if not regions or len(top) == 0:
         return pictures, Regions({}, "" if regions else "Regions were not asked for.")
-    # A video is read in the order of its frames; `found` is the place of each top frame in that order.
-    ascending, found = np.unique(numbers[top], return_inverse=True)
-    frames = video.read(ascending, placer)[found]
+    frames = read_frames(video, numbers[top], placer)
     return pictures, find_regions(model.encoder, scorer, frames, top, influence.slope)

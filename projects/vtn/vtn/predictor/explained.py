@@ -21,7 +21,7 @@ from vtn.predictor.texts import describe_failure
 from vtn.predictor.videos import FileSource, MissingSource, Video, VideoSource, as_source
 
 if TYPE_CHECKING:
-    from vtn.explaining.explanation import Explanation
+    from vtn.explaining.explanation import Explanation, MergedCrops
     from vtn.explaining.overview import Overview
     from vtn.explaining.split import FaithfulnessRow
     from vtn.explaining.video import ExplanationRequest
@@ -48,8 +48,7 @@ class ExplainsVideos(PreparedModel):
 
         Args:
             video: as for :meth:`__call__`.
-            request: the class to explain, and the parts of the explanation; None: the predicted class, all
-                parts.
+            request: the class and the parts of the explanation; None: the predicted class, all parts.
             video_fps: as for :meth:`__call__`.
             show_progress: show a progress bar, or log lines, with the remaining time.
             interrupt: checked after each chunk of frames and each batch of passes of the encoder.
@@ -60,11 +59,32 @@ class ExplainsVideos(PreparedModel):
             InputError: for a predictor with ``views``, whose clips are not one sequence; a video of one
                 frame; an unknown class; a missing package.
         """
-        from vtn.explaining.explain import find_label
-        from vtn.explaining.explanation import MergedCrops
         from vtn.explaining.pictures import playable_video
+        from vtn.explaining.video import ExplainedModel, explain_video
+
+        request = self._checked(request)
+        passes = self._features
+        model = ExplainedModel(passes.encoder, passes.view, self._scorer.head_act, self.class_names)
+        source = as_source(video, default_fps=self._cfg.DATA.TARGET_FPS, video_fps=video_fps)
+        path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
+        shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
+        with passes.read_crops(source, **shown) as (opened, features):
+            return explain_video(
+                opened,
+                features.middle,
+                model,
+                request,
+                name=source.name,
+                merged=self._merge_crops(features),
+                video_uri=playable_video(path) if path else "",
+                **shown,
+            )
+
+    def _checked(self, request: ExplanationRequest | None) -> ExplanationRequest:
+        """Returns the request, or the default one; raises ``InputError`` for what cannot be explained."""
+        from vtn.explaining.explain import find_label
         from vtn.explaining.regions.build import check_regions
-        from vtn.explaining.video import ExplainedModel, ExplanationRequest, explain_video
+        from vtn.explaining.video import ExplanationRequest
 
         self._check_can_explain()
         if not self._plan.is_full_video:
@@ -72,28 +92,10 @@ class ExplainsVideos(PreparedModel):
         request = ExplanationRequest() if request is None else request
         if not isinstance(request, ExplanationRequest):
             raise InputError(f"request = {request!r}: must be an ExplanationRequest")
-        find_label(self.class_names, request.label)  # before any work
+        find_label(self.class_names, request.label)
         if request.regions:
             check_regions(self.model)
-        passes = self._features
-        model = ExplainedModel(passes.encoder, passes.view, self._scorer.head_act, self.class_names)
-        source = as_source(video, default_fps=self._cfg.DATA.TARGET_FPS, video_fps=video_fps)
-        path = source.place if isinstance(source, FileSource) and type(source.place) is str else ""
-        shown: Any = {"show_progress": show_progress, "interrupt": interrupt}
-        with passes.read_crops(source, **shown) as (opened, features):
-            merged = None
-            if len(features.crops) > 1:
-                merged = MergedCrops(len(features.crops), self._merged_scores(features))
-            return explain_video(
-                opened,
-                features.middle,
-                model,
-                request,
-                name=source.name,
-                merged=merged,
-                video_uri=playable_video(path) if path else "",
-                **shown,
-            )
+        return request
 
     def overview(self, video: Video | VideoSource, *, pictures: bool = True) -> Overview:
         """Predicts a video with its scores over time and the frames to which the model attends.
@@ -167,6 +169,13 @@ class ExplainsVideos(PreparedModel):
             if isinstance(video, str | os.PathLike):
                 name = without_secrets(os.fsdecode(video))
             return MissingSource(name, describe_failure(error, name))
+
+    def _merge_crops(self, features: CropFeatures) -> MergedCrops | None:
+        """Returns the prediction of a video from the features of its crops; None for a single crop."""
+        from vtn.explaining.explanation import MergedCrops
+
+        count = len(features.crops)
+        return MergedCrops(count, self._merged_scores(features)) if count > 1 else None
 
     def _merged_scores(self, features: CropFeatures) -> np.ndarray:
         """Returns the scores (K,) of a video from the features of its crops, as the test merges them."""

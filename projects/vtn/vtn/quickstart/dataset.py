@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from slowfast.distributed.host import usable_cores
 from slowfast.errors import DataError
 from slowfast.files import atomic_write, delete_unfinished, read_json_object, write_text
-from slowfast.interrupt import sparing_new_processes, when_parent_ends
+from slowfast.interrupt import exit_when_parent_ends, sparing_new_processes
 from slowfast.progress import Progress
 from vtn.quickstart.motion import CLASSES, plan_motion
 from vtn.quickstart.photographs import PHOTOGRAPHS, load_photograph, photograph_path
@@ -208,12 +207,9 @@ def _write_clips(folder: Path, plans: list[VideoPlan], workers: int) -> None:
 
 
 def _exit_with_parent() -> None:
-    """Makes a worker ignore Ctrl-C, which the parent handles, and exit when the parent has ended.
-
-    Without this, workers of a ``ProcessPoolExecutor`` keep running after their parent was killed.
-    """
+    """Makes a worker ignore Ctrl-C, which the parent handles, and exit when the parent has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    when_parent_ends(lambda: os._exit(1))
+    exit_when_parent_ends()
 
 
 def _write_annotations(folder: Path, plans: list[VideoPlan]) -> None:

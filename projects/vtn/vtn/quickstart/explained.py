@@ -13,6 +13,7 @@ import numpy as np
 from slowfast.checkpoint.storage import last_checkpoint
 from slowfast.engine.prediction_file import Predictions, load_predictions
 from slowfast.errors import CheckpointError
+from slowfast.metrics.intervals import Interval
 from slowfast.progress import Progress
 from slowfast.visualization.report import Table
 from vtn.explaining.split import choose_videos, summarize_rankings, write_summary
@@ -57,8 +58,10 @@ def explain_quickstart(output: Path) -> None:
 
 
 def read_faithfulness(output: Path) -> dict[str, Any]:
-    """Returns the values that :func:`explain_quickstart` wrote."""
-    return json.loads((output / FAITHFULNESS).read_text(encoding="utf-8"))
+    """Returns the rankings that :func:`explain_quickstart` wrote, and the number of videos they are over."""
+    content = json.loads((output / FAITHFULNESS).read_text(encoding="utf-8"))
+    measured = [row for row in content["per_video"] if "error" not in row]
+    return {"videos": len(measured), "rankings": content["rankings"]}
 
 
 def faithfulness_table(content: Mapping[str, Any]) -> Table:
@@ -66,8 +69,8 @@ def faithfulness_table(content: Mapping[str, Any]) -> Table:
     rows = [
         (
             name,
-            _interval(row["deletion_area"]),
-            _interval(row["insertion_area"]),
+            Interval(**row["deletion_area"]).text(),
+            Interval(**row["insertion_area"]).text(),
             _percent(row["better_than_random"]),
         )
         for name, row in content["rankings"].items()
@@ -81,10 +84,6 @@ def _example(predictions: Predictions) -> str:
     """Returns the first video that is predicted correctly, or else the first one."""
     right = np.flatnonzero(predictions.predicted == predictions.labels)
     return predictions.paths[int(right[0]) if len(right) else 0]
-
-
-def _interval(area: Mapping[str, float]) -> str:
-    return f"{area['value']:.3f} [{area['low']:.3f}, {area['high']:.3f}]"
 
 
 def _percent(fraction: float | None) -> str:

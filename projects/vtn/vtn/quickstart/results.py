@@ -104,7 +104,7 @@ def write_results(output: Path, seconds: Mapping[str, float]) -> list[Result]:
     content = {
         "results": _metrics(results),
         "order": order.to_dict(),
-        "faithfulness": {name: faithfulness[name] for name in ("videos", "rankings")},
+        "faithfulness": faithfulness,
         "seconds": dict(seconds),
     }
     write_text(output / "results.json", json.dumps(content, indent=1))

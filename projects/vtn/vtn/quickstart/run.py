@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def run_quickstart(output: Path, seed: int) -> None:
     )
     record.run_step("make the videos", 1, lambda: generate_dataset(output / "data", settings))
     for number, run in enumerate(RUNS, start=2):
-        record.run_step(run.title, number, lambda run=run: start_run(run, output, seed))  # type: ignore[misc]
+        record.run_step(run.title, number, partial(start_run, run, output, seed))
 
     from vtn.quickstart.explained import explain_quickstart
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from slowfast.datasets.loading.worker_process import check_start, prepare_process, worker_context
-from slowfast.interrupt import sparing_new_processes, when_parent_ends
+from slowfast.interrupt import exit_when_parent_ends, sparing_new_processes
 from slowfast.video.placement import Placement
 from vtn.predictor.scoring import FAILURES
 from vtn.predictor.videos import VideoSource
@@ -145,7 +144,7 @@ class End:
 def _serve(connection: Connection) -> None:
     """Opens the videos that the other process names, one after another, until that has ended."""
     prepare_process()
-    when_parent_ends(lambda: os._exit(1))  # also while the decoder hangs
+    exit_when_parent_ends()  # also while the decoder hangs
     with suppress(EOFError, ConnectionError):
         while True:
             connection.send(End())
