@@ -5,6 +5,7 @@ B clips, T frames, H W pixels.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,10 +117,7 @@ _FUSED_ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _at
 
 
 def _macs(operations: Mapping[Any, int]) -> Macs:
-    attention = sum(flops for operation, flops in operations.items() if _is_attention(str(operation)))
+    # Batched products and fused attention multiply activations.
+    of_activations = (flops for name, flops in operations.items() if re.search("bmm|attention", str(name)))
+    attention = sum(of_activations)
     return Macs((sum(operations.values()) - attention) // 2, attention // 2)
-
-
-def _is_attention(operation: str) -> bool:
-    """Returns whether an operator multiplies activations: batched products and fused attention do."""
-    return "bmm" in operation or "scaled_dot_product" in operation or "attention" in operation

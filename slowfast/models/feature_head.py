@@ -14,7 +14,7 @@ from slowfast.datasets.video_dataset import FeatureOrigin
 from slowfast.errors import ConfigError
 from slowfast.features.build import describe_mismatch
 from slowfast.features.cache import describe_differences
-from slowfast.models.capabilities import FeatureModel, feature_shape, num_tokens_of
+from slowfast.models.capabilities import FeatureModel, feature_shape_of
 
 
 class FeatureHead(nn.Module):
@@ -76,10 +76,10 @@ def measured_network(model: Any, dataset: Any, frames: int, size: int) -> tuple[
         frames: T.
         size: H and W in pixels.
     """
-    if dataset.features is None or not isinstance(model, FeatureModel):
+    shape = feature_shape_of(model)
+    if dataset.features is None or shape is None:
         return model, (3, frames, size, size)
     origin = FeatureOrigin(dataset.features.folder)
-    shape = feature_shape(num_tokens_of(model), model.feature_dim)
     return FeatureHead(model, origin, Normalization((), ())), (frames, *shape)
 
 

@@ -57,11 +57,11 @@ def build_precision(cfg: CfgNode, split: str, device: torch.device) -> Precision
     Raises:
         ConfigError: for bfloat16 on a device that cannot compute it.
     """
-    trained = "mixed" if cfg.TRAIN.MIXED_PRECISION else cfg.TRAIN.PRECISION
-    tested = split == "test" and cfg.TEST.PRECISION
-    key = "TEST.PRECISION" if tested else "TRAIN.PRECISION"
+    key, name = "TRAIN.PRECISION", "mixed" if cfg.TRAIN.MIXED_PRECISION else cfg.TRAIN.PRECISION
+    if split == "test" and cfg.TEST.PRECISION:
+        key, name = "TEST.PRECISION", cfg.TEST.PRECISION
     try:
-        return choose_precision(cfg.TEST.PRECISION if tested else trained, device)
+        return choose_precision(name, device)
     except ValueError as error:
         raise ConfigError(f"{key} = 'bfloat16': {error}; use float16, mixed or float32") from error
 

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from slowfast.checkpoint.weights import list_names, load_model_weights, load_weights, match_names
+from slowfast.checkpoint.weight_names import match_names
+from slowfast.checkpoint.weights import list_names, load_model_weights, load_weights
 from slowfast.errors import CheckpointError
 from tests.support.tiny import Tiny
 

@@ -139,6 +139,8 @@ def test_a_checkpoint_as_start_for_other_classes(published: bool, tmp_path: Path
         torch.save({"model_state": expected.state_dict(), "class_names": ["a", "b", "c"]}, path)
     with pytest.raises(CheckpointError, match=r"the model has 4: .* or reset_head=True to keep"):
         vtn.create_model("QUICKSTART", path, num_classes=4)
+    with pytest.raises(InputError, match="reset_head = 'no': must be True or False"):
+        vtn.create_model("QUICKSTART", path, num_classes=4, reset_head="no")
     model = vtn.create_model("QUICKSTART", path, num_classes=4, reset_head=True)
     assert model.class_names == ()
     head = model.mlp_head[4].weight

@@ -84,7 +84,7 @@ def create_model(
         ConfigError: for an unknown name, with the nearest ones, or a configuration with errors.
         ModelError: for arguments that are unknown, out of range, or do not fit together.
         CheckpointError: for weights that are damaged or do not fit the model.
-        InputError: for a checkpoint that is not a path.
+        InputError: for a checkpoint that is not a path, and a ``reset_head`` that is not True or False.
 
     >>> import vtn
     >>> model = vtn.create_model("VIT_B_VTN", num_classes=12, backbone="shallow_conv", pretrained=False)

@@ -267,14 +267,8 @@ def read_normalization(content: object, keys: tuple[str, str], source: str) -> I
         yield tuple(found)
 
 
-def check_hash(
-    model: Any, expected: str, *, source: str, weights: Mapping[str, Tensor] | None = None
-) -> None:
-    """Raises ``CheckpointError`` unless weights have the hash that was published with them.
-
-    Args:
-        weights: those of the file; None: those of the model.
-    """
+def check_hash(model: Any, expected: str, *, source: str, weights: Mapping[str, Tensor]) -> None:
+    """Raises ``CheckpointError`` unless the weights of a file have the hash that was published with them."""
     found = weights_hash(model, weights)
     if found != expected:
         raise CheckpointError(

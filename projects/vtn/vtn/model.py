@@ -13,7 +13,7 @@ from typing import Any, Self, Unpack
 import torch
 from torch import Tensor, nn
 
-from slowfast.features.temporal_statistics import masked_mean_and_std
+from slowfast.features.temporal_statistics import masked_mean_and_std, zero_masked
 from slowfast.models.build import MODEL_REGISTRY
 from vtn.arguments.backbone import BackboneConfig
 from vtn.arguments.flat_fields import VTNFields
@@ -248,10 +248,7 @@ class VTN(PreparesFeatures, FrameModel):
 
         See :class:`slowfast.models.capabilities.DescribesStates`.
         """
-        real = features
-        if mask is not None:  # a masked frame may be NaN
-            real = features.masked_fill(~mask.view(*mask.shape, *(1 for _ in features.shape[2:])), 0)
-        means = masked_mean_and_std(real.float(), mask)[0].flatten(1)  # (B, M × F)
+        means = masked_mean_and_std(zero_masked(features, mask).float(), mask)[0].flatten(1)  # (B, M × F)
         states = self.encode_video(features, positions, mask)
         evenness = attention_evenness(self.frame_attention(features, positions, mask), mask)
         return [

@@ -268,10 +268,6 @@ class TestLoRA:
         model_of(VIT, lora={"rank": 2}, tokens=tokens, stage=1)
         assert "LoRA" not in caplog.text
 
-    def test_lora_together_with_frozen_is_refused(self) -> None:
-        with pytest.raises(ModelError, match="freezes the backbone by itself"):
-            model_of(VIT, lora={"rank": 2}, frozen=True)
-
 
 def test_lora_takes_no_dtype_of_frozen_parts() -> None:
     """Its layers are trained in the dtype of the others; the setting was without effect."""

@@ -43,7 +43,7 @@ class Settings:
             if requirement is not None and not is_left_out:
                 for problem in requirement.problems(f"{self.group}.{item.name}", value):
                     raise ModelError(problem)
-            if item.type == "int" and not isinstance(value, Integral):
+            if item.type == "int" and (isinstance(value, bool) or not isinstance(value, Integral)):
                 raise ModelError(f"{self.group}.{item.name} = {value!r}: must be a whole number")
             if item.type == "bool" and value not in (True, False, None):  # the text "False" counts as True
                 raise ModelError(f"{self.group}.{item.name} = {value!r}: must be True or False")

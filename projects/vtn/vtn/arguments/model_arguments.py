@@ -71,7 +71,7 @@ class ModelArguments:
         count = 0
         with suppress(TypeError):
             count = operator.index(self.num_classes)
-        if count < 1:
+        if count < 1 or isinstance(self.num_classes, bool):
             raise ModelError(f"num_classes = {self.num_classes!r}: must be 1 or more, as a whole number")
         object.__setattr__(self, "num_classes", count)
 

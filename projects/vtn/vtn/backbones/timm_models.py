@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from slowfast.checkpoint.needed_weights import NeededWeights
 from slowfast.errors import ModelError, did_you_mean
 from vtn.backbones.base import ARGS_REMEDY, BACKBONE_REGISTRY, Backbone, interpolation_of
 from vtn.backbones.maps.timm_map import timm_map
-from vtn.backbones.published import by_hand, cached_download, cached_on_hub, fetch
+from vtn.backbones.published import by_hand, cached_download, cached_on_hub, download_path, fetch
 
 _POOL = {"cls": "token", "mean": "avg", "map": "map"}
 # Prefixes of timm for models that timm.list_models() does not contain: on a hub, or in a local folder.
@@ -173,8 +172,7 @@ def _published(name: str) -> Any:
 
 def _local_file(name: str) -> Path:
     """Returns the path at which manually downloaded weights are searched."""
-    file = name.replace(":", "_").replace("/", "_")
-    return Path(torch.hub.get_dir()) / "checkpoints" / f"{file}.safetensors"
+    return download_path(f"{name.replace(':', '_').replace('/', '_')}.safetensors")
 
 
 def _remedy(name: str, local_file: Path) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from slowfast.checkpoint.storage import find_state_dict, read_checkpoint
-from slowfast.checkpoint.weights import compare_weights, list_names, match_names
+from slowfast.checkpoint.weight_names import match_names
+from slowfast.checkpoint.weights import compare_weights, list_names
 from slowfast.errors import CheckpointError
 from slowfast.log import get_logger
 from vtn.backbones.base import Backbone

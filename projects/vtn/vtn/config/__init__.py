@@ -8,13 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vtn.config.check import check_vtn_config
-from vtn.config.derived import (
-    BACKBONE_OF_ARCH,
-    attention_windows,
-    backbone_name,
-    built_model,
-    lora_options,
-)
+from vtn.config.derived import attention_windows, backbone_name, built_model, lora_options
 from vtn.config.names import ADJUSTABLE, ALIASES, OBSOLETE
 from vtn.config.requirements import MODEL_NAMES, REQUIREMENTS
 
@@ -24,7 +18,6 @@ if TYPE_CHECKING:  # keeps `--help` fast
 __all__ = [
     "ADJUSTABLE",
     "ALIASES",
-    "BACKBONE_OF_ARCH",
     "MODEL_NAMES",
     "OBSOLETE",
     "REQUIREMENTS",

@@ -110,9 +110,7 @@ REQUIREMENTS: Mapping[str, Requirement] = MappingProxyType(
 """Key -> the requirement on its value alone."""
 
 
-def width_problems(
-    names: tuple[str, str, str], width: int, heads: int, position: str = "none"
-) -> Iterator[str]:
+def width_problems(names: tuple[str, str, str], width: int, heads: int, position: str) -> Iterator[str]:
     """Yields the problems of a width with the number of attention heads, and with sinusoidal positions.
 
     Args:

@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from slowfast.checkpoint.storage import read_checkpoint, weights_in
-from slowfast.checkpoint.weights import load_weights, match_names
+from slowfast.checkpoint.weight_names import match_names
+from slowfast.checkpoint.weights import load_weights
 from slowfast.errors import CheckpointError, first_line
 from slowfast.files import parse_json
 from vtn.encoder.embeddings import LearnedPositions

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slowfast.features.temporal_statistics import masked_mean_and_std
+from slowfast.features.temporal_statistics import masked_mean_and_std, zero_masked
 from vtn.arguments.groups import EncoderConfig
 from vtn.encoder.embeddings import Embeddings
 from vtn.encoder.encoder_layer import CHUNK, EncoderLayer, takes_shortcuts
@@ -206,9 +206,7 @@ class TemporalEncoder(nn.Module):
         """Returns the tokens (B, (stop − start) · M, D) of the frames from ``start`` to before ``stop``."""
         features = features[:, start:stop].to(self.embeddings.LayerNorm.weight)
         if mask is not None and not self._takes_zeros:
-            # A masked frame may contain NaN, and attention weight 0 times NaN is NaN.
-            lost = ~mask[:, start:stop, None]
-            features = features.masked_fill(lost if features.ndim == 3 else lost[..., None], 0)
+            features = zero_masked(features, mask[:, start:stop])  # attention weight 0 times NaN is NaN
         if self.fusion is not None:
             features = self.fusion(features)
         features = self.feature_projection(features)

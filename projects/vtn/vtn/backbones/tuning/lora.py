@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 from torch import nn
 
 from slowfast.errors import ModelError
 from slowfast.log import get_logger
-from vtn.config import REQUIREMENTS
+from vtn.arguments.groups import Settings, setting
 
 logger = get_logger(__name__)
 
@@ -23,11 +22,11 @@ _ADAPTER = ".lora_"
 
 
 @dataclass(frozen=True)
-class LoRA:
+class LoRA(Settings):
     """The settings of the adapters.
 
     Attributes:
-        rank: rank of the product B A.
+        rank: rank of the product B A, 1 or more.
         alpha: the product is scaled by ``alpha / rank``.
         dropout: probability in training for the input of the adapters.
         targets: name suffixes of the layers that get adapters. Empty: all linear layers except those of
@@ -37,18 +36,16 @@ class LoRA:
         ModelError: for values of another kind or out of range.
     """
 
+    group = "backbone.lora"
     rank: int
-    alpha: float = 16.0
-    dropout: float = 0.0
+    alpha: float = setting(16.0, "VTN.BACKBONE.LORA.ALPHA")
+    dropout: float = setting(0.0, "VTN.BACKBONE.LORA.DROPOUT")
     targets: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rank, Integral) or int(self.rank) < 1:
-            raise ModelError(f"backbone.lora.rank = {self.rank!r}: must be a whole number, 1 or more")
-        for name in ("alpha", "dropout"):
-            requirement = REQUIREMENTS[f"VTN.BACKBONE.LORA.{name.upper()}"]
-            for problem in requirement.problems(f"backbone.lora.{name}", getattr(self, name)):
-                raise ModelError(problem)
+        super().__post_init__()
+        if self.rank < 1:
+            raise ModelError(f"backbone.lora.rank = {self.rank}: must be 1 or more")
         are_names = isinstance(self.targets, Sequence) and all(isinstance(name, str) for name in self.targets)
         if isinstance(self.targets, str) or not are_names:
             raise ModelError(f"backbone.lora.targets = {self.targets!r}: must be a list of names of layers")

@@ -80,18 +80,13 @@ class TestDescription:
 
 
 class TestErrors:
-    def test_unknown_options_are_refused(self) -> None:
-        with pytest.raises(ModelError, match=r"unknown keys depth; VJEPA2Config has .*num_hidden_layers"):
-            build_clips("hf:vjepa2", depth=3)
-
     def test_values_of_another_type_are_refused(self) -> None:
         with pytest.raises(ModelError, match=r"VTN\.BACKBONE\.ARGS = .*hidden_size"):
             build_clips("hf:videomae", hidden_size="wide")
 
-    @pytest.mark.parametrize("pooling", ["cls", "mean", "map"])
-    def test_a_pooling_is_refused(self, pooling: str) -> None:
-        with pytest.raises(ModelError, match=rf"POOLING = '{pooling}': must be '' for the clip encoder"):
-            build_backbone("hf:vjepa2", pretrained=False, options={}, pooling=pooling)
+    def test_a_pooling_is_refused(self) -> None:
+        with pytest.raises(ModelError, match=r"POOLING = 'mean': must be '' for the clip encoder"):
+            build_backbone("hf:vjepa2", pretrained=False, options={}, pooling="mean")
 
     @pytest.mark.parametrize(
         ("model_type", "options", "reason"),
