@@ -249,6 +249,8 @@ def test_an_average_that_the_file_lacks_starts_with_the_restored_weights() -> No
         ("RMSprop", "SGD", False),
         ("Adafactor", "RMSprop", False),
         ("Adam", "NAdam", False),
+        ("Adam", "Adamax", False),
+        ("Adamax", "AdamW", False),
         ("Adam", "AdamW", True),
     ],
 )
