@@ -67,7 +67,6 @@ def test_changes_of_the_training_are_logged_and_take_effect(colour_videos: Path,
     ):
         assert f"changed since the checkpoint: {difference}" in log
     end = read_training_state(stopped / "checkpoints" / "checkpoint_epoch_00001.pyth")
-    assert end is not None
     assert [group["weight_decay"] for group in end.optimizer_state["param_groups"]] == [0.3]
 
 
