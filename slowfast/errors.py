@@ -184,8 +184,7 @@ def check_positive(**values: float | None) -> None:
         except TypeError:  # a text, or another object
             is_valid = False
         if not is_valid:
-            shown = repr(value) if isinstance(value, str) else value
-            raise InputError(f"{name} = {shown}: must be above 0 and finite")
+            raise InputError(f"{name} = {shown(value)}: must be above 0 and finite")
 
 
 def describe_error(error: BaseException) -> str:

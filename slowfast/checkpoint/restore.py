@@ -132,10 +132,12 @@ def _find_problem(
 def _is_same_kind(groups: Sequence[Mapping[str, Any]], optimizer: Optimizer) -> bool:
     """Returns whether the saved groups have the hyperparameters of this optimiser, switches excepted.
 
-    Versions of torch differ in switches such as ``fused``, and Adam differs from AdamW in one.
+    Versions of torch differ in switches such as ``fused``, and Adam differs from AdamW in one. ``amsgrad`` is
+    the only one by which a file tells Adam from Adamax, whose states differ.
     """
     own = {name for name, value in optimizer.defaults.items() if not isinstance(value, bool | None)}
-    return all(own <= group.keys() for group in groups)
+    has_amsgrad = "amsgrad" in optimizer.defaults
+    return all(own <= group.keys() and ("amsgrad" in group) == has_amsgrad for group in groups)
 
 
 def _misshapen(states: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Tensor]) -> set[str]:

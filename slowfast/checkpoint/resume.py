@@ -24,7 +24,7 @@ from slowfast.checkpoint.storage import (
     read_training_state,
     set_aside,
 )
-from slowfast.checkpoint.weights import load_model_weights
+from slowfast.checkpoint.weights import load_weights
 from slowfast.config.values import differing_values
 from slowfast.distributed.world import World
 from slowfast.errors import CheckpointError, counted
@@ -146,7 +146,7 @@ def find_own_checkpoint(output_dir: str, *, auto_resume: bool, world: World) -> 
     if path is None:
         return None
     state = read_training_state(path)
-    if state is None:
+    if state.has_only_weights:
         raise CheckpointError(f"{path} contains only weights; move it away to restart")
     return OwnCheckpoint(path, state)
 
@@ -257,23 +257,24 @@ def resume(
 
 
 def start_from_file(
-    run: Restorable, path: str, *, epoch_reset: bool, reset_head: bool, end: TrainingProgress
+    run: Restorable, path: str, state: TrainingState, *, reset_head: bool, end: TrainingProgress
 ) -> TrainingProgress:
     """Starts a new run from a checkpoint file and returns the progress from which it continues.
 
     The full state is restored, and the run continues at the start of the file's incomplete epoch, since its
-    list of videos may be another one. With ``epoch_reset`` or ``reset_head``, and from files without such a
-    state, only the weights are loaded.
+    list of videos may be another one. Without a state of the optimiser, only the weights are loaded.
 
     Args:
+        state: in the file ``path``, see :func:`read_training_state`.
+        reset_head: keep the initial weights of a last layer with another number of classes.
         end: the end of the new run.
 
     Raises:
         CheckpointError: see :func:`restore`; if no steps are left until ``end``.
     """
-    state = None if epoch_reset or reset_head else read_training_state(path)
-    if state is None:
-        load_model_weights(run.model, path, reset_head=reset_head, reset_option=RESET_OPTION)
+    if state.has_only_weights:
+        weights = state.model_state
+        load_weights(run.model, weights, source=path, reset_head=reset_head, reset_option=RESET_OPTION)
         if run.average is not None:
             run.average.reset()
         logger.info("loaded weights from %s", path)

@@ -90,6 +90,11 @@ class TrainingState:
     log_state: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def has_only_weights(self) -> bool:
+        """Whether the state of the optimiser is missing, without which no run can be resumed."""
+        return not self.optimizer_state
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The values of the configuration by their dotted keys."""
         return settings_of(self.config)

@@ -184,16 +184,20 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def read_training_state(path: str | Path) -> TrainingState | None:
-    """Reads the state that :func:`save_checkpoint` or PySlowFast wrote; None if the file has only weights.
+def read_training_state(path: str | Path, *, weights_only: bool = False) -> TrainingState:
+    """Reads the state that :func:`save_checkpoint` or PySlowFast wrote.
+
+    Args:
+        weights_only: leave all other entries at their defaults, as they are for a file without them.
 
     Raises:
         CheckpointError: see :func:`read_checkpoint`.
     """
     content = read_checkpoint(path)
-    if "epoch" not in content or content.get("optimizer_state") is None:
-        return None
-    return TrainingState.from_content(content, weights_in(content, path), source=str(path))
+    weights = weights_in(content, path)
+    if weights_only or "epoch" not in content or content.get("optimizer_state") in (None, {}):
+        return TrainingState(TrainingProgress(), weights)
+    return TrainingState.from_content(content, weights, source=str(path))
 
 
 def class_names_in(content: Mapping[str, Any], path: str | Path) -> tuple[str, ...]:

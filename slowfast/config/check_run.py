@@ -163,7 +163,7 @@ def check_output(cfg: CfgNode) -> Iterator[str]:
     yield from _check_folder("OUTPUT_DIR", cfg.OUTPUT_DIR, Path(cfg.OUTPUT_DIR))
     if cfg.TEST.ENABLE and (results := cfg.TEST.SAVE_RESULTS_PATH):
         path = Path(cfg.OUTPUT_DIR, results)
-        if path.name in ("", ".."):
+        if Path(results).name in ("", ".."):
             yield f"TEST.SAVE_RESULTS_PATH = {results!r}: must name a file; use for instance predictions.npz"
         elif path.parent != Path(cfg.OUTPUT_DIR):
             yield from _check_folder("TEST.SAVE_RESULTS_PATH", results, path.parent)

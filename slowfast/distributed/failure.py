@@ -104,8 +104,8 @@ class StatusBoard:
         return f"rank {rank}" if peer is None else str(peer)
 
 
-def describe_failure(failure: Failure, board: StatusBoard, locations: dict[int, str]) -> str:
-    """Returns the text that the user is shown.
+def describe_end(failure: Failure, board: StatusBoard, locations: dict[int, str]) -> str:
+    """Returns the text about the end of a run that the user is shown.
 
     Args:
         locations: rank -> code location, for the ranks that answered.

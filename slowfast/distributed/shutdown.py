@@ -13,7 +13,7 @@ from pathlib import Path
 
 from slowfast.distributed.blocking import main_thread_location
 from slowfast.distributed.deadline import Deadline
-from slowfast.distributed.failure import Failure, StatusBoard, describe_failure, names_network
+from slowfast.distributed.failure import Failure, StatusBoard, describe_end, names_network
 from slowfast.distributed.world import World
 from slowfast.exit_status import EXIT_ERROR
 from slowfast.log import log_to_file, printable
@@ -81,7 +81,7 @@ class Shutdown:
             locations = self._board.locations()
             if len(locations) == self._world.size:
                 break
-        self._print(describe_failure(failure, self._board, locations))
+        self._print(describe_end(failure, self._board, locations))
         self._board.count("printed", 1)
         # The store may end with this process: wait until the others have read that the failure is printed.
         for _ in Deadline(_READ_SECONDS).polls():

@@ -12,7 +12,7 @@ import torch
 from slowfast.checkpoint.restore import restore_average
 from slowfast.checkpoint.resume import start_from_file
 from slowfast.checkpoint.state import TrainingProgress
-from slowfast.checkpoint.storage import read_checkpoint
+from slowfast.checkpoint.storage import read_checkpoint, read_training_state
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError
 from slowfast.solver.ema import WeightAverage
@@ -79,7 +79,7 @@ def test_the_average_of_a_run_that_starts_from_weights_starts_with_them(tmp_path
     torch.save({"model_state": trained.state_dict()}, tmp_path / "weights.pyth")
     run: Any = SimpleNamespace(model=model, average=WeightAverage(model, decay=0.5))
     path = str(tmp_path / "weights.pyth")
-    start_from_file(run, path, epoch_reset=True, reset_head=False, end=TrainingProgress(3))
+    start_from_file(run, path, read_training_state(path), reset_head=False, end=TrainingProgress(3))
     torch.testing.assert_close(
         run.average.state_dict()["weights"], dict(trained.state_dict()), rtol=0, atol=0
     )

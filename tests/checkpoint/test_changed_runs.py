@@ -67,7 +67,6 @@ def test_changes_of_the_training_are_logged_and_take_effect(colour_videos: Path,
     ):
         assert f"changed since the checkpoint: {difference}" in log
     end = read_training_state(stopped / "checkpoints" / "checkpoint_epoch_00001.pyth")
-    assert end is not None
     assert [group["weight_decay"] for group in end.optimizer_state["param_groups"]] == [0.3]
 
 
@@ -249,6 +248,8 @@ def test_an_average_that_the_file_lacks_starts_with_the_restored_weights() -> No
         ("RMSprop", "SGD", False),
         ("Adafactor", "RMSprop", False),
         ("Adam", "NAdam", False),
+        ("Adam", "Adamax", False),
+        ("Adamax", "AdamW", False),
         ("Adam", "AdamW", True),
     ],
 )

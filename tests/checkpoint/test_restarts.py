@@ -120,9 +120,9 @@ def test_a_resumed_run_frees_the_state_in_its_checkpoint(
     alive: list[bool] = []
     read, forward = resume.read_training_state, Tiny.forward
 
-    def read_and_note(path: Path) -> TrainingState | None:
+    def read_and_note(path: Path) -> TrainingState:
         state = read(path)
-        states.extend([weakref.ref(state)] if state is not None else [])
+        states.append(weakref.ref(state))
         return state
 
     def forward_and_look(self: Tiny, *given: Any) -> Tensor:

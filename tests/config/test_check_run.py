@@ -116,6 +116,7 @@ class TestRun:
         [
             ("/", "must name a file; use for instance predictions.npz"),
             ("..", "must name a file; use for instance predictions.npz"),
+            (".", "must name a file; use for instance predictions.npz"),
             ("{data}/train.csv/run.npz", "train.csv is not a folder; choose another folder"),
             ("{data}/predictions.npz", ""),
             ("runs/predictions.npz", ""),

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from slowfast.distributed import shutdown, watchdog
 from slowfast.distributed.blocking import blocking_on, current_blocking_call, main_thread_location
 from slowfast.distributed.deadline import Deadline
-from slowfast.distributed.failure import Failure, StatusBoard, describe_failure
+from slowfast.distributed.failure import Failure, StatusBoard, describe_end
 from slowfast.distributed.rendezvous.meeting import meet
 from slowfast.distributed.rendezvous.peers import PeerInfo
 from slowfast.distributed.watchdog import Watchdog
@@ -256,10 +256,10 @@ def test_a_process_that_has_finished_is_shown_as_such_whatever_it_does_then(boar
 
 
 def test_an_error_that_only_names_the_network_is_an_error_when_all_answer(board: StatusBoard) -> None:
-    text = describe_failure(Failure("error", 0, "gloo: Connection closed", 1), board, {1: "there"})
+    text = describe_end(Failure("error", 0, "gloo: Connection closed", 1), board, {1: "there"})
     assert text.startswith("rank 0 failed:\ngloo: Connection closed")
 
 
 def test_a_user_error_is_shown_by_its_message_alone(board: StatusBoard) -> None:
     failure = Failure("error", 1, str(DataError("half of the videos are broken")), 1, expected=True)
-    assert describe_failure(failure, board, {}) == "rank 1: half of the videos are broken"
+    assert describe_end(failure, board, {}) == "rank 1: half of the videos are broken"

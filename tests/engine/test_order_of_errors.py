@@ -54,6 +54,7 @@ def test_a_training_reads_all_lists_first(tmp_path: Path, wrong: str, dry_run: b
         (("DATA.CLASS_NAMES", "names.txt"), "names.txt"),
         (("TRAIN.GRAD_ACCUM_STEPS", 8), "TRAIN.GRAD_ACCUM_STEPS = 8: must be at most 4"),
         (("TEST.GROUP_BY", "(missing)"), "TEST.GROUP_BY"),
+        (("TRAIN.CHECKPOINT_FILE_PATH", "names.txt"), "names.txt cannot be read: it is not a checkpoint"),
     ],
 )
 def test_a_training_checks_what_needs_no_model_first(

@@ -27,7 +27,9 @@ class ModelSelection:
 
     Attributes:
         metric: name of a validation metric, see :mod:`slowfast.checkpoint.best`; empty: the usual one.
-        patience: validations after full epochs without improvement, after which training ends; 0: never.
+        patience: validations without improvement after which training ends; 0: never.
+        eval_period: epochs between two validations. Those between are of an end by ``TRAIN.MAX_STEPS`` or
+            ``SOLVER.MAX_EPOCH``, which may be raised; they do not count for ``patience``.
         min_improvement: smallest difference that counts, in the unit of the metric.
         saves_best: whether an improved state is saved even where no checkpoint is due.
         lowest: the lowest errors of the compared validations, by their names.
@@ -35,6 +37,7 @@ class ModelSelection:
 
     metric: str = ""
     patience: int = 0
+    eval_period: int = 1
     min_improvement: float = 0.0
     saves_best: bool = False
     best_progress: TrainingProgress = field(default_factory=TrainingProgress)
@@ -47,7 +50,7 @@ class ModelSelection:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether training ends, because the last ``patience`` validations of full epochs were not better."""
+        """Whether training ends, because the last ``patience`` validations that count were not better."""
         return 0 < self.patience <= self._since
 
     def observe(self, progress: TrainingProgress, metrics: Mapping[str, float]) -> bool:
@@ -65,8 +68,7 @@ class ModelSelection:
         if value < self._best - self.min_improvement:
             self._best, self._since, self.best_progress = value, 0, progress
             return True
-        # A validation within an epoch is that of an end by TRAIN.MAX_STEPS, which may be raised.
-        self._since += progress.step == 0
+        self._since += progress.step == 0 and progress.epoch % self.eval_period == 0
         return False
 
     def _is_comparable(self, progress: TrainingProgress, metrics: Mapping[str, float]) -> bool:
@@ -156,6 +158,7 @@ def build_model_selection(cfg: CfgNode) -> ModelSelection:
     return ModelSelection(
         train.BEST_METRIC,
         patience=train.PATIENCE,
+        eval_period=train.EVAL_PERIOD,
         min_improvement=train.MIN_IMPROVEMENT,
         saves_best=bool(train.PATIENCE or train.BEST_METRIC) or cfg.TEST.WEIGHTS == "best",
     )

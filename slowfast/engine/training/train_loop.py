@@ -18,7 +18,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast.checkpoint.resume import find_own_checkpoint, resume, start_from_file
 from slowfast.checkpoint.state import TrainingProgress
-from slowfast.checkpoint.storage import checkpoint_path, recorded_validation
+from slowfast.checkpoint.storage import checkpoint_path, read_training_state, recorded_validation
 from slowfast.distributed.blocking import blocking_on
 from slowfast.distributed.world import World
 from slowfast.engine.seeding import seed_generators
@@ -96,32 +96,29 @@ class _Start(NamedTuple):
 def _build_start(cfg: CfgNode, world: World, interrupt: Interrupt, trackers: Trackers) -> _Start:
     """Builds the run, and restores it from its own checkpoint or starts it from the configured file."""
     checkpoint = find_own_checkpoint(cfg.OUTPUT_DIR, auto_resume=cfg.TRAIN.AUTO_RESUME, world=world)
+    path, reset_head = cfg.TRAIN.CHECKPOINT_FILE_PATH, cfg.TRAIN.CHECKPOINT_RESET_HEAD
+    initial = None
+    if checkpoint is None and path:
+        initial = read_training_state(path, weights_only=reset_head or cfg.TRAIN.CHECKPOINT_EPOCH_RESET)
     run = build_training_run(
         cfg,
         world,
         interrupt,
         trackers,
-        fetch_weights=checkpoint is None and not cfg.TRAIN.CHECKPOINT_FILE_PATH,
+        fetch_weights=checkpoint is None and initial is None,
         saved=None if checkpoint is None else checkpoint.state,
     )
     if checkpoint is not None:
-        path, state = checkpoint
         progress = resume(run.step, checkpoint, run.identity, forced=cfg.TRAIN.FORCE_RESUME)
-        run.restore_counts(state, path, progress)
+        run.restore_counts(checkpoint.state, checkpoint.path, progress)
         if world.is_main:
             # Damaged files, too, that are later than the one resumed from: they count among the latest ones.
             run.writer.restart_from(progress)
-        return _Start(run, progress, path, progress == state.progress)
-    if not cfg.TRAIN.CHECKPOINT_FILE_PATH:
+        return _Start(run, progress, checkpoint.path, progress == checkpoint.state.progress)
+    if initial is None:
         return _Start(run, TrainingProgress())
-    progress = start_from_file(
-        run.step,
-        cfg.TRAIN.CHECKPOINT_FILE_PATH,
-        epoch_reset=cfg.TRAIN.CHECKPOINT_EPOCH_RESET,
-        reset_head=cfg.TRAIN.CHECKPOINT_RESET_HEAD,
-        end=run.schedule.end,
-    )
-    return _Start(run, progress)
+    end = run.schedule.end
+    return _Start(run, start_from_file(run.step, path, initial, reset_head=reset_head, end=end))
 
 
 def run_epochs(run: TrainingRun, start: TrainingProgress) -> TrainingProgress:

@@ -64,8 +64,6 @@ def test_an_interrupted_run_ends_where_the_unbroken_one_does(
     assert saved(tmp_path)[-1] == 3
     assert_same_end(stuck, tmp_path, LAST)
     one, other = (read_training_state(output / "checkpoints" / LAST) for output in (stuck, tmp_path))
-    assert one is not None
-    assert other is not None
     assert one.selection_state == other.selection_state
 
 

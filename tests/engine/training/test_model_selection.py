@@ -63,6 +63,15 @@ def test_a_validation_within_an_epoch_does_not_end_the_training() -> None:
     assert selection.is_exhausted
 
 
+def test_an_end_between_two_validations_does_not_end_the_training() -> None:
+    """Its validation is that of a smaller ``TRAIN.MAX_STEPS`` or ``SOLVER.MAX_EPOCH``."""
+    selection = ModelSelection(patience=1, eval_period=2)
+    assert observe(selection, [50.0, 60.0], first=2) == [True, False]
+    assert not selection.is_exhausted
+    assert observe(selection, [60.0], first=4) == [False]
+    assert selection.is_exhausted
+
+
 def test_small_differences_do_not_count() -> None:
     selection = ModelSelection(patience=2, min_improvement=2.0)
     assert observe(selection, [50.0, 49.0, 48.5]) == [True, False, False]
