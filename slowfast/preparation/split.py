@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 from slowfast.datasets.groups import groups_by_pattern
+from slowfast.datasets.video_list import ListRow
 from slowfast.errors import AnnotationError, DataError, UsageError, counted
 from slowfast.preparation.arguments import add_seed_argument, add_separator_argument
 from slowfast.preparation.folds import VAL_FRACTION, describe_fold, divide, make_folds
-from slowfast.preparation.lists import Entry, VideoList, read_video_list
+from slowfast.preparation.lists import VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
 
 EXAMPLES = """\
@@ -98,7 +99,7 @@ def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Seque
                 f"{counted(len(set(groups)), 'group')}; use a larger fraction, or a finer grouping"
             )
     names = list(fractions)
-    lists: dict[str, list[Entry]] = {name: [] for name in names}
+    lists: dict[str, list[ListRow]] = {name: [] for name in names}
     for entry, part in zip(videos.entries, parts, strict=True):
         lists[names[part]].append(entry)
     replaced = {name for name, path in paths.items() if os.path.exists(path)}

@@ -11,10 +11,10 @@ import torch
 from fvcore.common.config import CfgNode
 
 from slowfast.config.defaults import get_default_config
-from slowfast.datasets.build import build_dataset
+from slowfast.datasets.build import build_dataset, read_annotations
 from slowfast.datasets.clip import BrokenVideo, Clip
 from slowfast.datasets.loading.samplers import SampleRef
-from slowfast.datasets.video_dataset import count_shared_videos
+from slowfast.datasets.video_dataset import VideoDataset, count_shared_videos
 from slowfast.errors import ConfigError
 from slowfast.models import build_model
 from tests.support.reading.data_sets import stamps_of
@@ -51,6 +51,14 @@ def test_a_training_clip_has_its_frames_label_and_numbers(cfg: CfgNode) -> None:
     assert dataset.paths[3].endswith("3.mp4")
     for index in (np.int64(3), torch.tensor(3)):  # as of torch.randperm
         assert torch.equal(dataset[index].frames, clip.frames)
+
+
+def test_a_data_set_has_the_views_of_its_reader(cfg: CfgNode) -> None:
+    built = build_dataset(cfg, "test")
+    assert isinstance(built, VideoDataset)
+    dataset = VideoDataset(read_annotations(cfg, "test"), built.reader)
+    assert (len(dataset), dataset.num_views) == (len(built), 6)
+    assert dataset[5].view_id == 5
 
 
 @pytest.mark.parametrize("wrong", ["QUICKSTART", None, {}])
