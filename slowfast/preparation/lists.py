@@ -36,6 +36,13 @@ class VideoList:
         """The path of each file once, in the order of the list."""
         return list(dict.fromkeys(entry.path for entry in self.entries))
 
+    def require_labels(self) -> None:
+        """Raises ``AnnotationError`` for a folder, whose videos have no labels."""
+        if not all(entry.label for entry in self.entries):
+            raise AnnotationError(
+                f"{self.source}: is a folder without labels; write a list with make-csv first"
+            )
+
     def require_other(self, path: str, remedy: str) -> None:
         """Raises ``DataError`` for the path of the list itself, which must not be overwritten."""
         if os.path.exists(path) and os.path.samefile(path, self.source):
