@@ -100,6 +100,18 @@ def encode_paths(paths: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(text), torch.from_numpy(starts), torch.from_numpy(lengths)
 
 
+def pack_labels(labels: Sequence[Sequence[int]], *, several: bool) -> tuple[Tensor, Tensor | None]:
+    """Returns ``label_values`` and ``label_starts`` of :class:`Annotations`.
+
+    Args:
+        labels: of each video.
+        several: whether a video may have several labels.
+    """
+    values = torch.tensor([label for own in labels for label in own], dtype=torch.int32)
+    starts = np.cumsum([0, *map(len, labels)], dtype=np.int64)
+    return values, torch.from_numpy(starts) if several else None
+
+
 def _hash_rows(
     text: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int32], head: bytes
 ) -> bytes:

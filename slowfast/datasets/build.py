@@ -224,14 +224,12 @@ def build_dataset(
     found = _build_registered(cfg, split) if annotations is None else annotations
     if not isinstance(found, Annotations):
         return _adapt_map_dataset(cfg, split, found, position_rate)
-    scheme = build_views(cfg, split)
-    request = ReaderRequest(split, found, scheme, position_rate, feature_shape, streamed_views, clip_grid)
+    views = build_views(cfg, split)
+    request = ReaderRequest(split, found, views, position_rate, feature_shape, streamed_views, clip_grid)
     built = READER_REGISTRY.get(_choose_reader(cfg, request))(cfg, request)
     return VideoDataset(
         found,
         built.reader,
-        num_temporal=scheme.num_temporal,
-        num_crops=scheme.num_crops,
         substitute=split == "train",
         seed=cfg.RNG_SEED,
         frame_order=_configured_order(cfg, split),

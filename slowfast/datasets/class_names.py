@@ -40,7 +40,7 @@ def class_texts(names: Sequence[str]) -> list[str]:
 
 
 def read_class_names(path: str | Path, num_classes: int, *, key: str = "DATA.CLASS_NAMES") -> list[str]:
-    """Reads the K class names of a file; without a path the names are the class indices.
+    """Reads the K class names of a file.
 
     The file is json: a mapping of class name to index, or of index to class name, or a list of names. Or it
     is text with one name per line; lines may begin or end with the class's number, from 0 or from 1.
@@ -52,8 +52,6 @@ def read_class_names(path: str | Path, num_classes: int, *, key: str = "DATA.CLA
         ConfigError: where the file has another form, its indices are not 0 to K - 1, or two classes have one
             name.
     """
-    if not path:
-        return [str(k) for k in range(num_classes)]
     try:
         names = _parse(read_utf8(str(path)))
     except AnnotationError as error:
@@ -119,7 +117,7 @@ def build_class_names(cfg: CfgNode, stored: Sequence[Any] = ()) -> list[str]:
     if not path and len(stored) == num_classes:
         return [str(name) for name in stored]
     found = find_class_names(path, cfg.DATA.PATH_TO_DATA_DIR, num_classes)
-    return list(found) or read_class_names("", num_classes)
+    return list(found) or [str(index) for index in range(num_classes)]
 
 
 def _parse(text: str) -> dict[int, str]:

@@ -27,7 +27,7 @@ from slowfast.datasets.shards.member_paths import ShardOrder
 from slowfast.datasets.unusable_videos import describe_base_folder
 from slowfast.datasets.views.frame_order import GIVEN, order_frames
 from slowfast.datasets.views.streamed_view import StreamedView
-from slowfast.datasets.views.view_reader import Segment
+from slowfast.datasets.views.view_reader import Scheme, Segment
 from slowfast.errors import DataError, DecodeError
 from slowfast.timing.stage_times import READING, measure
 
@@ -52,6 +52,9 @@ class FeatureOrigin:
 
 class Reader(Protocol):
     """A reader of views of files; see :class:`slowfast.datasets.views.view_reader.ViewReader`."""
+
+    @property
+    def scheme(self) -> Scheme: ...
 
     def read(
         self, path: str, view: int, crop: int, rng: np.random.Generator, segment: Segment | None = None
@@ -202,8 +205,7 @@ class VideoDataset(ViewDataset):
 
     Args:
         annotations: the videos and their labels.
-        reader: reads the views.
-        num_temporal, num_crops: views per video; view ``v`` is temporal view ``v // num_crops`` with crop
+        reader: reads the views of its scheme; view ``v`` is temporal view ``v // num_crops`` with crop
             ``v % num_crops``.
         reverse_channels: return BGR instead of RGB.
         make_clip: builds an item from (frames or features, positions, label, video id, view id).
@@ -218,8 +220,6 @@ class VideoDataset(ViewDataset):
         annotations: Annotations,
         reader: Reader,
         *,
-        num_temporal: int = 1,
-        num_crops: int = 1,
         substitute: bool = False,
         seed: int = 0,
         frame_order: str = GIVEN,
@@ -229,7 +229,7 @@ class VideoDataset(ViewDataset):
     ) -> None:
         super().__init__(
             annotations.paths,
-            num_temporal * num_crops,
+            reader.scheme.num_temporal * reader.scheme.num_crops,
             substitute=substitute,
             seed=seed,
             frame_order=frame_order,
@@ -239,7 +239,6 @@ class VideoDataset(ViewDataset):
         self.groups, self.shards = annotations.groups, annotations.shards
         self.class_names = annotations.class_names
         self.reader = reader
-        self._num_crops = num_crops
         self._reverse_channels = reverse_channels
         self._make_clip = make_clip
 
@@ -263,7 +262,7 @@ class VideoDataset(ViewDataset):
         return self.paths.find_same(video_id) if same else super().find_same_file(video_id)
 
     def _read_view(self, video_id: int, view_id: int, rng: np.random.Generator) -> Item:
-        view, crop = divmod(view_id, self._num_crops)
+        view, crop = divmod(view_id, self.reader.scheme.num_crops)
         segment = self._annotations.segment(video_id)
         read = self.reader.read(self.paths[video_id], view, crop, rng, segment)
         label = self._annotations.label(video_id)

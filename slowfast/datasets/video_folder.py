@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from slowfast.errors import AnnotationError
+from slowfast.errors import AnnotationError, counted
 
 # Containers that FFmpeg reads and that usually hold video.
 _VIDEO = """
@@ -73,14 +73,38 @@ def find_class_folders(folder: str) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir() and not _is_hidden(entry.name))
 
 
-def find_loose_files(folder: str) -> list[str]:
-    """Returns the names of the videos, and of broken links, that lie beside the class folders, sorted.
+def scan_classes(folder: str, names: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Finds the videos of the classes in a folder; see :func:`scan_folder`.
 
-    Such a video has no class, and a broken link may be that of a class folder.
+    Args:
+        names: of the class folders.
+
+    Returns:
+        Class and path of each video, and the paths of the other files, relative to the folder. Among the
+        latter are videos beside the class folders, which have no class, and broken links there, which may be
+        those of class folders.
 
     Raises:
-        OSError: where the folder cannot be read.
+        AnnotationError: where a folder cannot be read, and for a class folder without videos.
     """
+    videos: list[tuple[str, str]] = []
+    others = _find_loose_files(folder)
+    for name in names:
+        path = os.path.join(folder, name)
+        contents = scan_folder(path)
+        if not contents.videos:
+            found = f"only {describe_others(contents.others)}" if contents.others else "no files"
+            raise AnnotationError(
+                f"{path}: this class folder must contain a video, but has {found}; add videos or remove the "
+                "folder"
+            )
+        videos += [(name, os.path.join(name, video)) for video in contents.videos]
+        others += [os.path.join(name, other) for other in contents.others]
+    return videos, others
+
+
+def _find_loose_files(folder: str) -> list[str]:
+    """Returns the names of the videos, and of broken links, that lie beside the class folders, sorted."""
     with os.scandir(folder) as entries:
         files = [entry for entry in entries if not _is_hidden(entry.name) and not entry.is_dir()]
         return sorted(
@@ -90,28 +114,12 @@ def find_loose_files(folder: str) -> list[str]:
         )
 
 
-def scan_class_folder(folder: str) -> FolderContents:
-    """Finds the videos of one class; see :func:`scan_folder`.
-
-    Raises:
-        AnnotationError: for a folder without videos.
-    """
-    contents = scan_folder(folder)
-    if not contents.videos:
-        found = f"only {describe_others(contents.others)}" if contents.others else "no files"
-        raise AnnotationError(
-            f"{folder}: this class folder must contain a video, but has {found}; add videos or remove the "
-            "folder"
-        )
-    return contents
-
-
 def describe_others(others: Sequence[str]) -> str:
     """Returns a summary for messages: ``5 files such as 'a.txt' (3 .txt, 2 .jpg)``."""
     suffixes = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in others)
     by_count = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
-    counted = ", ".join(f"{count} {suffix}" for suffix, count in by_count[:6])
-    return f"{len(others)} {'file' if len(others) == 1 else 'files'} such as {others[0]!r} ({counted})"
+    found = ", ".join(f"{count} {suffix}" for suffix, count in by_count[:6])
+    return f"{counted(len(others), 'file')} such as {others[0]!r} ({found})"
 
 
 def _is_hidden(name: str) -> bool:

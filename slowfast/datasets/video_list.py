@@ -61,6 +61,12 @@ class ListRow(NamedTuple):
     end: str = ""
     group: str = ""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the label, which may be several, as in ``0,3``; none without a label."""
+        cells = self.label.replace(";", ",").split(",") if self.label else ()
+        return tuple(cell.strip() for cell in cells)
+
 
 @dataclass(frozen=True)
 class ListFormat:
@@ -192,8 +198,6 @@ class ListFormat:
         """Returns the expected columns in words."""
         if self.columns == (LABEL,):
             return "a path and a label"
-        if self.columns == (LABEL, START, END):
-            return "a path, a label, a start and an end"
         return f"{len(self.columns) + 1} columns as in the header {self.header!r}"
 
 
@@ -210,12 +214,11 @@ def format_row(cells: Sequence[str], separator: str, columns: Sequence[str] = ()
     names = tuple(columns or (PATH, LABEL, START, END)[: len(cells)])
     form = ListFormat("", separator, names[1:], separator.join(columns))
     wanted = dict(zip(names, cells, strict=True))
-    text_columns = [place for place, name in enumerate(names) if name in (PATH, GROUP)]
-    for quoted in itertools.product((False, True), repeat=len(text_columns)):
-        written = list(cells)
-        for place, is_quoted in zip(text_columns, quoted, strict=True):
-            written[place] = '"' + cells[place].replace('"', '""') + '"' if is_quoted else cells[place]
-        line = separator.join(written)
+    written = [
+        (cell, '"' + cell.replace('"', '""') + '"') if name in (PATH, GROUP) else (cell,)
+        for name, cell in wanted.items()
+    ]
+    for line in map(separator.join, itertools.product(*written)):
         if "\n" in line or "\r" in line or line != line.strip(BLANK):
             continue
         with suppress(AnnotationError):
@@ -293,11 +296,5 @@ def read_list(
     if not number:
         raise AnnotationError(f"{source}: contains no video; each line is a path, {separator!r} and a label")
     form = ListFormat.detect(first, source, separator, key, line=number)
-
-    def rows() -> Iterator[ListRow]:
-        if not form.header:
-            yield form.parse(number, first)
-        for line, text in lines:
-            yield form.parse(line, text)
-
-    return form, rows()
+    rows = lines if form.header else itertools.chain([(number, first)], lines)
+    return form, (form.parse(line, text) for line, text in rows)

@@ -41,13 +41,18 @@ def byte_count(text: str) -> int:
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the list of videos and how its lines are read."""
     parser.add_argument("list", metavar="LIST", help="csv of 'path label' lines, or a folder of videos")
+    add_line_arguments(parser)
+
+
+def add_line_arguments(parser: argparse._ActionsContainer) -> None:
+    """Adds how the lines of a list are read."""
     parser.add_argument(
         "--prefix", default="", metavar="FOLDER", help="put before each relative path of the list"
     )
     add_separator_argument(parser)
 
 
-def add_separator_argument(parser: argparse.ArgumentParser) -> None:
+def add_separator_argument(parser: argparse._ActionsContainer) -> None:
     """Adds the separator of the lines of a list."""
     parser.add_argument(
         "--separator", default=" ", metavar="C", help="character between path and label (default: a space)"

@@ -8,23 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from slowfast.datasets import video_list
 from slowfast.datasets.text_files import CLASSES_FILE
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES, find_videos
+from slowfast.datasets.video_list import ListRow, read_list
 from slowfast.errors import AnnotationError, DataError
 from slowfast.files import atomic_write, write_text
-
-
-class Entry(video_list.ListRow):
-    """One video of a list, whose path has the prefix; or of a folder, without a label."""
-
-    __slots__ = ()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes of the label, which may be several, as in ``0,3``; none without a label."""
-        cells = self.label.replace(";", ",").split(",") if self.label else ()
-        return tuple(cell.strip() for cell in cells)
 
 
 @dataclass(frozen=True)
@@ -35,28 +23,36 @@ class VideoList:
         source: the file or folder.
         root: folder to which relative paths refer.
         header: first line, which names the columns; empty where it has no header.
+        entries: its rows, whose paths have the prefix; of a folder the videos, without a label.
     """
 
     source: str
     root: str
     header: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ListRow, ...]
 
     @property
     def paths(self) -> list[str]:
         """The path of each file once, in the order of the list."""
         return list(dict.fromkeys(entry.path for entry in self.entries))
 
+    def require_labels(self) -> None:
+        """Raises ``AnnotationError`` for a folder, whose videos have no labels."""
+        if not all(entry.label for entry in self.entries):
+            raise AnnotationError(
+                f"{self.source}: is a folder without labels; write a list with make-csv first"
+            )
+
     def require_other(self, path: str, remedy: str) -> None:
         """Raises ``DataError`` for the path of the list itself, which must not be overwritten."""
         if os.path.exists(path) and os.path.samefile(path, self.source):
             raise DataError(f"{path}: is the list itself and would be overwritten; {remedy}")
 
-    def write(self, path: str, entries: Iterable[Entry]) -> None:
+    def write(self, path: str, entries: Iterable[ListRow]) -> None:
         """Writes a list of some of the entries, with their lines unchanged."""
         write_text(path, self._text(entries))
 
-    def write_all(self, lists: Mapping[str, Iterable[Entry]]) -> None:
+    def write_all(self, lists: Mapping[str, Iterable[ListRow]]) -> None:
         """Writes several lists, path -> entries, that belong together.
 
         Earlier ones are deleted once all new ones are written: an interruption leaves old lists or new ones,
@@ -87,7 +83,7 @@ class VideoList:
                 warnings.append(f"warning: {copy} differs from {names}; delete the one that is wrong")
         return warnings
 
-    def _text(self, entries: Iterable[Entry]) -> str:
+    def _text(self, entries: Iterable[ListRow]) -> str:
         lines = [self.header] if self.header else []
         return "".join(f"{line}\n" for line in [*lines, *(entry.text for entry in entries)])
 
@@ -105,7 +101,7 @@ def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> V
     """
     if os.path.isdir(source):
         entries = [
-            Entry(line=number, text=name, path=os.path.join(source, name), label="")
+            ListRow(line=number, text=name, path=os.path.join(source, name), label="")
             for number, name in enumerate(find_videos(source), 1)
         ]
         if not entries:
@@ -116,8 +112,8 @@ def read_video_list(source: str, *, separator: str = " ", prefix: str = "") -> V
         raise AnnotationError(
             f"{source}: is a video; give a list of videos, or the folder {folder} for all videos in it"
         )
-    form, rows = video_list.read_list(source, separator, key="--separator")
-    entries = [Entry(*row._replace(path=os.path.join(prefix, row.path))) for row in rows]
+    form, rows = read_list(source, separator, key="--separator")
+    entries = [row._replace(path=os.path.join(prefix, row.path)) for row in rows]
     if not entries:
         raise AnnotationError(f"{source}: contains no video")
     return VideoList(source, prefix or os.curdir, form.header, tuple(entries))

@@ -26,12 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slowfast.cli.options import output_file, positive_integer
 from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json
-from slowfast.datasets.video_folder import (
-    describe_others,
-    find_class_folders,
-    find_loose_files,
-    scan_class_folder,
-)
+from slowfast.datasets.video_folder import describe_others, find_class_folders, scan_classes
 from slowfast.datasets.video_list import END, GROUP, LABEL, PATH, START, format_row
 from slowfast.errors import AnnotationError, UsageError, counted
 from slowfast.files import write_text
@@ -157,17 +152,14 @@ def _write_classes(path: str, indices: dict[str, int]) -> str:
 def _folder_rows(folder: str, classes_file: str) -> _Rows:
     """Returns the rows of a folder of classes."""
     try:
-        names, others = find_class_folders(folder), find_loose_files(folder)
+        names = find_class_folders(folder)
     except OSError as error:
         raise AnnotationError(
             f"{folder}: cannot be read ({error.strerror}); name a folder of classes"
         ) from error
     indices = _number_classes(names, folder, classes_file)
-    rows: list[list[str]] = []
-    for name in names:
-        contents = scan_class_folder(os.path.join(folder, name))
-        rows += [[os.path.join(folder, name, video), str(indices[name])] for video in contents.videos]
-        others += [os.path.join(name, other) for other in contents.others]
+    videos, others = scan_classes(folder, names)
+    rows = [[os.path.join(folder, path), str(indices[name])] for name, path in videos]
     if not rows:
         raise AnnotationError(f"{folder}: contains no class folder with videos in it")
     return _Rows(rows, others, indices)

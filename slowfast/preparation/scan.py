@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 from slowfast.cli.options import number_from_zero, output_file, positive_integer
 from slowfast.datasets.text_files import parse_segment
+from slowfast.datasets.video_list import ListRow
 from slowfast.errors import counted
 from slowfast.preparation.arguments import add_list_arguments, add_work_arguments, work_options
-from slowfast.preparation.lists import Entry, VideoList, read_video_list
+from slowfast.preparation.lists import VideoList, read_video_list
 from slowfast.preparation.report import CommandReport, count_problems, describe_bad, list_variable_rates
 
 if TYPE_CHECKING:  # keeps `--help` fast
@@ -77,7 +78,7 @@ def _report(
     videos: VideoList,
     facts: Sequence[VideoFacts],
     rows: Sequence[RowProblem],
-    valid: Sequence[Entry],
+    valid: Sequence[ListRow],
 ) -> CommandReport:
     bad = [(fact.path, "", fact.problem, fact.detail) for fact in facts if fact.problem]
     bad += [(row.entry.path, row.entry.text, row.problem, row.detail) for row in rows]
@@ -128,13 +129,13 @@ class RowProblem:
         detail: description.
     """
 
-    entry: Entry
+    entry: ListRow
     problem: str
     detail: str
 
 
 def check_rows(
-    entries: Sequence[Entry], facts: Mapping[str, VideoFacts], *, min_seconds: float
+    entries: Sequence[ListRow], facts: Mapping[str, VideoFacts], *, min_seconds: float
 ) -> list[RowProblem]:
     """Returns the rows of valid files that are not valid, in their order.
 
@@ -147,7 +148,7 @@ def check_rows(
     """
     found: list[RowProblem] = []
     # Content and segment -> label -> the first row.
-    first: dict[tuple[str, tuple[float, float] | None], dict[str, Entry]] = {}
+    first: dict[tuple[str, tuple[float, float] | None], dict[str, ListRow]] = {}
     for entry in entries:
         fact = facts[entry.path]
         if fact.problem:
@@ -177,7 +178,7 @@ def _segment_problem(
     return ("short", f"a segment of {seconds:.2f} s") if seconds < min_seconds else None
 
 
-def _repeat_problem(entry: Entry, by_label: Mapping[str, Entry]) -> tuple[str, str] | None:
+def _repeat_problem(entry: ListRow, by_label: Mapping[str, ListRow]) -> tuple[str, str] | None:
     """Returns problem and detail of a row whose content and segment earlier rows have, too."""
     same = "content and segment" if entry.start else "content"
     if original := by_label.get(entry.label):

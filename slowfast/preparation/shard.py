@@ -81,8 +81,7 @@ def run(args: argparse.Namespace) -> CommandReport:
     from slowfast.preparation.sharding.plan import plan_shards
 
     videos = read_video_list(args.list, separator=args.separator, prefix=args.prefix)
-    if not all(entry.label for entry in videos.entries):
-        raise AnnotationError(f"{args.list}: is a folder without labels; write a list with make-csv first")
+    videos.require_labels()
     bad = _check_videos(videos, args) if args.check else []
     plan = plan_shards(
         videos,

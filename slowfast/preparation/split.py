@@ -23,10 +23,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 from slowfast.datasets.groups import groups_by_pattern
-from slowfast.errors import AnnotationError, DataError, UsageError, counted
+from slowfast.datasets.video_list import ListRow
+from slowfast.errors import DataError, UsageError, counted
 from slowfast.preparation.arguments import add_seed_argument, add_separator_argument
 from slowfast.preparation.folds import VAL_FRACTION, describe_fold, divide, make_folds
-from slowfast.preparation.lists import Entry, VideoList, read_video_list
+from slowfast.preparation.lists import VideoList, read_video_list
 from slowfast.preparation.report import CommandReport
 
 COLUMN = "column"
@@ -68,8 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> CommandReport:
     """Writes the parts or folds and returns their report."""
     videos = read_video_list(args.list, separator=args.separator)
-    if not all(entry.label for entry in videos.entries):
-        raise AnnotationError(f"{args.list}: is a folder without labels; write a list with make-csv first")
+    videos.require_labels()
     groups = _groups_of(videos, args.group_by)
     return _split_into_parts(args, videos, groups) if args.shares else _split_into_folds(args, videos, groups)
 
@@ -96,7 +96,7 @@ def _split_into_parts(args: argparse.Namespace, videos: VideoList, groups: Seque
                 f"{counted(len(set(groups)), 'group')}; use a larger fraction, or a finer grouping"
             )
     names = list(fractions)
-    lists: dict[str, list[Entry]] = {name: [] for name in names}
+    lists: dict[str, list[ListRow]] = {name: [] for name in names}
     for entry, part in zip(videos.entries, parts, strict=True):
         lists[names[part]].append(entry)
     replaced = {name for name, path in paths.items() if os.path.exists(path)}

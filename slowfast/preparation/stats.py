@@ -75,17 +75,16 @@ def summarize_videos(facts: Sequence[VideoFacts], labels: Sequence[str]) -> Comm
     import numpy as np  # here, so that `--help` stays fast
 
     read = [fact for fact in facts if fact.frames]
+    duration, size = sum(fact.seconds for fact in read), sum(fact.bytes for fact in read)
     problems = count_problems([fact.problem for fact in facts])
     values: dict[str, Any] = {
         "videos": len(facts),
         "problems": problems,
-        "hours": sum(fact.seconds for fact in read) / 3600,
-        "gigabytes": sum(fact.bytes for fact in read) / 1e9,
+        "hours": duration / 3600,
+        "gigabytes": size / 1e9,
         "codecs": dict(Counter(fact.codec for fact in read).most_common()),
         "classes": dict(Counter(labels).most_common()),
     }
-    size = sum(fact.bytes for fact in read)
-    duration = sum(fact.seconds for fact in read)
     lines = [f"{counted(len(facts), 'video')}, {_with_unit(duration, _TIMES)}, {_with_unit(size, _BYTES)}"]
     lines += [f"  {count} {problem}" for problem, count in problems.items()]
     lines.append("codecs: " + ", ".join(f"{name} {count}" for name, count in values["codecs"].items()))

@@ -25,7 +25,6 @@ def test_a_list_names_the_group_of_each_video(tmp_path: Path, name: str, separat
     path = tmp_path / "train.csv"
     path.write_text("".join(separator.join(row) + "\n" for row in rows))
     annotations = read_csv(str(path), num_classes=2, separator=separator)
-    assert annotations.groups is not None
     assert list(annotations.groups) == ["first", "second", "first"]
     assert annotations.labels().tolist() == [0, 1, 1]
     assert list(annotations.paths) == ["a.mp4", "b.mp4", "c.mp4"]
@@ -35,7 +34,6 @@ def test_groups_stand_beside_segments_in_any_order(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("path,group,start,label,end\na.mp4,p 1,0.5,1,2\nb.mp4,p 2,1,0,3\n")
     annotations = read_csv(str(path), num_classes=2, separator=",")
-    assert annotations.groups is not None
     assert list(annotations.groups) == ["p 1", "p 2"]
     assert annotations.segment(1) == (1.0, 3.0)
 
@@ -47,7 +45,6 @@ def test_groups_are_those_of_the_list_that_was_read(tmp_path: Path, quote: str) 
     path.write_text(f"path,group,label\na.mp4,{quote}x{quote},0\nb.mp4,y,1\n")
     annotations = read_csv(str(path), num_classes=2, separator=",")
     path.write_text("path,group,label\nb.mp4,y,1\n")
-    assert annotations.groups is not None
     assert list(annotations.groups) == ["x", "y"]
     path.unlink()
     assert list(annotations.groups) == ["x", "y"]

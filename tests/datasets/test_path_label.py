@@ -93,7 +93,7 @@ def test_a_file_of_many_chunks_keeps_its_segments(read, monkeypatch: pytest.Monk
         ("a.mp4 1\n\nb.mp4 five\n", "line 3: 'b.mp4 five' has a wrong label"),
         ("a.mp4 5\n", r"line 1: 'a.mp4 5' has a wrong label: a label is an integer, 0 to 4"),
         ("a.mp4 -1\n", "line 1"),
-        ("path label start end\na.mp4 1\n", "line 2: 'a.mp4 1' is not a path, a label, a start and an end"),
+        ("path label start end\na.mp4 1\n", "line 2: 'a.mp4 1' is not 4 columns as in the header"),
         ("path label start end\na.mp4 1 2 2\n", "line 2.*has a wrong segment"),
         ("path label start end\na.mp4 1 0 1\nb.mp4 1 0 x\n", "line 3.*has a wrong segment"),
         ("path label start end\na.mp4 1 -1 2\n", "line 2.*0 <= start < end"),

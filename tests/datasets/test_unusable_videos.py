@@ -8,7 +8,6 @@ import pytest
 
 from slowfast.config import get_default_config
 from slowfast.datasets import build_dataset, construct_loader
-from slowfast.datasets.clip import BrokenVideo
 from slowfast.errors import DataError
 from tests.support.videos import write_video
 
@@ -60,7 +59,6 @@ def test_a_missing_video_names_the_folder_of_relative_paths(configure, tmp_path:
     dataset = build_dataset(configure("video 7 1\nfolder/a.mp4 0\n"), "train")
     dataset._substitute = False
     broken = dataset[1]
-    assert isinstance(broken, BrokenVideo)
     assert broken.reason == "missing"
     assert f"relative paths start in {tmp_path} (DATA.PATH_PREFIX = '')" in broken.detail
 
@@ -70,6 +68,5 @@ def test_a_folder_in_a_list_of_files_names_the_data_set_that_reads_it(configure,
     dataset = build_dataset(configure("images 1\nvideo 7 0\n"), "train")
     dataset._substitute = False
     broken = dataset[0]
-    assert isinstance(broken, BrokenVideo)
     assert broken.reason == "not a file"
     assert broken.detail == "a folder; TRAIN.DATASET frames and TEST.DATASET frames read folders of images"

@@ -167,17 +167,11 @@ def test_split_warns_of_missing_classes_and_says_what_it_replaces(
     ] == [True, True]
 
 
-def test_divide_is_stratified_seeded_and_random() -> None:
-    rng = np.random.default_rng(0)
-    labels = [str(label) for label in rng.choice(10, 2000, p=np.arange(1, 11) / 55)]
-    videos = [str(i) for i in range(2000)]
+def test_divide_is_seeded_and_random() -> None:
+    labels, videos = [str(i % 10) for i in range(200)], [str(i) for i in range(200)]
     parts = divide(labels, videos, [0.7, 0.2, 0.1], seed=1)
     assert parts == divide(labels, videos, [0.7, 0.2, 0.1], seed=1)
     assert parts != divide(labels, videos, [0.7, 0.2, 0.1], seed=2)
-    totals = Counter(labels)
-    for part, fraction in enumerate([0.7, 0.2, 0.1]):
-        held = Counter(label for label, p in zip(labels, parts, strict=True) if p == part)
-        assert all(abs(held[label] - fraction * totals[label]) <= 1 for label in totals)
 
 
 @pytest.mark.parametrize("options", [("--shares", "train=0.5", "val=0.5"), ("--folds", "2")])

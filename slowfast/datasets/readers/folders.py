@@ -6,17 +6,12 @@ import dataclasses
 import itertools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from slowfast.datasets.annotations import Annotations
 from slowfast.datasets.readers.kinetics import read_path_label
 from slowfast.datasets.readers.source import AnnotationSource, ClassIndex, Rows
-from slowfast.datasets.video_folder import (
-    describe_others,
-    find_class_folders,
-    find_loose_files,
-    scan_class_folder,
-)
+from slowfast.datasets.video_folder import describe_others, find_class_folders, scan_classes
 from slowfast.errors import AnnotationError, DecodeError
 from slowfast.log import get_logger
 from slowfast.video.image_folder import ImageFolder
@@ -37,20 +32,17 @@ def read_videofolder(source: AnnotationSource) -> Annotations:
         AnnotationError: where a folder cannot be read, or a class folder contains no video.
     """
     folder = os.path.join(source.folder, source.split)
-    names = _list_folder(find_class_folders, folder)
+    names = _list_classes(folder)
     folders = {split: os.path.join(source.folder, split) for split in ("train", "val", "test")}
     splits = [split for split, path in folders.items() if os.path.isdir(path)]
-    all_names = {name for split in splits for name in _list_folder(find_class_folders, folders[split])}
+    all_names = {name for split in splits for name in _list_classes(folders[split])}
     classes = ClassIndex.from_names(all_names, source, f"{source.folder} ({', '.join(splits)})")
     # Paths are relative to the data set's folder: a feature cache names its files by them, and two splits
     # may contain videos of one name.
     rows = Rows(dataclasses.replace(source, prefix=""), classes)
-    others = _list_folder(find_loose_files, folder)
-    for name in names:
-        contents = scan_class_folder(os.path.join(folder, name))
-        others += [os.path.join(name, other) for other in contents.others]
-        for video in contents.videos:
-            rows.add(os.path.join(source.split, name, video), classes.index(name, folder))
+    videos, others = scan_classes(folder, names)
+    for name, path in videos:
+        rows.add(os.path.join(source.split, path), classes.index(name, folder))
     if others:
         _logger.warning(
             "%s: left out, because they are not videos of a class: %s", folder, describe_others(others)
@@ -106,9 +98,9 @@ def _find_restart(names: Sequence[str]) -> str:
     return ""
 
 
-def _list_folder(find: Callable[[str], list[str]], folder: str) -> list[str]:
+def _list_classes(folder: str) -> list[str]:
     try:
-        return find(folder)
+        return find_class_folders(folder)
     except OSError as error:
         raise AnnotationError(
             f"{folder}: cannot be read ({error.strerror}); it must contain one folder of videos per class"

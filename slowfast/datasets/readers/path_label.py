@@ -47,6 +47,7 @@ def read_csv(
     prefix: str = "",
     multi_label: bool = False,
     separator_key: str = "DATA.PATH_LABEL_SEPARATOR",
+    several_labels: str = "for several labels per video set DATA.MULTI_LABEL True",
 ) -> Annotations:
     """Reads a list of videos; see :mod:`slowfast.datasets.video_list` for its format.
 
@@ -57,6 +58,7 @@ def read_csv(
         prefix: folder in front of relative paths.
         multi_label: a label is a list such as ``3,17`` (or ``3;17``).
         separator_key: the config key or option that chooses the separator, for messages.
+        several_labels: the end of the message about a label that is a list, without ``multi_label``.
 
     Raises:
         AnnotationError: for a missing or empty file and for the first line that cannot be read.
@@ -66,7 +68,7 @@ def read_csv(
     start, line, form = _read_header(text, path, separator, separator_key)
     if multi_label and separator == " " and form.columns == (LABEL,):
         _refuse_spaced_labels(text, path)
-    reader = _ChunkReader(text, form, num_classes, multi_label)
+    reader = _ChunkReader(text, form, num_classes, multi_label, several_labels)
     chunks = [reader.read(*chunk) for chunk in _chunks(text, start, line)]
     if sum(len(chunk.starts) for chunk in chunks) == 0:
         raise AnnotationError(f"{path}: contains no video; each line is a path, {separator!r} and a label")
@@ -167,13 +169,14 @@ class _ChunkReader:
         text: (bytes,) uint8, the file.
         form: of its lines.
         num_classes: K.
-        multi_label: a label may be a list.
+        multi_label, several_labels: see :func:`read_csv`.
     """
 
     text: np.ndarray
     form: ListFormat
     num_classes: int
     multi_label: bool
+    several_labels: str
 
     def read(self, start: int, end: int, line: int) -> RowArrays:
         """Returns the rows of ``text[start:end]``, whose first line has the number ``line``."""
@@ -218,14 +221,28 @@ class _ChunkReader:
     def _labels(self, row: ListRow) -> list[int]:
         if 0 <= (value := _parse_decimal(row.label)) < self.num_classes:
             return [value]
-        cells = row.label.replace(";", ",").split(",") if self.multi_label else [row.label]
-        values = [_parse_decimal(cell.strip()) for cell in cells]
+        values = [_parse_decimal(cell) for cell in (row.classes if self.multi_label else [row.label])]
         if not all(0 <= value < self.num_classes for value in values):
             form = "labels are integers joined by a comma" if self.multi_label else "a label is an integer"
             why = f"has a wrong label: {form}, 0 to {self.num_classes - 1} (MODEL.NUM_CLASSES)"
-            why += _explain_label(row, values, self.num_classes)
+            why += self._explain_label(row, values)
             raise self.form.error(row.line, row.text, why, hint=True)
         return values
+
+    def _explain_label(self, row: ListRow, values: Sequence[int]) -> str:
+        """Returns the likely cause of a wrong label, as the end of a sentence; empty if unknown."""
+        if len(values) == 1 and values[0] == self.num_classes:
+            remedy = "subtract 1 where labels begin at 1, else set MODEL.NUM_CLASSES higher"
+            return f"; the first class is 0: {remedy}"
+        if min(values) >= 0 and self.num_classes <= (largest := max(values)) < _MOST_CLASSES:
+            return f"; for {largest + 1} classes set MODEL.NUM_CLASSES {largest + 1}"
+        if not self.multi_label and len(row.classes) > 1 and all(map(str.isdecimal, row.classes)):
+            return f"; {self.several_labels}"
+        if any(character.isalpha() for character in row.label):
+            hint = "; write the index of a class, not its name"
+            header = "; a first line that names the columns must be 'path label'"
+            return hint + header if row.line == 1 else hint
+        return ""
 
     def _segment(self, row: ListRow) -> tuple[float, float]:
         if (segment := parse_segment(row.start, row.end)) is None:
@@ -237,20 +254,3 @@ class _ChunkReader:
 def _parse_decimal(text: str) -> int:
     """Returns the number that decimal digits of any script stand for; -1 for other texts."""
     return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else -1
-
-
-def _explain_label(row: ListRow, values: Sequence[int], num_classes: int) -> str:
-    """Returns the likely cause of a wrong label, as the end of a sentence; empty if unknown."""
-    if len(values) == 1 and values[0] == num_classes:
-        return "; the first class is 0: subtract 1 where labels begin at 1, else set MODEL.NUM_CLASSES higher"
-    if min(values) >= 0 and num_classes <= (largest := max(values)) < _MOST_CLASSES:
-        return f"; for {largest + 1} classes set MODEL.NUM_CLASSES {largest + 1}"
-    if all(value >= 0 for value in values) or not row.label.strip():
-        return ""
-    cells = row.label.replace(";", ",").split(",")
-    if len(values) == 1 and len(cells) > 1 and all(cell.isdecimal() for cell in cells):
-        return "; for several labels per video set DATA.MULTI_LABEL True"
-    if any(character.isalpha() for character in row.label):
-        hint = "; write the index of a class, not its name"
-        return f"{hint}; a first line that names the columns must be 'path label'" if row.line == 1 else hint
-    return ""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast.datasets.annotations import Annotations, PathTable
+from slowfast.datasets.annotations import Annotations, PathTable, pack_labels
 from slowfast.datasets.readers.source import AnnotationSource
 from slowfast.datasets.shards.find import find_shards
 from slowfast.datasets.shards.index import load_rows
@@ -34,15 +34,10 @@ def read_shards(source: AnnotationSource) -> Annotations:
         _check_labels(shard, row, source)
     if not members:
         raise AnnotationError(f"{source.folder}: the shards of the split {source.split!r} contain no video")
-    label_starts = None
-    if source.multi_label:
-        counts = [len(row.labels) for _, row in members]
-        label_starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
-    starts = np.concatenate([[0], np.cumsum([len(own) for own in rows], dtype=np.int64)])
+    starts = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return Annotations(
         MemberPaths(shards, rows),
-        torch.tensor([label for _, row in members for label in row.labels], dtype=torch.int32),
-        label_starts,
+        *pack_labels([row.labels for _, row in members], several=source.multi_label),
         source.num_classes,
         _segments(members),
         groups=_groups(members),

@@ -8,12 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-
-from slowfast.datasets.annotations import Annotations, PathTable
+from slowfast.datasets.annotations import Annotations, PathTable, pack_labels
 from slowfast.datasets.text_files import CLASSES_FILE, parse_index, read_json, read_lines
-from slowfast.errors import AnnotationError
+from slowfast.errors import AnnotationError, counted
 from slowfast.log import get_logger
 
 _logger = get_logger(__name__)
@@ -126,15 +123,11 @@ class Rows:
         """
         if not self.paths:
             raise AnnotationError(f"{path}: contains no video of the split {self.source.split!r}")
-        values = np.array([label for labels in self.labels for label in labels], np.int32)
-        starts = None
-        if self.source.multi_label:
-            counts = [len(labels) for labels in self.labels]
-            starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
-        table = PathTable.from_strings(self.paths, self.source.root)
-        labels = torch.from_numpy(values)
         return Annotations(
-            table, labels, starts, self.source.num_classes, class_names=self.classes.ordered_names()
+            PathTable.from_strings(self.paths, self.source.root),
+            *pack_labels(self.labels, several=self.source.multi_label),
+            self.source.num_classes,
+            class_names=self.classes.ordered_names(),
         )
 
 
@@ -186,10 +179,10 @@ class ClassIndex:
         if not found:
             raise AnnotationError(f"{path}: has 0 classes; each class needs a folder, or a line in a list")
         if len(found) != source.num_classes:
-            count = "1 class" if len(found) == 1 else f"{len(found)} classes"
             raise AnnotationError(
-                f"{path}: has {count}, but MODEL.NUM_CLASSES is {source.num_classes}; set it to "
-                f"{len(found)}, or write {listed} with each class name and its index"
+                f"{path}: has {counted(len(found), 'class', 'classes')}, but MODEL.NUM_CLASSES is "
+                f"{source.num_classes}; set it to {len(found)}, or write {listed} with each class name and "
+                "its index"
             )
         return cls({name: i for i, name in enumerate(found)}, path, source.num_classes)
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from slowfast.datasets.shards.rows import CLASS_SUFFIX, JSON_SUFFIX
-from slowfast.datasets.text_files import parse_segment
+from slowfast.datasets.text_files import parse_index, parse_segment
 from slowfast.datasets.video_folder import VIDEO_SUFFIXES
+from slowfast.datasets.video_list import ListRow
 from slowfast.errors import AnnotationError
-from slowfast.preparation.lists import Entry, VideoList
+from slowfast.preparation.lists import VideoList
 from slowfast.preparation.report import BadFile
 from slowfast.progress import Progress
 
@@ -97,7 +98,7 @@ def plan_shards(
     Raises:
         AnnotationError: for the first label or segment that is not valid.
     """
-    rows: dict[str, list[Entry]] = {}
+    rows: dict[str, list[ListRow]] = {}
     for entry in videos.entries:
         rows.setdefault(entry.path, []).append(entry)
     for path in refused:
@@ -153,7 +154,7 @@ def _divide(videos: Sequence[SourceVideo], shard_size: int) -> Iterable[PlannedS
     return [PlannedShard(f"shard-{i:06d}.tar", content) for i, content in enumerate(shards)]
 
 
-def _label_members(source: str, name: str, rows: Sequence[Entry]) -> dict[str, bytes]:
+def _label_members(source: str, name: str, rows: Sequence[ListRow]) -> dict[str, bytes]:
     """Returns the content of the members with the labels of a file, by suffix.
 
     A single class index of a full video is in ``.cls``, too, since other programs read that.
@@ -166,13 +167,13 @@ def _label_members(source: str, name: str, rows: Sequence[Entry]) -> dict[str, b
     return dict(sorted(members.items()))
 
 
-def _row_values(source: str, row: Entry) -> dict[str, Any]:
-    if not all(cell.isascii() and cell.isdigit() for cell in row.classes):
+def _row_values(source: str, row: ListRow) -> dict[str, Any]:
+    labels = [parse_index(cell) for cell in row.classes]
+    if None in labels:
         raise AnnotationError(
             f"{source}: {row.text!r} has the label {row.label!r}, which must be a class index, or several "
             "joined by a comma"
         )
-    labels = [int(cell) for cell in row.classes]
     values: dict[str, Any] = {"label": labels[0]} if len(labels) == 1 else {"labels": labels}
     if row.start:
         if (segment := parse_segment(row.start, row.end)) is None:

@@ -1,4 +1,4 @@
-"""Samplers for unequal classes: exact parts, deterministic, resumable, for any number of processes."""
+"""Samplers for unequal classes: exact parts of each class."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from slowfast.errors import ConfigError
 LABELS = np.array([0] * 80 + [1] * 15 + [2] * 5)
 
 
-def epoch_of(sampler: ClassSampler, epoch: int, step: int = 0) -> list[SampleRef]:
-    sampler.set_position(epoch, step)
+def epoch_of(sampler: ClassSampler, epoch: int) -> list[SampleRef]:
+    sampler.set_position(epoch)
     return [sample for batch in sampler for sample in batch]
 
 
@@ -56,20 +56,6 @@ def test_samples_of_a_class_occur_equally_often_or_once_more(
 def test_power_1_takes_each_sample_once() -> None:
     drawn = epoch_of(ClassSampler(LABELS, 10, power=1.0), 4)
     assert sorted(drawn) == [SampleRef(4, index) for index in range(100)]
-
-
-def test_a_resumed_epoch_continues_and_epochs_differ() -> None:
-    sampler = ClassSampler(LABELS, 10, power=0.0, seed=1)
-    full = epoch_of(sampler, 2)
-    assert epoch_of(ClassSampler(LABELS, 10, power=0.0, seed=1), 2, step=4) == full[40:]
-    assert [s.index for s in epoch_of(sampler, 3)] != [s.index for s in full]
-
-
-def test_processes_divide_the_steps_of_one() -> None:
-    single = ClassSampler(LABELS, 10, power=0.0)
-    pair = [ClassSampler(LABELS, 10, power=0.0, rank=rank, world_size=2) for rank in range(2)]
-    for whole, first, second in zip(single, *pair, strict=True):
-        assert [*first, *second] == whole
 
 
 def test_no_sample_is_said_to_be_left_out_where_samples_are_repeated() -> None:

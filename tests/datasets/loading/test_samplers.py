@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slowfast.datasets.loading.samplers import EvalSampler, SampleRef, TrainSampler
+from slowfast.datasets.loading.samplers import (
+    ClassSampler,
+    EvalSampler,
+    SampleRef,
+    ShardSampler,
+    TrainSampler,
+)
+from slowfast.datasets.shards.member_paths import ShardOrder
 from slowfast.errors import ConfigError, DataError
+
+LABELS = np.arange(50) % 7 // 3
+BUILD = {
+    "shuffled": partial(TrainSampler, 50),
+    "by class": partial(ClassSampler, LABELS, power=0.0),
+    "by shard": partial(ShardSampler, ShardOrder(np.array([0, 6, 6, 20, 36, 50]), 2)),
+}
 
 
 def epoch_of(sampler: TrainSampler, epoch: int, step: int = 0) -> list[list[SampleRef]]:
@@ -17,13 +34,14 @@ def epoch_of(sampler: TrainSampler, epoch: int, step: int = 0) -> list[list[Samp
     return list(sampler)
 
 
-def test_a_step_holds_the_same_samples_for_any_number_of_processes() -> None:
-    alone = epoch_of(TrainSampler(50, 12, seed=3), 2)
+@pytest.mark.parametrize("build", BUILD.values(), ids=BUILD)
+def test_a_step_holds_the_same_samples_for_any_number_of_processes(
+    build: Callable[..., TrainSampler],
+) -> None:
+    alone = epoch_of(build(global_batch=12, seed=3), 2)
     for world_size in (2, 3, 4):
-        parts = [
-            epoch_of(TrainSampler(50, 12, rank=r, world_size=world_size, seed=3), 2)
-            for r in range(world_size)
-        ]
+        options = {"global_batch": 12, "world_size": world_size, "seed": 3}
+        parts = [epoch_of(build(**options, rank=rank), 2) for rank in range(world_size)]
         assert [list(chain(*step)) for step in zip(*parts, strict=True)] == alone
 
 
@@ -33,20 +51,21 @@ def test_each_sample_occurs_at_most_once_per_epoch() -> None:
     assert all(0 <= ref.index < 50 and ref.epoch == 0 for ref in refs)
 
 
-def test_the_order_is_a_function_of_seed_and_epoch() -> None:
-    first = epoch_of(TrainSampler(50, 10, seed=1), 0)
-    assert [[r.index for r in b] for b in epoch_of(TrainSampler(50, 10, seed=1), 1)] != [
-        [r.index for r in b] for b in first
-    ]
-    assert epoch_of(TrainSampler(50, 10, seed=2), 0) != first
-    assert epoch_of(TrainSampler(50, 10, seed=1), 0) == first
+@pytest.mark.parametrize("build", BUILD.values(), ids=BUILD)
+def test_the_order_is_a_function_of_seed_and_epoch(build: Callable[..., TrainSampler]) -> None:
+    first = epoch_of(build(global_batch=10, seed=1), 0)
+    later = epoch_of(build(global_batch=10, seed=1), 1)
+    assert [ref.index for ref in chain(*later)] != [ref.index for ref in chain(*first)]
+    assert epoch_of(build(global_batch=10, seed=2), 0) != first
+    assert epoch_of(build(global_batch=10, seed=1), 0) == first
 
 
-def test_an_epoch_can_be_resumed_in_its_middle() -> None:
-    sampler = TrainSampler(50, 10)
+@pytest.mark.parametrize("build", BUILD.values(), ids=BUILD)
+def test_an_epoch_can_be_resumed_in_its_middle(build: Callable[..., TrainSampler]) -> None:
+    sampler = build(global_batch=10)
     assert epoch_of(sampler, 4, step=3) == epoch_of(sampler, 4)[3:]
     assert len(sampler) == 5
-    assert list(TrainSampler(50, 10)) == epoch_of(sampler, 0)
+    assert list(build(global_batch=10)) == epoch_of(sampler, 0)
 
 
 def test_batches_that_cannot_be_divided_or_filled_are_refused() -> None:

@@ -95,7 +95,9 @@ def test_compressed_shards_are_refused_also_beside_others(folder: Path, suffix: 
             find_shards(str(folder / pattern), "train")
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{}", '{"format": 1, "left_out": [[[]]]}', None])
+@pytest.mark.parametrize(
+    "content", ['{"format": 1', "[" * 100_000, "[]", "{}", '{"format": 1, "left_out": [[[]]]}', None]
+)
 def test_a_damaged_manifest_is_named(folder: Path, content: str | None) -> None:
     ShardManifest("train.csv", "hash", 2, 9, complete=True).write(str(folder / "train"))
     manifest = folder / "train/shards.json"
@@ -115,6 +117,3 @@ def test_shards_that_are_not_all_there_are_refused(folder: Path) -> None:
     assert len(find_shards(f"{train}/shard-00000{{0..1}}.tar", "train")) == 2
     ShardManifest("train.csv", "hash", 2, 9, complete=True).write(train)
     assert len(find_shards(str(folder), "train")) == 2
-    Path(train, "shards.json").write_text('{"format": 1')
-    with pytest.raises(AnnotationError, match="cannot be read"):
-        find_shards(str(folder), "train")

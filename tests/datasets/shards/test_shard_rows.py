@@ -91,7 +91,6 @@ def test_a_path_that_is_not_utf8_is_kept(tmp_path: Path) -> None:
     path = os.fsdecode(b"caf\xe9.mp4")
     write_tar(tmp_path / "train/0.tar", {"0.mp4": b"v", "0.json": as_json(label=1, path=path, group=path)})
     found = read_annotations(tmp_path)
-    assert found.groups is not None
     assert [found.paths[0].original, *found.groups] == [path, path]  # type: ignore[attr-defined]
 
 
@@ -118,7 +117,6 @@ def test_several_labels_segments_and_groups_arrive_in_the_annotations(tmp_path: 
     found = read_annotations(tmp_path, multi_label=True)
     np.testing.assert_array_equal(found.labels(), [[1, 0, 1], [0, 1, 0]])
     assert [found.segment(0), found.segment(1)] == [(0.0, 1.5), (1.0, 2.0)]
-    assert found.groups is not None
     assert list(found.groups) == ["x", f"{tmp_path}/train/0.tar: 0.mp4"]
     assert list(found.paths) == [f"{tmp_path}/train/0.tar: 0.mp4"] * 2
 
@@ -135,7 +133,6 @@ def test_a_row_without_a_group_is_in_that_of_its_file(tmp_path: Path) -> None:
     }
     write_tar(tmp_path / "train/0.tar", members)
     found = read_annotations(tmp_path)
-    assert found.groups is not None
     assert list(found.groups) == ["x", "1.avi", *[f"{tmp_path}/train/0.tar: 2.mp4"] * 2]
     write_tar(tmp_path / "train/0.tar", {name: members[name] for name in ("1.mp4", "1.json")})
     assert read_annotations(tmp_path).groups is None

@@ -97,7 +97,6 @@ def test_several_labels_are_smoothed_as_without_mixing(loss: str) -> None:
     several["MODEL.NUM_CLASSES"] = K
     mixing = make_config(several, "MIXUP.ENABLE", True, "MIXUP.LABEL_SMOOTH_VALUE", 0.2, "MIXUP.PROB", 0.0)
     built = build_mixer(mixing, rank=0, batch_size=2)
-    assert built is not None
     mixed = built(make_batch(2, labels), epoch=0, step=0)
     smoothing = make_config(several, "LOSS.LABEL_SMOOTHING", 0.2)
     logits = torch.randn(2, K)

@@ -28,18 +28,8 @@ def test_scan_lists_bad_videos_with_reasons_and_writes_a_clean_list(
     mixed_videos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clean = mixed_videos / "clean.csv"
-    report = prepare(
-        *(
-            "scan",
-            mixed_videos / "all.csv",
-            "--prefix",
-            mixed_videos,
-            "--clean",
-            clean,
-            "--min-seconds",
-            "0.5",
-        )
-    )
+    options = ("--prefix", mixed_videos, "--clean", clean, "--min-seconds", "0.5")
+    report = prepare("scan", mixed_videos / "all.csv", *options)
     assert {Path(bad["path"]).name: bad["problem"] for bad in report["bad"]} == BAD
     assert (report["videos"], report["valid"]) == (9, 2)
     assert clean.read_text() == "also good.webm 0\ngood.mp4 4\n"

@@ -116,6 +116,7 @@ def test_a_video_that_fails_while_it_is_copied_is_left_out_of_a_valid_shard(
     ("text", "message"),
     [
         ("a.mp4 dog\n", "has the label 'dog', which must be a class index"),
+        (f"a.mp4 {'1' * 5000}\n", " which must be a class index, or several"),
         ("path label start end\na.mp4 1 3 2\n", "has a wrong segment"),
         ("none.mp4 1\n", "none of its 1 videos can be used, such as none.mp4: missing; relative paths"),
     ],

@@ -16,6 +16,7 @@ from slowfast.datasets.clip import ClipBatch
 from slowfast.datasets.loading.loader import ClipLoader
 from slowfast.datasets.loading.samplers import EvalSampler, TrainSampler
 from slowfast.datasets.video_dataset import VideoDataset
+from slowfast.datasets.views.view_reader import WholeVideoViews
 from slowfast.errors import DecodeError
 
 VIDEOS = 12
@@ -26,8 +27,11 @@ class StandIn:
     """A reader of videos whose paths are numbers; it calls ``at_bad`` when it reads the bad one.
 
     Attributes:
+        scheme: of one view per video.
         num_bad_reads: calls of ``at_bad`` in all processes.
     """
+
+    scheme = WholeVideoViews(num_frames=2, target_fps=25, short_side=4, crop_size=4)
 
     def __init__(self, at_bad: Callable[[], None]) -> None:
         self._at_bad = at_bad

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from slowfast.cli.options import positive_number
+from slowfast.preparation.arguments import add_line_arguments
 
 
 def add_source_options(parser: argparse.ArgumentParser, *, exported: bool = False) -> argparse._ArgumentGroup:
@@ -47,12 +48,7 @@ def add_source_options(parser: argparse.ArgumentParser, *, exported: bool = Fals
 def add_list_options(group: argparse._ActionsContainer, purpose: str) -> None:
     """Adds the options of a list of videos with labels."""
     group.add_argument("--split", default="", metavar="FILE", help=f"list of `path label` lines, {purpose}")
-    group.add_argument(
-        "--separator", default=" ", metavar="C", help="character between path and label (default: a space)"
-    )
-    group.add_argument(
-        "--prefix", default="", metavar="FOLDER", help="put before each relative path of the list"
-    )
+    add_line_arguments(group)
 
 
 def add_device_option(group: argparse._ArgumentGroup) -> None:

@@ -7,12 +7,6 @@ from slowfast.datasets.readers.path_label import read_csv
 from slowfast.datasets.unusable_videos import check_videos_exist
 from slowfast.errors import AnnotationError
 
-# What the reader's error advises for several labels per video, and what it says here.
-_SEVERAL_LABELS = (
-    "for several labels per video set DATA.MULTI_LABEL True",
-    "a video must have one label here",
-)
-
 
 def read_split(path: str, num_classes: int, *, separator: str = " ", prefix: str = "") -> Annotations:
     """Returns the full video files of a list of ``path label``.
@@ -24,12 +18,14 @@ def read_split(path: str, num_classes: int, *, separator: str = " ", prefix: str
         AnnotationError: for a list that cannot be read, and for segments of files.
         DataError: where none of the first videos exists.
     """
-    try:
-        videos = read_csv(
-            path, num_classes=num_classes, separator=separator, prefix=prefix, separator_key="--separator"
-        )
-    except AnnotationError as error:
-        raise AnnotationError(str(error).replace(*_SEVERAL_LABELS)) from error
+    videos = read_csv(
+        path,
+        num_classes=num_classes,
+        separator=separator,
+        prefix=prefix,
+        separator_key="--separator",
+        several_labels="a video must have one label here",
+    )
     if videos.segments is not None:
         raise AnnotationError(
             f"{path}: has segments of files (columns of start and end): must have full files; list these, or "
