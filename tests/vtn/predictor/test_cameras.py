@@ -24,7 +24,7 @@ class Camera:
     def __init__(self, path: Path | None) -> None:
         self._file = None if path is None else av.open(str(path))
         self.streams = [SimpleNamespace(average_rate=25, index=0)]
-        self.size = -1
+        self.size, self.duration = -1, None
         self._packets: Iterator[Any] = iter(()) if self._file is None else self._file.demux(video=0)
 
     def demux(self, *_: Any) -> Iterator[Any]:

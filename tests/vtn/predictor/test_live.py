@@ -97,7 +97,7 @@ def test_a_source_that_cannot_be_read_on_fails_with_a_remedy(
     def lost(*_: object) -> None:
         raise av.InvalidDataError(1094995529, "Invalid data found when processing input", "camera")
 
-    broken = SimpleNamespace(demux=lost, close=lambda: None)
+    broken = SimpleNamespace(demux=lost, close=lambda: None, duration=None)
     monkeypatch.setattr("vtn.predictor.live.frames.open_container", lambda source: broken)
     stream = SimpleNamespace(average_rate=25)
     monkeypatch.setattr("vtn.predictor.live.frames.choose_video_stream", lambda container, name: stream)

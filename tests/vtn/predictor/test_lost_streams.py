@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from slowfast.video.placement import full_frame
 from tests.support.videos import read_stamps, write_video
 from vtn.predictor.live.connection import StreamClock
 from vtn.predictor.live.frames import LiveFrames
+
+RESET = "X-End: reset\r\n"
+"""Header of a server that resets its connections, instead of closing them."""
 
 Serve = Callable[[Sequence[bytes], str], str]
 
@@ -40,6 +44,9 @@ def serve() -> Iterator[Serve]:
                     connection.recv(1 << 16)
                     if contents:
                         connection.sendall(f"HTTP/1.0 200 OK\r\n{header}\r\n".encode() + contents.pop(0))
+                    if header == RESET:
+                        at_once = struct.pack("ii", 1, 0)
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
 
         def start(contents: Sequence[bytes], header: str = "") -> str:
             threading.Thread(target=answer, args=(contents, header), daemon=True).start()
@@ -158,6 +165,29 @@ def test_a_recording_of_the_network_that_is_cut_is_not_taken_for_complete(
         next(pushes)
     pushes = iter(LiveFrames(address, full_frame(), fps=10, seconds=60))
     assert [len(images) for images, _ in pushes] == [80]
+
+
+def test_a_recording_of_the_network_is_not_followed_from_its_start_after_an_error(
+    serve: Serve, waits: list[float], tmp_path: Path
+) -> None:
+    content = recording(tmp_path / "a.avi", 80)
+    address = serve([content[: len(content) // 2], content], RESET)
+    pushes = iter(LiveFrames(address, full_frame(), fps=10, seconds=60))
+    assert 10 < len(next(pushes)[0]) < 60
+    with pytest.raises(DecodeError, match=r"Connection reset by peer; check the source"):
+        next(pushes)
+    assert waits == []
+
+
+def test_a_stream_whose_header_states_the_duration_of_its_first_part_is_connected_again(
+    serve: Serve, waits: list[float], tmp_path: Path
+) -> None:
+    """FFmpeg takes the first fragment of a stream in mp4, as cameras send it, for all of it."""
+    parts = {"movflags": "frag_keyframe+empty_moov"}
+    address = serve([recording(tmp_path / f"{count}.mp4", count, **parts) for count in (90, 25)])
+    images, _ = next(iter(LiveFrames(address, full_frame(), fps=10, seconds=60)))
+    assert read_stamps(images) == [*range(90), *range(25)]
+    assert waits[0] == 1
 
 
 @pytest.mark.parametrize("is_chunked", [True, False])

@@ -20,7 +20,7 @@ from tests.support.tiny_models import CLASS_NAMES
 from vtn import Predictor
 from vtn.cli.resumed_lines import hold_lines
 from vtn.predictor.scoring import ClipScorer
-from vtn.predictor.texts import failure_reason
+from vtn.predictor.texts import describe_failure, failure_reason
 
 
 def predict(*arguments: object) -> int:
@@ -260,6 +260,10 @@ def test_failures_of_a_stream_have_reasons(published: Path, videos: Path) -> Non
 )
 def test_errors_of_other_kinds_have_reasons(error: Exception, reason: str) -> None:
     assert failure_reason(error) == reason
+
+
+def test_a_failure_of_a_video_with_a_line_break_in_its_name_has_its_reason() -> None:
+    assert describe_failure(DecodeError("a\nb.mp4", "empty"), "a\nb.mp4") == "empty"
 
 
 def test_the_guide_names_the_reasons_of_the_code() -> None:

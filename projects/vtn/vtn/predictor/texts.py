@@ -32,7 +32,8 @@ def describe_failure(error: BaseException, name: str) -> str:
         return "out of memory"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return first_line(error).removeprefix(f"{name}: ")
+    video = error.path if isinstance(error, DecodeError) else name
+    return first_line(str(error).removeprefix(f"{video}: ") or error)
 
 
 def failure_reason(error: BaseException) -> str:

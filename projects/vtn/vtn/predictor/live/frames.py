@@ -48,7 +48,7 @@ _MOST_WAITING = 2
 # Packets in a row that may give no frame, 40 seconds of 25 per second: after a loss some decoders need the
 # next key frame, which cameras may send seldom.
 _MOST_WITHOUT_FRAME = 1000
-# Seconds that may be missing at the end of a recording, whose header may round.
+# Seconds by which the packets of a recording may end earlier or later than its header says.
 _TOLERATED_SECONDS = 2.0
 
 logger = get_logger(__name__)
@@ -85,6 +85,7 @@ class LiveFrames:
         self._may_drop = is_endless(place)
         self._may_reconnect = False
         self._num_made = self.num_taken = 0
+        self._end = 0.0  # seconds: of the packets of a connection
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields frames (t, H, W, 3) uint8 RGB, and their times (t,) in seconds from the first frame.
@@ -137,8 +138,10 @@ class LiveFrames:
         clock, outage = StreamClock(self._name), Outage(self._name)
         while True:
             clock.open()
+            announced = 0.0
             try:
                 with closing(self._open()) as container:
+                    announced = (container.duration or 0) / av.time_base
                     stream = choose_video_stream(container, self._name)
                     if stream is None:
                         raise DecodeError(self._name, "no video stream")
@@ -147,23 +150,30 @@ class LiveFrames:
                         seconds = clock.seconds(frame.time)
                         outage.end(seconds)
                         yield seconds, frame
-                    if not self._may_reconnect:  # a file, which has an end
-                        return
-                    if container.duration:  # a recording of the network
-                        self._refuse_cut(container.duration / av.time_base)
-                        return
+                if not self._may_reconnect:
+                    return
+                if self._is_of_recording(announced):
+                    self._refuse_cut(announced)
+                    return
                 lost = DecodeError(self._name, "unreadable", f"the connection was closed; {REMEDY}")
             except DecodeError as error:
                 # A server would send a recording from its start again.
-                if error.reason == "truncated" or not self._may_reconnect:
+                if not self._may_reconnect or self._is_of_recording(announced):
                     raise
                 lost = error
             if clock.is_of_recording:
                 return
             outage.wait(lost)
 
+    def _is_of_recording(self, announced: float) -> bool:
+        """Returns whether the packets belong to a recording whose header says when it ends; 0: it does not.
+
+        Of a stream without an end the header may state the duration of the first part, which is passed soon.
+        """
+        return announced > 0 and self._end <= announced + _TOLERATED_SECONDS
+
     def _refuse_cut(self, announced: float) -> None:
-        """Raises ``DecodeError`` where the packets of a recording end before the second of its header."""
+        """Raises ``DecodeError`` where the packets end before the second that the header states."""
         if self._end + _TOLERATED_SECONDS < announced:
             detail = f"the connection was lost at {self._end:.1f} s of {announced:.1f} s; {REMEDY}"
             raise DecodeError(self._name, "truncated", detail)
