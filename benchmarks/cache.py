@@ -44,6 +44,7 @@ from slowfast.models.feature_head import network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.losses import LOSS_REGISTRY
 from slowfast.models.precision import build_precision
+from slowfast.probe.candidate import changed
 from slowfast.solver import build_optimizer
 from vtn.quickstart.dataset import DatasetSettings, generate_dataset
 
@@ -168,9 +169,7 @@ def compare(cfg: CfgNode, args: argparse.Namespace, *, frame_steps: int, cache_s
     begin = time.perf_counter()
     extract_features(cfg, World(), Interrupt(), ExtractionRequest())
     extraction = time.perf_counter() - begin
-    direct = cfg.clone()
-    direct.defrost()
-    direct.DATA.FEATURES = ""
+    direct = changed(cfg, [("DATA.FEATURES", "")])
     sources = {"frames": Source.build(direct, frame_steps), "cache": Source.build(cfg, cache_steps)}
     seconds: dict[str, list[float]] = {name: [] for name in sources}
     for number in range(args.rounds + 1):

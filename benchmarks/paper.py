@@ -33,6 +33,7 @@ from slowfast.datasets.build import build_dataset
 from slowfast.datasets.loading.loader import build_loader
 from slowfast.models.capabilities import FeatureModel
 from slowfast.models.complexity import clip_complexity, count_parameters
+from slowfast.probe.candidate import changed
 
 KINETICS_VIDEOS = 240_000
 TIMED_FRAMES = 16
@@ -154,9 +155,7 @@ def time_decoding(cfgs: Mapping[str, CfgNode]) -> dict[str, float]:
 
 def _read_views(cfg: CfgNode, folder: str) -> float:
     """Returns the seconds to load all test views of the one video in ``folder``."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.DATA.PATH_TO_DATA_DIR = folder
+    cfg = changed(cfg, [("DATA.PATH_TO_DATA_DIR", folder)])
     dataset = build_dataset(cfg, "test")
     loader = build_loader(cfg, dataset, "test", rank=0, world_size=1, batch_size=1, pin_memory=False)
     begin = time.perf_counter()

@@ -68,11 +68,8 @@ def print_run(log: RunLog, *, show_all: bool = False) -> None:
     """
     print(f"{log.name}:")
     stride = 1 if show_all else -(-len(log.epochs) // _MAX_ROWS)
-    shown = [
-        epoch
-        for i, epoch in enumerate(log.epochs)
-        if i % stride == 0 or epoch == log.epochs[-1] or epoch == log.best
-    ]
+    best = log.best
+    shown = [e for i, e in enumerate(log.epochs) if i % stride == 0 or e in (best, log.epochs[-1])]
     # Without the metrics that the run lacks: either accuracies, or a mean average precision.
     names = [name for name in COLUMNS if any(getattr(epoch, name) is not None for epoch in log.epochs)]
     rows = [names, *([_cell(getattr(epoch, name)) for name in names] for epoch in shown)]
@@ -80,7 +77,7 @@ def print_run(log: RunLog, *, show_all: bool = False) -> None:
         print(f"  {line}")
     if len(shown) < len(log.epochs):
         print(f"  {len(shown)} of {len(log.epochs)} epochs; --all prints all")
-    if (best := log.best) is not None:
+    if best is not None:
         reached = f"mAP {best.val_map:.4f} on" if best.val_top1 is None else f"{best.val_top1:.2f} % of"
         print(f"  best: epoch {best.epoch}, {reached} the validation videos")
     if log.test:

@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
             raise Interrupted(interrupted.signum, kept) from None
         print(report.table())
         print("\n" + "\n".join(report.sentences()))
-        print(f"\nreport: {cfg.OUTPUT_DIR}/probe.html; best setting: {cfg.OUTPUT_DIR}/chosen.yaml")
+        print(f"\nreport: {cfg.OUTPUT_DIR}/probe.html\nbest setting: {cfg.OUTPUT_DIR}/chosen.yaml")
         return 0
 
     return run_command(parser.prog, work)

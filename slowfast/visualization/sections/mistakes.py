@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from slowfast.datasets.class_names import class_texts
 from slowfast.engine.prediction_file import Predictions
@@ -58,7 +59,7 @@ class Confusion:
 
 def surest_mistakes(predictions: Predictions, count: int = MAX_MISTAKES) -> list[Mistake]:
     """Returns the wrong predictions with the highest scores, the surest first."""
-    return [_mistake(predictions, row) for row in _wrong_rows(predictions)[:count]]
+    return [_mistake(predictions, row) for row in _wrong_rows(predictions)[:count].tolist()]
 
 
 def top_confusions(
@@ -73,39 +74,35 @@ def top_confusions(
     videos = confusion.sum(axis=1)
     errors = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-errors, axis=None, kind="stable")[:count]
-    wrong = _wrong_rows(predictions)
+    names, wrong = predictions.class_names, _wrong_rows(predictions)
+    wrong_labels, wrong_guesses = predictions.labels[wrong], predictions.predicted[wrong]
     found = []
     for true, predicted in (divmod(int(cell), len(errors)) for cell in order):
         if not errors[true, predicted]:
             break
-        rows = [
-            row
-            for row in wrong
-            if predictions.labels[row] == true and predictions.predicted[row] == predicted
-        ]
-        names = predictions.class_names
+        rows = wrong[(wrong_labels == true) & (wrong_guesses == predicted)][:strips]
         found.append(
             Confusion(
                 names[true],
                 names[predicted],
                 int(errors[true, predicted]),
                 float(errors[true, predicted] / videos[true]),
-                tuple(filter(None, (_cut_strip(predictions, row) for row in rows[:strips]))),
+                tuple(filter(None, (_cut_strip(predictions, row) for row in rows.tolist()))),
             )
         )
     return found
 
 
-def _wrong_rows(predictions: Predictions) -> list[int]:
+def _wrong_rows(predictions: Predictions) -> NDArray[np.intp]:
     """Returns the rows of wrong predictions, the highest score first."""
     rows = np.flatnonzero(predictions.predicted != predictions.labels)
     scores = predictions.scores[rows].max(axis=1)
-    return rows[np.argsort(-scores, kind="stable")].tolist()
+    return rows[np.argsort(-scores, kind="stable")]
 
 
 def _mistake(predictions: Predictions, row: int) -> Mistake:
-    true, predicted = int(predictions.labels[row]), int(predictions.predicted[row])
     names, scores = predictions.class_names, predictions.scores[row]
+    true, predicted = int(predictions.labels[row]), int(scores.argmax())
     return Mistake(
         predictions.paths[row],
         predictions.short_name(row),
@@ -118,6 +115,6 @@ def _mistake(predictions: Predictions, row: int) -> Mistake:
 
 
 def _cut_strip(predictions: Predictions, row: int) -> Filmstrip | None:
-    texts, label = class_texts(predictions.class_names), predictions.predicted[row]
-    true, score = texts[predictions.labels[row]], float(predictions.scores[row, label])
-    return try_filmstrip(predictions, row, true, texts[label], score)
+    texts, scores = class_texts(predictions.class_names), predictions.scores[row]
+    true, predicted = texts[predictions.labels[row]], texts[scores.argmax()]
+    return try_filmstrip(predictions, row, true, predicted, float(scores.max()))
