@@ -64,7 +64,8 @@ class Description:
         format: :data:`FORMAT`.
         part: ``backbone``, ``encoder`` or ``model``.
         architecture: name of the model's class.
-        weights_digest: hash of the model's weights, equal in the parts of one model.
+        weights_digest: hash of the model's weights, equal in the parts of one model; with ``-int8`` behind it
+            for 8-bit weights, whose scores differ.
         class_names: K names in the order of the scores; empty where they are not known.
         num_classes: K.
         frame_size: H and W in pixels.

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -111,8 +111,9 @@ def write_int8(source: Path, path: Path, part: Part) -> int:
         ) from error
     model = onnx.load(path, load_external_data=False)
     count = sum(node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul") for node in model.graph.node)
-    # Again, as the quantiser adds an entry of its own, which is not JSON.
-    onnx.helper.set_model_props(model, part.description.to_texts())
+    description = replace(part.description, weights_digest=f"{part.description.weights_digest}-int8")
+    # In place of all entries: the quantiser has added one of its own, which is not JSON.
+    onnx.helper.set_model_props(model, description.to_texts())
     onnx.save(model, path)
     return count
 

@@ -151,6 +151,15 @@ def test_a_folder_predicts_and_is_not_exported_again(
     assert "is exported already" in capsys.readouterr().err
 
 
+def test_scores_of_eight_bits_are_not_mixed_with_others(
+    exported: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rest = [good_paths(videos)[2], "--jsonl", str(tmp_path / "scores.jsonl"), "--resume"]
+    assert main(["predict", str(exported / "one.onnx"), *rest]) == 0
+    assert main(["predict", str(exported / "one.int8.onnx"), *rest]) == 2
+    assert "were made with other settings: weights was" in capsys.readouterr().err
+
+
 def test_accuracy_of_eight_bits_is_measured(exported: Path) -> None:
     report = json.loads((exported / "report.json").read_text())
     rows = {row["name"]: row for row in report["accuracy"]}
