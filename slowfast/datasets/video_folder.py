@@ -88,7 +88,10 @@ def scan_classes(folder: str, names: Sequence[str]) -> tuple[list[tuple[str, str
         AnnotationError: where a folder cannot be read, and for a class folder without videos.
     """
     videos: list[tuple[str, str]] = []
-    others = _find_loose_files(folder)
+    try:
+        others = _find_loose_files(folder)
+    except OSError as error:
+        _refuse(error)
     for name in names:
         path = os.path.join(folder, name)
         contents = scan_folder(path)

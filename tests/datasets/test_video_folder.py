@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slowfast.datasets.readers import READERS, AnnotationSource
-from slowfast.datasets.video_folder import find_videos
+from slowfast.datasets.video_folder import find_videos, scan_classes
 from slowfast.errors import AnnotationError
 
 
@@ -68,6 +68,8 @@ def test_a_folder_that_cannot_be_read_is_not_skipped(folder: Path, monkeypatch: 
 def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="gone: cannot be read"):
         find_videos(str(tmp_path / "gone"))
+    with pytest.raises(AnnotationError, match="gone: cannot be read"):
+        scan_classes(str(tmp_path / "gone"), [])
 
 
 def test_the_folder_of_recovered_files_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
