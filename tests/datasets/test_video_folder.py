@@ -12,15 +12,13 @@ import pytest
 from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.datasets.video_folder import find_videos, scan_classes
 from slowfast.errors import AnnotationError
+from tests.support.reading.data_sets import lay_out
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder ``in`` with ``a/1.mp4``, beside ``out`` with ``2.mp4``."""
-    for name in ("in/a/1.mp4", "out/2.mp4"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).touch()
-    return tmp_path / "in"
+    return lay_out(tmp_path, {"in/a/1.mp4": "", "out/2.mp4": ""}) / "in"
 
 
 def test_linked_folders_are_walked_each_time(folder: Path) -> None:
