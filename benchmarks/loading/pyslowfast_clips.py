@@ -20,8 +20,8 @@ MARGIN_TICKS = 1024
 EXTRA_FRAMES = 5  # decoded after the end of the span, since B-frames may be out of order
 
 
-class EagerClips(Dataset[tuple[Tensor, int]]):
-    """A data set whose items are (frames (3, T, S, S) float32 and normalized, label).
+class EagerClips(Dataset[Tensor]):
+    """A data set whose items are frames (3, T, S, S) float32 and normalized.
 
     Args:
         paths: one video per item.
@@ -52,11 +52,11 @@ class EagerClips(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> Tensor:
         frames = self._decode(self._paths[index])  # (N, H, W, 3) uint8
         chosen = torch.linspace(0, len(frames) - 1, self._num_frames).long().clamp(0, len(frames) - 1)
         clip = frames[chosen].float().permute(3, 0, 1, 2)  # (3, T, H, W)
-        return self._augment(clip), 0
+        return self._augment(clip)
 
     def _decode(self, path: str) -> Tensor:
         """Returns all frames (N, H, W, 3) uint8 of a random time span with the length of a clip."""

@@ -108,8 +108,9 @@ def pack_labels(labels: Sequence[Sequence[int]], *, several: bool) -> tuple[Tens
         several: whether a video may have several labels.
     """
     values = torch.tensor([label for own in labels for label in own], dtype=torch.int32)
-    starts = np.cumsum([0, *map(len, labels)], dtype=np.int64)
-    return values, torch.from_numpy(starts) if several else None
+    if not several:
+        return values, None
+    return values, torch.from_numpy(np.cumsum([0, *map(len, labels)], dtype=np.int64))
 
 
 def _hash_rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -68,8 +69,12 @@ def find_videos(folder: str) -> list[str]:
 
 
 def find_class_folders(folder: str) -> list[str]:
-    """Returns the names of the folders in a folder, sorted, without hidden ones such as ``.git``."""
-    with os.scandir(folder) as entries:
+    """Returns the names of the folders in a folder, sorted, without hidden ones such as ``.git``.
+
+    Raises:
+        AnnotationError: where the folder cannot be read.
+    """
+    with _scan_class_folders(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not _is_hidden(entry.name))
 
 
@@ -103,9 +108,25 @@ def scan_classes(folder: str, names: Sequence[str]) -> tuple[list[tuple[str, str
     return videos, others
 
 
+@contextmanager
+def _scan_class_folders(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Opens a folder of class folders.
+
+    Raises:
+        AnnotationError: where it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            yield entries
+    except OSError as error:
+        raise AnnotationError(
+            f"{folder}: cannot be read ({error.strerror}); it must contain one folder of videos per class"
+        ) from error
+
+
 def _find_loose_files(folder: str) -> list[str]:
     """Returns the names of the videos, and of broken links, that lie beside the class folders, sorted."""
-    with os.scandir(folder) as entries:
+    with _scan_class_folders(folder) as entries:
         files = [entry for entry in entries if not _is_hidden(entry.name) and not entry.is_dir()]
         return sorted(
             entry.name

@@ -151,12 +151,7 @@ def _write_classes(path: str, indices: dict[str, int]) -> str:
 
 def _folder_rows(folder: str, classes_file: str) -> _Rows:
     """Returns the rows of a folder of classes."""
-    try:
-        names = find_class_folders(folder)
-    except OSError as error:
-        raise AnnotationError(
-            f"{folder}: cannot be read ({error.strerror}); name a folder of classes"
-        ) from error
+    names = find_class_folders(folder)
     indices = _number_classes(names, folder, classes_file)
     videos, others = scan_classes(folder, names)
     rows = [[os.path.join(folder, path), str(indices[name])] for name, path in videos]

@@ -10,6 +10,7 @@ import pytest
 
 from slowfast.datasets.readers import READERS, AnnotationSource
 from slowfast.errors import AnnotationError
+from tests.support.reading.data_sets import lay_out
 
 KINETICS = "label,youtube_id,time_start,time_end,split\n"
 MOMENTS = {"moments_categories.txt": "clapping,0\nsinging,1\n"}
@@ -20,9 +21,7 @@ def read(
     name: str, folder: Path, texts: Mapping[str, str], split: str = "train", **options
 ) -> list[tuple[str, int]]:
     """Writes the texts of lists and empty videos below a folder; returns name and label of each video."""
-    for file, text in texts.items():
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text(text)
+    lay_out(folder, texts)
     found = READERS[name](AnnotationSource(str(folder), split, 2, **options))
     return list(zip((Path(path).name for path in found.paths), found.labels().tolist(), strict=True))
 

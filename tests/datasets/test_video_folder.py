@@ -10,17 +10,15 @@ from pathlib import Path
 import pytest
 
 from slowfast.datasets.readers import READERS, AnnotationSource
-from slowfast.datasets.video_folder import find_videos
+from slowfast.datasets.video_folder import find_videos, scan_classes
 from slowfast.errors import AnnotationError
+from tests.support.reading.data_sets import lay_out
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The folder ``in`` with ``a/1.mp4``, beside ``out`` with ``2.mp4``."""
-    for name in ("in/a/1.mp4", "out/2.mp4"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).touch()
-    return tmp_path / "in"
+    return lay_out(tmp_path, {"in/a/1.mp4": "", "out/2.mp4": ""}) / "in"
 
 
 def test_linked_folders_are_walked_each_time(folder: Path) -> None:
@@ -68,6 +66,8 @@ def test_a_folder_that_cannot_be_read_is_not_skipped(folder: Path, monkeypatch: 
 def test_a_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="gone: cannot be read"):
         find_videos(str(tmp_path / "gone"))
+    with pytest.raises(AnnotationError, match="gone: cannot be read"):
+        scan_classes(str(tmp_path / "gone"), [])
 
 
 def test_the_folder_of_recovered_files_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

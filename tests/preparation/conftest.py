@@ -1,13 +1,30 @@
-"""Valid and bad videos."""
+"""Valid and bad videos, and the files that are worked on."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from slowfast.preparation.file_work.isolated import run_isolated
 from tests.support.videos import write_csv, write_video
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collects the files that are worked on, by their names."""
+    found: list[str] = []
+
+    def spy(task: Any, paths: Sequence[str], **options: Any) -> Any:
+        paths = list(paths)
+        found.extend(Path(path).name for path in paths)
+        return run_isolated(task, paths, **options)
+
+    monkeypatch.setattr("slowfast.preparation.file_work.work.run_isolated", spy)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from slowfast.cli.prepare import main
 from slowfast.errors import DataError, UsageError
 from slowfast.preparation.folds import make_folds
+from tests.support.preparation.command import prepare
 
 
 @settings(max_examples=40)
@@ -84,17 +84,8 @@ def listed(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("by", [[], ["--group-by", "column"], ["--group-by", r"(p\d)_"]])
 def test_the_command_writes_the_lists_of_each_fold(listed: Path, by: list[str]) -> None:
-    arguments = [
-        "split",
-        str(listed / "all.csv"),
-        str(listed / "folds"),
-        "--folds",
-        "4",
-        "--val-fraction",
-        "0.3",
-    ]
-    assert main([*arguments, *by, "--json", str(listed / "report.json")]) == 0
-    report = json.loads((listed / "report.json").read_text())
+    options = ("--folds", "4", "--val-fraction", "0.3", *by)
+    report = prepare("split", listed / "all.csv", listed / "folds", *options)
     assert [fold["test"] for fold in report["folds"]] == [6] * 4
     assert sorted(group for groups in report["test_groups"] for group in groups) == [
         f"p{i}" for i in range(8)

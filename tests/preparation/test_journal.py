@@ -18,20 +18,6 @@ from slowfast.preparation.file_work.work import WorkOptions, survey
 from tests.support.videos import write_csv, write_video
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collects the files that are worked on, by their names."""
-    found: list[str] = []
-
-    def spy(task: Any, paths: Sequence[str], **options: Any) -> Any:
-        paths = list(paths)
-        found.extend(Path(path).name for path in paths)
-        return run_isolated(task, paths, **options)
-
-    monkeypatch.setattr("slowfast.preparation.file_work.work.run_isolated", spy)
-    return found
-
-
 def probe(path: Path, *, decode: bool = True, time_limit: float = 60.0) -> VideoFacts:
     options = WorkOptions(1, time_limit, path.parent / "journal.jsonl")
     return survey([str(path)], options, decode=decode, with_hash=False, description="scan")[0]

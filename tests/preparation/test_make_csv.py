@@ -11,6 +11,7 @@ import pytest
 from slowfast.cli.prepare import main
 from slowfast.datasets.readers.path_label import read_csv
 from tests.support.preparation.command import prepare
+from tests.support.reading.data_sets import lay_out
 from tests.support.videos import write_video
 
 
@@ -99,9 +100,7 @@ def test_lists_are_read_with_their_separator(tmp_path: Path, separator: str) -> 
 
 def test_make_csv_from_a_folder_of_classes(tmp_path: Path) -> None:
     names = ("wave/b.mp4", "wave/deep/a.mp4", "bow/c.avi", "bow/notes.txt", ".ipynb_checkpoints/a.mp4")
-    for name in names:
-        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "videos" / name).touch()
+    lay_out(tmp_path / "videos", dict.fromkeys(names, ""))
     prepare("make-csv", tmp_path / "videos", "--output", tmp_path / "all.csv", "--relative-to", tmp_path)
     expected = ["videos/bow/c.avi 0", "videos/wave/b.mp4 1", "videos/wave/deep/a.mp4 1"]
     assert (tmp_path / "all.csv").read_text().splitlines() == expected
@@ -137,9 +136,7 @@ def test_make_csv_writes_lines_that_read_as_the_same_paths(tmp_path: Path, separ
 
 
 def test_make_csv_refuses_a_class_without_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("bow/a.mp4", "wave/a.mp4.part"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).touch()
+    lay_out(tmp_path, {"bow/a.mp4": "", "wave/a.mp4.part": ""})
     assert main(["make-csv", str(tmp_path), "--output", str(tmp_path / "all.csv")]) == 1
     assert "wave: this class folder must contain a video, but has only 1 file" in capsys.readouterr().err
     assert not (tmp_path / "classes.json").exists()
@@ -148,9 +145,8 @@ def test_make_csv_refuses_a_class_without_videos(tmp_path: Path, capsys: pytest.
 def test_make_csv_of_a_second_split_keeps_the_indices_of_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("train/a/1.mp4", "train/b/2.mp4", "train/c/3.mp4", "val/a/4.mp4", "val/c/5.mp4"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    names = ("train/a/1.mp4", "train/b/2.mp4", "train/c/3.mp4", "val/a/4.mp4", "val/c/5.mp4")
+    lay_out(tmp_path, dict.fromkeys(names, ""))
     classes = {}
     for split in ("train", "val"):
         options = ("--output", tmp_path / f"{split}.csv", "--relative-to", tmp_path)
@@ -171,8 +167,7 @@ def test_make_csv_of_a_second_split_keeps_the_indices_of_the_first(
 def test_make_csv_mentions_the_file_of_the_classes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "videos" / "wave").mkdir(parents=True)
-    (tmp_path / "videos" / "wave" / "a.mp4").touch()
+    lay_out(tmp_path, {"videos/wave/a.mp4": ""})
     arguments = ["make-csv", str(tmp_path / "videos"), "--output", str(tmp_path / "all.csv")]
     lines = [f"{tmp_path}/all.csv: 1 video", f"{tmp_path}/classes.json: 1 class"]
     assert main(arguments) == 0
@@ -196,9 +191,7 @@ def test_errors_of_make_csv_name_its_options(
     dataset: str, files: dict[str, str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It has no configuration whose keys could be changed."""
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    make_csv(tmp_path, "--dataset", dataset, status=1)
+    make_csv(lay_out(tmp_path, files), "--dataset", dataset, status=1)
     error = capsys.readouterr().err
     assert message in error
     assert not re.search(r"[A-Z]\.[A-Z]", error), error
@@ -211,10 +204,8 @@ def test_make_csv_keeps_all_digits_of_segments(tmp_path: Path) -> None:
 
 
 def test_make_csv_from_official_annotations(tmp_path: Path) -> None:
-    (tmp_path / "classInd.txt").write_text("1 Bow\n2 Wave\n")
-    (tmp_path / "testlist02.txt").write_text("Wave/a.avi\nBow/gone.avi\n")
-    (tmp_path / "Wave").mkdir()
-    (tmp_path / "Wave/a.avi").touch()
+    texts = {"classInd.txt": "1 Bow\n2 Wave\n", "testlist02.txt": "Wave/a.avi\nBow/gone.avi\n"}
+    lay_out(tmp_path, texts | {"Wave/a.avi": ""})
     options = [
         "--dataset",
         "ucf101",
@@ -237,12 +228,8 @@ def test_make_csv_from_official_annotations(tmp_path: Path) -> None:
 def test_make_csv_of_official_annotations_keeps_the_indices_of_an_earlier_list(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "classInd.txt").write_text("1 Bow\n2 Wave\n")
-    (tmp_path / "trainlist01.txt").write_text("Wave/a.avi 2\n")
-    (tmp_path / "Wave").mkdir()
-    (tmp_path / "Wave/a.avi").touch()
-    (tmp_path / "lists").mkdir()
-    (tmp_path / "lists/classes.json").write_text('{"Wave": 0, "Bow": 1}')
+    texts = {"classInd.txt": "1 Bow\n2 Wave\n", "trainlist01.txt": "Wave/a.avi 2\n", "Wave/a.avi": ""}
+    lay_out(tmp_path, texts | {"lists/classes.json": '{"Wave": 0, "Bow": 1}'})
     options = ("--dataset", "ucf101", "--num-classes", "2", "--output", str(tmp_path / "lists/train.csv"))
     assert main(["make-csv", str(tmp_path), *options]) == 1
     assert "lists/classes.json: gives the classes other names or indices" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,52 +116,48 @@ def test_a_copy_has_the_colours_of_its_source(
 # --------------------------------------------------------------------------------------- never over a source
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Returns the content of each video below a folder, by its path."""
-    return {str(path): path.read_bytes() for path in folder.rglob("*.mp4")}
+@pytest.fixture
+def refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Calls a resize that is refused and changes no video; returns its error."""
+
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*.mp4")}
+
+    def resize(source: str, target: str, *options: str) -> str:
+        before = contents()
+        places = [str(tmp_path / source), str(tmp_path / target)]
+        assert main(["resize", *places, "--short-side", "32", *options]) == 1
+        assert contents() == before
+        return capsys.readouterr().err
+
+    return resize
 
 
-def test_a_copy_never_replaces_another_video_of_the_list(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "data/small").mkdir(parents=True)
-    write_video(tmp_path / "data/a.mp4", 5, size=(128, 128))
-    write_video(tmp_path / "data/small/a.mp4", 6, size=(96, 96))
-    before = contents(tmp_path)
-    listed = write_csv(tmp_path / "l.csv", [("a.mp4", 0), ("small/a.mp4", 1)])
-    options = ["--prefix", str(tmp_path / "data"), "--short-side", "32"]
-    assert main(["resize", str(listed), str(tmp_path / "data/small"), *options]) == 1
-    error = capsys.readouterr().err
-    assert "data/small/a.mp4: is a video of the list, and the copy of" in error
+def test_a_copy_never_replaces_another_video_of_the_list(videos: Path, refuse: Callable[..., str]) -> None:
+    (videos / "small").mkdir()
+    write_video(videos / "a.mp4", 5, size=(128, 128))
+    write_video(videos / "small/a.mp4", 6, size=(96, 96))
+    write_csv(videos.parent / "l.csv", [("a.mp4", 0), ("small/a.mp4", 1)])
+    error = refuse("l.csv", "in/small", "--prefix", str(videos))
+    assert "in/small/a.mp4: is a video of the list, and the copy of" in error
     assert "would replace it; choose another folder" in error
-    assert contents(tmp_path) == before
 
 
-def test_a_link_to_the_folder_of_the_videos_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "data").mkdir()
-    write_video(tmp_path / "data/a.mp4", 5, size=(128, 128))
-    (tmp_path / "link").symlink_to("data")
-    before = contents(tmp_path)
-    listed = write_csv(tmp_path / "l.csv", [("a.mp4", 0)])
-    options = ["--prefix", str(tmp_path / "data"), "--short-side", "32"]
-    assert main(["resize", str(listed), str(tmp_path / "link"), *options]) == 1
-    assert "link: the copies would replace the videos; choose another folder" in capsys.readouterr().err
-    assert contents(tmp_path) == before
+def test_a_link_to_the_folder_of_the_videos_is_refused(videos: Path, refuse: Callable[..., str]) -> None:
+    write_video(videos / "a.mp4", 5, size=(128, 128))
+    (videos.parent / "link").symlink_to("in")
+    write_csv(videos.parent / "l.csv", [("a.mp4", 0)])
+    error = refuse("l.csv", "link", "--prefix", str(videos))
+    assert "link: the copies would replace the videos; choose another folder" in error
 
 
 def test_a_video_that_is_a_link_into_the_target_is_not_replaced(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    videos: Path, refuse: Callable[..., str]
 ) -> None:
-    (tmp_path / "full").mkdir()
-    (tmp_path / "part").mkdir()
-    write_video(tmp_path / "full/b.mp4", 5, size=(128, 128))
-    (tmp_path / "part/b.mp4").symlink_to("../full/b.mp4")
-    before = contents(tmp_path)
-    assert main(["resize", str(tmp_path / "part"), str(tmp_path / "full"), "--short-side", "32"]) == 1
-    assert "full/b.mp4: is a video of the list, and the copy of" in capsys.readouterr().err
-    assert contents(tmp_path) == before
+    (videos.parent / "full").mkdir()
+    write_video(videos.parent / "full/b.mp4", 5, size=(128, 128))
+    (videos / "b.mp4").symlink_to("../full/b.mp4")
+    assert "full/b.mp4: is a video of the list, and the copy of" in refuse("in", "full")
 
 
 # ------------------------------------------------------------------------------------------ frames and times
@@ -216,31 +213,30 @@ def test_formats_without_frame_times_take_no_variable_rates(videos: Path, suffix
         copy_of((videos / "a.mkv").rename(videos / f"a{suffix}"))
 
 
-def test_names_that_begin_with_dots_are_inside_their_folder(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    write_video(tmp_path / "data/..a.mp4", 5)
+def test_names_that_begin_with_dots_are_inside_their_folder(
+    videos: Path, tmp_path: Path, refuse: Callable[..., str]
+) -> None:
+    write_video(videos / "..a.mp4", 5)
     listed = write_csv(tmp_path / "l.csv", [("..a.mp4", 0)])
-    options = ["--prefix", str(tmp_path / "data")]
-    assert main(["resize", str(listed), str(tmp_path / "out"), *options]) == 0
+    prepare("resize", listed, tmp_path / "out", "--prefix", videos)
     assert (tmp_path / "out/..a.mp4").exists()
     write_csv(listed, [("../b.mp4", 0)])
-    assert main(["resize", str(listed), str(tmp_path / "out"), *options]) == 1
+    assert "b.mp4: is not inside" in refuse("l.csv", "out", "--prefix", str(videos))
 
 
-def test_resize_keeps_names_times_and_frames(tmp_path: Path) -> None:
-    source = tmp_path / "in"
-    (source / "a").mkdir(parents=True)
+def test_resize_keeps_names_times_and_frames(videos: Path, tmp_path: Path) -> None:
+    (videos / "a").mkdir()
     ticks = np.cumsum([0, *([20, 60] * 10)]).tolist()[:20]
-    write_video(source / "a/wide.mp4", 20, size=(128, 258), ticks=ticks, bf="2")
-    write_video(source / "small.webm", 20, size=(48, 64), codec="libvpx")
-    write_video(source / "tall.avi", 20, size=(192, 96), codec="mpeg4")
-    (source / "bad.mp4").write_text("no video")
-    report = prepare("resize", source, tmp_path / "out", "--short-side", "64", "--gop", "5")
+    write_video(videos / "a/wide.mp4", 20, size=(128, 258), ticks=ticks, bf="2")
+    write_video(videos / "small.webm", 20, size=(48, 64), codec="libvpx")
+    write_video(videos / "tall.avi", 20, size=(192, 96), codec="mpeg4")
+    (videos / "bad.mp4").write_text("no video")
+    report = prepare("resize", videos, tmp_path / "out", "--short-side", "64", "--gop", "5")
     assert (report["copied"], report["problems"]) == (3, {"not a video": 1})
     assert not (tmp_path / "out/bad.mp4").exists()
     sizes = {"a/wide.mp4": (64, 128), "small.webm": (48, 64), "tall.avi": (128, 64)}
     for name, size in sizes.items():
-        with PyAVVideo(source / name) as before, PyAVVideo(tmp_path / "out" / name) as after:
+        with PyAVVideo(videos / name) as before, PyAVVideo(tmp_path / "out" / name) as after:
             assert np.allclose(before.times.seconds, after.times.seconds, atol=2e-3)
         frames = decode(tmp_path / "out" / name)
         assert read_stamps(frames) == list(range(20))
@@ -250,24 +246,22 @@ def test_resize_keeps_names_times_and_frames(tmp_path: Path) -> None:
     assert max(np.diff(keys)) <= 5  # a scene change starts a group early
 
 
-def test_resize_lets_the_encoder_choose_the_frame_types(tmp_path: Path) -> None:
+def test_resize_lets_the_encoder_choose_the_frame_types(videos: Path, tmp_path: Path) -> None:
     """A decoded frame has a type, which an encoder would obey."""
-    (tmp_path / "in").mkdir()
-    write_video(tmp_path / "in/intra.mp4", 20, size=(128, 128), gop=1)
-    prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64", "--gop", "20")
+    write_video(videos / "intra.mp4", 20, size=(128, 128), gop=1)
+    prepare("resize", videos, tmp_path / "out", "--short-side", "64", "--gop", "20")
     with av.open(str(tmp_path / "out/intra.mp4")) as copy:
         intra = [frame.pict_type == PictureType.I for frame in copy.decode(video=0)]
     assert sum(intra) < 10
 
 
-def test_resize_repeats_only_missing_copies(tmp_path: Path) -> None:
+def test_resize_repeats_only_missing_copies(videos: Path, tmp_path: Path) -> None:
     for i in range(3):
-        (tmp_path / "in").mkdir(exist_ok=True)
-        write_video(tmp_path / f"in/{i}.mp4", 5, size=(128, 128))
-    prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64")
+        write_video(videos / f"{i}.mp4", 5, size=(128, 128))
+    prepare("resize", videos, tmp_path / "out", "--short-side", "64")
     times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     (tmp_path / "out/1.mp4").unlink()
-    assert prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64")["copied"] == 3
+    assert prepare("resize", videos, tmp_path / "out", "--short-side", "64")["copied"] == 3
     changed = [p.name for p in (tmp_path / "out").iterdir() if p.stat().st_mtime_ns != times[p.name]]
     assert changed == ["1.mp4"]
 
@@ -282,10 +276,9 @@ def test_resize_of_a_list_may_write_into_the_folder_of_its_videos(
     assert (tmp_path / "small/a.mp4").exists()
 
 
-def test_resize_keeps_a_rotation(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    write_video(tmp_path / "in/turned.mp4", 5, size=(128, 192), rotation=90)
-    prepare("resize", tmp_path / "in", tmp_path / "out", "--short-side", "64")
-    before, after = decode(tmp_path / "in/turned.mp4", size=64), decode(tmp_path / "out/turned.mp4")
+def test_resize_keeps_a_rotation(videos: Path, tmp_path: Path) -> None:
+    write_video(videos / "turned.mp4", 5, size=(128, 192), rotation=90)
+    prepare("resize", videos, tmp_path / "out", "--short-side", "64")
+    before, after = decode(videos / "turned.mp4", size=64), decode(tmp_path / "out/turned.mp4")
     assert before.shape == after.shape == (5, 96, 64, 3)
     assert np.abs(before.astype(int) - after.astype(int)).mean() < 8

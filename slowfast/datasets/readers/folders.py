@@ -32,10 +32,10 @@ def read_videofolder(source: AnnotationSource) -> Annotations:
         AnnotationError: where a folder cannot be read, or a class folder contains no video.
     """
     folder = os.path.join(source.folder, source.split)
-    names = _list_classes(folder)
+    names = find_class_folders(folder)
     folders = {split: os.path.join(source.folder, split) for split in ("train", "val", "test")}
     splits = [split for split, path in folders.items() if os.path.isdir(path)]
-    all_names = {name for split in splits for name in _list_classes(folders[split])}
+    all_names = {name for split in splits for name in find_class_folders(folders[split])}
     classes = ClassIndex.from_names(all_names, source, f"{source.folder} ({', '.join(splits)})")
     # Paths are relative to the data set's folder: a feature cache names its files by them, and two splits
     # may contain videos of one name.
@@ -96,12 +96,3 @@ def _find_restart(names: Sequence[str]) -> str:
             return name
         seen.update(map(int, numbers[-1:]))
     return ""
-
-
-def _list_classes(folder: str) -> list[str]:
-    try:
-        return find_class_folders(folder)
-    except OSError as error:
-        raise AnnotationError(
-            f"{folder}: cannot be read ({error.strerror}); it must contain one folder of videos per class"
-        ) from error

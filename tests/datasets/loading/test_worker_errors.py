@@ -26,7 +26,7 @@ def test_an_exception_of_the_data_set_is_raised_with_the_workers_traceback() -> 
         print(1 / 0)
 
     with pytest.raises(ZeroDivisionError) as caught:
-        list(stand_in_loader(stand_in_dataset(divide, training=True), training=True, workers=1))
+        list(stand_in_loader(divide, workers=1, training=True))
     assert "in divide" in caught.value.__notes__[0]
 
 
@@ -42,7 +42,7 @@ def test_an_exception_that_cannot_be_copied_keeps_its_text_and_traceback() -> No
         raise NamedError("labels.json", 7)
 
     with pytest.raises(RuntimeError, match=r"NamedError: labels\.json, line 7") as caught:
-        list(stand_in_loader(stand_in_dataset(refuse, training=True), training=True, workers=1))
+        list(stand_in_loader(refuse, workers=1, training=True))
     assert "in refuse" in caught.value.__notes__[0]
 
 
@@ -55,9 +55,7 @@ def _allow_no_more_files() -> None:
 
 def test_too_few_open_files_end_the_main_process_with_a_remedy() -> None:
     def run_out() -> int:
-        batches = iter(
-            stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=1)
-        )
+        batches = iter(stand_in_loader(do_nothing, workers=1))
         next(batches)
         _allow_no_more_files()
         try:
@@ -70,9 +68,7 @@ def test_too_few_open_files_end_the_main_process_with_a_remedy() -> None:
 
 
 def test_too_few_open_files_of_a_worker_end_the_run_with_a_remedy() -> None:
-    pool = WorkerPool(
-        stand_in_dataset(_allow_no_more_files, training=False), collate, num_workers=1, sample_timeout=1
-    )
+    pool = WorkerPool(stand_in_dataset(_allow_no_more_files), collate, num_workers=1, sample_timeout=1)
     with pytest.raises(DataError, match="too many files are open; allow more before the start"):
         list(pool.run([[BAD]]))
 
@@ -103,7 +99,7 @@ class Unsendable:
 def test_a_batch_that_cannot_be_sent_ends_the_run_with_the_reason(
     error: Exception, kind: type[Exception], message: str
 ) -> None:
-    data = stand_in_dataset(do_nothing, training=False)
+    data = stand_in_dataset(do_nothing)
     pool = WorkerPool(data, lambda _: Unsendable(error), num_workers=1, sample_timeout=0)
     with pytest.raises(kind, match=message):
         list(pool.run([[0], [1]]))
@@ -118,9 +114,7 @@ def test_a_temporary_folder_with_a_long_path_ends_the_run_with_a_remedy(tmp_path
         tempfile.tempdir = str(folder)
         multiprocessing.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
 
-    pool = WorkerPool(
-        stand_in_dataset(move_temporary_folder, training=False), collate, num_workers=1, sample_timeout=1
-    )
+    pool = WorkerPool(stand_in_dataset(move_temporary_folder), collate, num_workers=1, sample_timeout=1)
     with pytest.raises(DataError, match=rf"is too long for a socket: {folder}; set TMPDIR to a shorter one"):
         list(pool.run([[BAD]]))
 
@@ -130,7 +124,7 @@ def _die_collating(items: list[object]) -> object:
 
 
 def test_workers_that_die_before_reading_end_the_run_with_a_remedy() -> None:
-    data = stand_in_dataset(do_nothing, training=False)
+    data = stand_in_dataset(do_nothing)
     pool = WorkerPool(data, _die_collating, num_workers=1, sample_timeout=0)
     with pytest.raises(DataError, match=r"ended with status 3.*NUM_WORKERS or the batch size lower"):
         list(pool.run([[0], [1]]))
@@ -143,8 +137,6 @@ def _stop_collating(items: list[object]) -> object:
 
 def test_workers_that_stop_again_and_again_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_MIN_IDLE_SECONDS", 0.5)
-    pool = WorkerPool(
-        stand_in_dataset(do_nothing, training=False), _stop_collating, num_workers=1, sample_timeout=0.2
-    )
+    pool = WorkerPool(stand_in_dataset(do_nothing), _stop_collating, num_workers=1, sample_timeout=0.2)
     with pytest.raises(DataError, match=r"has neither read a video nor sent a batch for 0\.6 s"):
         list(pool.run([[0]]))

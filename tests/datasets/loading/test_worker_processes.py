@@ -22,14 +22,14 @@ import torch.distributed as dist
 
 from slowfast.datasets.loading.worker_process import worker_context
 from slowfast.errors import DataError
-from tests.support.loading.stand_in import VIDEOS, do_nothing, stand_in_dataset, stand_in_loader
+from tests.support.loading.stand_in import VIDEOS, do_nothing, stand_in_loader
 from tests.support.processes import run_forked
 
 
 @pytest.mark.parametrize("how", ["deleted", "killed"])
 def test_no_worker_outlives_its_loader(how: str) -> None:
     def run_a_loader() -> None:
-        batches = stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=2)
+        batches = stand_in_loader(do_nothing, workers=2)
         left = iter(batches)
         next(left)
         if how == "killed":
@@ -62,7 +62,7 @@ def test_killed_workers_leave_no_temporary_folder(
     monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)
 
     def load() -> int:
-        batches = stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=2)
+        batches = stand_in_loader(do_nothing, workers=2)
         count = sum(batch.num_clips for batch in batches)
         del batches
         return 0 if (count, len(list(folder.iterdir()))) == (VIDEOS, 1) else 1
@@ -92,11 +92,7 @@ def garbage_with_a_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("garbage_with_a_thread")
 def test_a_worker_leaves_the_garbage_of_the_main_process_alone() -> None:
-    batches = list(
-        stand_in_loader(
-            stand_in_dataset(_collect_garbage_beside_threads, training=False), training=False, workers=1
-        )
-    )
+    batches = list(stand_in_loader(_collect_garbage_beside_threads, workers=1))
     assert [batch.broken for batch in batches if batch.broken] == []
     assert sum(batch.num_clips for batch in batches) == VIDEOS
 
@@ -138,8 +134,7 @@ def _interrupt_start() -> _InterruptedStart:
 def test_ctrl_c_does_not_end_workers_that_are_starting(start_method: Callable[[str], None]) -> None:
     """The main process stops at a safe point, and may need batches until then."""
     start_method("spawn")
-    data = stand_in_dataset(_InterruptedStart(), training=False)
-    batches = list(stand_in_loader(data, training=False, workers=1))
+    batches = list(stand_in_loader(_InterruptedStart(), workers=1))
     assert sum(batch.num_clips for batch in batches) == VIDEOS
 
 
@@ -147,16 +142,15 @@ def test_a_data_set_that_cannot_be_sent_to_a_spawned_worker_is_an_error_with_a_r
     start_method: Callable[[str], None],
 ) -> None:
     start_method("spawn")
-    data = stand_in_dataset(lambda: None, training=False)
     with pytest.raises(DataError, match=r"lambda.*at the top level of a module, or set DATA_LOADER\.NUM_WO"):
-        list(stand_in_loader(data, training=False, workers=1))
+        list(stand_in_loader(lambda: None, workers=1))
 
 
 _SCRIPT = """
 import multiprocessing
 multiprocessing.set_start_method("spawn", force=True)
-from tests.support.loading.stand_in import do_nothing, stand_in_dataset, stand_in_loader
-print(len(list(stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=2))))
+from tests.support.loading.stand_in import do_nothing, stand_in_loader
+print(len(list(stand_in_loader(do_nothing, workers=2))))
 """
 
 
@@ -179,8 +173,8 @@ def test_a_script_that_each_worker_would_run_is_told_how_to_prevent_it(tmp_path:
 _OWN_PROCESS = """
 import multiprocessing
 {start}
-from tests.support.loading.stand_in import do_nothing, stand_in_dataset, stand_in_loader
-print(len(list(stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=1))))
+from tests.support.loading.stand_in import do_nothing, stand_in_loader
+print(len(list(stand_in_loader(do_nothing, workers=1))))
 if __name__ == "__main__":
     process = multiprocessing.get_context("spawn").Process(target=do_nothing, name="own process")
     process.start()

@@ -22,6 +22,7 @@ from tests.support.loading.stand_in import (
     die,
     do_nothing,
     hang,
+    loader_of,
     refuse,
     stand_in_dataset,
     stand_in_loader,
@@ -36,8 +37,8 @@ def test_training_continues_with_the_substitute_of_any_broken_video(
     """The substitute is a function of epoch and index; in the next epoch the video is not read again."""
     data = stand_in_dataset(at_bad, training=True)
     reader = data.reader
-    survivor = stand_in_loader(data, training=True, workers=workers)
-    reference = stand_in_loader(stand_in_dataset(refuse, training=True), training=True, workers=0)
+    survivor = loader_of(data, workers=workers)
+    reference = stand_in_loader(refuse, workers=0, training=True)
     for epoch in range(2):
         survivor.batch_sampler.set_position(epoch, 0)  # type: ignore[union-attr]
         reference.batch_sampler.set_position(epoch, 0)  # type: ignore[union-attr]
@@ -52,7 +53,7 @@ def test_training_continues_with_the_substitute_of_any_broken_video(
 
 @pytest.mark.parametrize(("at_bad", "reason"), [(hang, "hung"), (die, "killed its worker")])
 def test_evaluation_lists_the_video_and_scores_all_others(at_bad: Callable[[], None], reason: str) -> None:
-    batches = list(stand_in_loader(stand_in_dataset(at_bad, training=False), training=False, workers=2))
+    batches = list(stand_in_loader(at_bad, workers=2))
     videos = [i for batch in batches for i in batch.video_id.tolist()]
     assert videos == [i for i in range(VIDEOS) if i != BAD]
     assert [(v.video_id, v.reason) for batch in batches for v in batch.broken] == [(BAD, reason)]
@@ -65,10 +66,8 @@ def test_a_worker_killed_from_outside_changes_nothing(signum: int, tmp_path: Pat
             (tmp_path / "killed").touch()
             os.kill(os.getpid(), signum)
 
-    batches = list(stand_in_loader(stand_in_dataset(die_once, training=True), training=True, workers=2))
-    assert_same(
-        batches, list(stand_in_loader(stand_in_dataset(do_nothing, training=True), training=True, workers=0))
-    )
+    batches = list(stand_in_loader(die_once, workers=2, training=True))
+    assert_same(batches, list(stand_in_loader(do_nothing, workers=0, training=True)))
     assert not any(batch.broken for batch in batches)
 
 
@@ -76,11 +75,11 @@ def test_a_worker_killed_from_outside_changes_nothing(signum: int, tmp_path: Pat
 def test_a_file_is_tried_as_often_as_one_video(at_bad: Callable[[], None]) -> None:
     """A list of segments has several rows per file, and each of them would cost a timeout."""
     times = {hang: 1, die: 2}
-    data = stand_in_dataset(at_bad, training=False)
+    data = stand_in_dataset(at_bad)
     data.paths = PathTable.from_strings(
         [str(BAD) if i in (2, 3, BAD) else str(100 + i) for i in range(VIDEOS)]
     )
-    batches = list(stand_in_loader(data, training=False, workers=1))
+    batches = list(loader_of(data, workers=1))
     assert [video.video_id for batch in batches for video in batch.broken] == [2, 3, BAD]
     assert sum(batch.num_clips for batch in batches) == VIDEOS - 3
     assert int(data.reader.num_bad_reads) == times[at_bad]
@@ -92,15 +91,14 @@ def test_a_slow_main_process_bans_no_video() -> None:
     def read_slowly() -> None:
         time.sleep(1.0)
 
-    data = stand_in_dataset(read_slowly, training=False)
-    batches = iter(stand_in_loader(data, training=False, workers=1))
+    batches = iter(stand_in_loader(read_slowly, workers=1))
     next(batches)
     time.sleep(1.5)  # meanwhile the bad video, two batches ahead, is read
     assert sum(len(batch.broken) for batch in batches) == 0
 
 
 def test_an_iteration_left_early_leaves_no_batches_to_the_next() -> None:
-    rounds = stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=2)
+    rounds = stand_in_loader(do_nothing, workers=2)
     left = iter(rounds)
     next(left)
     assert [i for batch in rounds for i in batch.video_id.tolist()] == list(range(VIDEOS))
@@ -112,7 +110,7 @@ def test_a_worker_that_stops_between_two_videos_is_replaced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(workers, "_MIN_IDLE_SECONDS", 1.5)
-    rounds = stand_in_loader(stand_in_dataset(do_nothing, training=False), training=False, workers=1)
+    rounds = stand_in_loader(do_nothing, workers=1)
     assert len(list(rounds)) == VIDEOS // 2
     os.kill(rounds._pool._workers[0].process.pid or 0, signal.SIGSTOP)
     with caplog.at_level("WARNING", logger="slowfast"):
@@ -132,9 +130,7 @@ def test_a_worker_without_work_is_not_replaced(
     def read_slowly() -> None:
         time.sleep(2.0)
 
-    pool = WorkerPool(
-        stand_in_dataset(read_slowly, training=False), collate, num_workers=2, sample_timeout=30
-    )
+    pool = WorkerPool(stand_in_dataset(read_slowly), collate, num_workers=2, sample_timeout=30)
     batches = [batch.video_id.tolist() for (batch,) in pool.run([[BAD], [0]])]
     assert batches == [[BAD], [0]]
     assert caplog.messages == []
@@ -144,7 +140,7 @@ def test_a_batch_of_broken_videos_alone_lists_them() -> None:
     def refuse_all() -> None:
         raise DecodeError("all", "corrupt")
 
-    data = stand_in_dataset(refuse_all, training=False)
+    data = stand_in_dataset(refuse_all)
     pool = WorkerPool(data, collate, num_workers=1, sample_timeout=1)
     ((batch,),) = pool.run([[BAD]])
     assert len(batch.frames) == 0

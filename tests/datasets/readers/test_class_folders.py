@@ -22,7 +22,7 @@ def test_videofolder_takes_classes_from_folders(tmp_path: Path) -> None:
     )
     assert read("videofolder", tmp_path) == [("train/bow/b.MP4", 0), ("train/wave/deep/a.mp4", 1)]
     assert read_class_names("videofolder", tmp_path) == ("bow", "wave")
-    lay_out(tmp_path, {"classes.json": '{"wave": 0, "bow": 2}'}, [])
+    lay_out(tmp_path, {"classes.json": '{"wave": 0, "bow": 2}'})
     assert read_class_names("videofolder", tmp_path, num_classes=3) == (), "one class has no name"
 
 
@@ -32,17 +32,17 @@ def test_videofolder_names_the_fault(tmp_path: Path) -> None:
         read("videofolder", tmp_path, "val")
     with pytest.raises(AnnotationError, match=r"has 1 class, but MODEL.NUM_CLASSES is 2"):
         read("videofolder", tmp_path)
-    lay_out(tmp_path, {"classes.json": '{"wave": 2}'}, [])
+    lay_out(tmp_path, {"classes.json": '{"wave": 2}'})
     with pytest.raises(AnnotationError, match=r"classes.json: .*'wave' = 2 is not an index of 0 to 1"):
         read("videofolder", tmp_path)
-    lay_out(tmp_path, {"classes.json": '{"wave": [1]}'}, [])
+    lay_out(tmp_path, {"classes.json": '{"wave": [1]}'})
     with pytest.raises(AnnotationError, match=r"classes.json: .*'wave' = \[1\] is not an index of 0 to 1"):
         read("videofolder", tmp_path)
 
 
 def test_videofolder_gives_equal_names_of_two_splits_different_features(tmp_path: Path) -> None:
     texts = {f"{split}/wave/0001.mp4": "" for split in SPLITS}
-    lay_out(tmp_path, texts, [])
+    lay_out(tmp_path, texts)
     named = []
     for split in SPLITS:
         found = READERS["videofolder"](AnnotationSource(str(tmp_path), split, 1, prefix="/elsewhere"))
@@ -52,10 +52,10 @@ def test_videofolder_gives_equal_names_of_two_splits_different_features(tmp_path
 
 def test_videofolder_counts_the_classes_of_all_splits(tmp_path: Path) -> None:
     names = ["train/bow/a.mp4", "train/wave/a.mp4", "val/wave/a.mp4", "val/.ipynb_checkpoints/a.mp4"]
-    lay_out(tmp_path, dict.fromkeys(names, ""), [])
+    lay_out(tmp_path, dict.fromkeys(names, ""))
     assert read("videofolder", tmp_path) == [("train/bow/a.mp4", 0), ("train/wave/a.mp4", 1)]
     assert read("videofolder", tmp_path, "val") == [("val/wave/a.mp4", 1)]
-    lay_out(tmp_path, {"val/jump/a.mp4": ""}, [])
+    lay_out(tmp_path, {"val/jump/a.mp4": ""})
     with pytest.raises(AnnotationError, match=r"\(train, val\): has 3 classes, .* set it to 3, or write"):
         read("videofolder", tmp_path)
 

@@ -35,7 +35,7 @@ SEQUENCES = {
 @pytest.mark.parametrize("names", SEQUENCES.values(), ids=SEQUENCES)
 def test_several_sequences_of_images_need_a_template(tmp_path: Path, names: list[str]) -> None:
     write_images(tmp_path / "video_a", *names)
-    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"})
     cfg = reader_config(tmp_path, "frames")
     with pytest.raises(AnnotationError, match=r"several image seq.* and .*DATA.IMAGE_TEMPLATE") as caught:
         build_dataset(cfg, "val")
@@ -58,13 +58,13 @@ def test_several_sequences_of_images_need_a_template(tmp_path: Path, names: list
 )
 def test_one_sequence_of_images_needs_no_template(tmp_path: Path, names: list[str]) -> None:
     write_images(tmp_path / "video_a", *names)
-    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"})
     assert stamps_of(build_dataset(reader_config(tmp_path, "frames"), "val")[0]) == [1, 2, 10]
 
 
 def test_numbers_that_restart_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_images(tmp_path / "video_a", "cam1_1.png", "cam1_2.png", "cam2_1.png", "cam2_2.png")
-    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"})
     cfg = reader_config(tmp_path, "frames")
     with caplog.at_level("WARNING", logger="slowfast"):
         build_dataset(cfg, "val")
@@ -93,7 +93,7 @@ def test_images_are_read_in_the_order_of_their_numbers(
 ) -> None:
     write_images(tmp_path / "video_a", *names)
     (tmp_path / "video_a/notes.txt").touch()
-    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"})
     cfg = reader_config(tmp_path, "frames")
     cfg.DATA.IMAGE_TEMPLATE = template
     assert stamps_of(build_dataset(cfg, "val")[0]) == numbers
@@ -109,7 +109,7 @@ def test_images_are_read_in_the_order_of_their_numbers(
     ],
 )
 def test_a_wrong_template_is_refused(tmp_path: Path, template: str, message: str) -> None:
-    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"})
     cfg = reader_config(tmp_path, "frames")
     cfg.DATA.IMAGE_TEMPLATE = template
     with pytest.raises(ConfigError, match=rf"DATA.IMAGE_TEMPLATE = .*{message}"):
@@ -118,7 +118,7 @@ def test_a_wrong_template_is_refused(tmp_path: Path, template: str, message: str
 
 def test_a_folder_without_images_of_the_template_is_named(tmp_path: Path) -> None:
     write_images(tmp_path / "video_a", "frame_1.png")
-    lay_out(tmp_path, {"val.csv": "video_a 1\n"}, [])
+    lay_out(tmp_path, {"val.csv": "video_a 1\n"})
     cfg = reader_config(tmp_path, "frames")
     cfg.DATA.IMAGE_TEMPLATE = "img_{:05d}.png"
     broken = build_dataset(cfg, "val")[0]
@@ -134,7 +134,7 @@ def test_frames_are_images_in_the_order_of_their_numbers(tmp_path: Path) -> None
         )
         # macOS writes such a file beside each file on disks of other systems.
         (tmp_path / "video_a" / f"._img_{number}.jpg").write_bytes(b"\0\5\x16\7")
-    lay_out(tmp_path, {"val.csv": "video_a 1\nmissing 0\nempty 0\n", "empty/readme.txt": "no image"}, [])
+    lay_out(tmp_path, {"val.csv": "video_a 1\nmissing 0\nempty 0\n", "empty/readme.txt": "no image"})
     cfg = reader_config(tmp_path, "frames")
     cfg.DATA.IMAGE_FPS = 12.5
     dataset = build_dataset(cfg, "val", position_rate=25.0)
@@ -145,6 +145,6 @@ def test_frames_are_images_in_the_order_of_their_numbers(tmp_path: Path) -> None
 
 
 def test_a_video_with_a_damaged_image_is_broken(tmp_path: Path) -> None:
-    lay_out(tmp_path, {"val.csv": "video_a 1\n", "video_a/1.jpg": "no picture"}, [])
+    lay_out(tmp_path, {"val.csv": "video_a 1\n", "video_a/1.jpg": "no picture"})
     broken = build_dataset(reader_config(tmp_path, "frames"), "val")[0]
     assert (broken.reason, "1.jpg" in broken.detail) == ("corrupt", True)

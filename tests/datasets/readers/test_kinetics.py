@@ -62,6 +62,6 @@ def test_kinetics_classes_json_orders_a_subset(tmp_path: Path) -> None:
     ],
 )
 def test_kinetics_names_the_fault(tmp_path: Path, text: str, message: str) -> None:
-    folder = lay_out(tmp_path, {"train.csv": text}, [])
+    folder = lay_out(tmp_path, {"train.csv": text})
     with pytest.raises(AnnotationError, match=message):
         read("kinetics", folder)

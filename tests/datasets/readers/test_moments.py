@@ -53,6 +53,6 @@ def test_moments_lists_with_several_labels_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_moments_names_the_fault(tmp_path: Path, texts: dict, options: dict, message: str) -> None:
-    lay_out(tmp_path, CATEGORIES | texts, [])
+    lay_out(tmp_path, CATEGORIES | texts)
     with pytest.raises(AnnotationError, match=message):
         read("moments", tmp_path, **options)

@@ -18,9 +18,7 @@ def test_a_segment_is_read_as_the_video_cut_out(tmp_path: Path) -> None:
     write_video(tmp_path / "long.mp4", 40, bf="2")
     write_video(tmp_path / "cut.mp4", [stamp(i) for i in range(10, 20)])
     lay_out(
-        tmp_path,
-        {"val.csv": "path label start end\nlong.mp4 1 0.4 0.8\ncut.mp4 1 0 9\nlong.mp4 1 1.6 9\n"},
-        [],
+        tmp_path, {"val.csv": "path label start end\nlong.mp4 1 0.4 0.8\ncut.mp4 1 0 9\nlong.mp4 1 1.6 9\n"}
     )
     dataset = build_dataset(reader_config(tmp_path, "kinetics"), "val")
     part, cut, outside = (dataset[i] for i in range(3))
@@ -33,7 +31,7 @@ def test_a_segment_is_read_as_the_video_cut_out(tmp_path: Path) -> None:
 
 
 def test_original_semantics_refuse_segments(tmp_path: Path) -> None:
-    lay_out(tmp_path, {"val.csv": "path label start end\na.mp4 1 0 1\n"}, [])
+    lay_out(tmp_path, {"val.csv": "path label start end\na.mp4 1 0 1\n"})
     cfg = reader_config(tmp_path, "kinetics")
     cfg.DATA.ORIGINAL_SEMANTICS = True
     with pytest.raises(ConfigError, match=r"ORIGINAL_SEMANTICS = True: .*set it to False"):

@@ -67,6 +67,6 @@ def test_ssv2_current_release_has_labels_of_its_test_set(tmp_path: Path) -> None
     ],
 )
 def test_ssv2_names_the_fault(tmp_path: Path, train: str, message: str) -> None:
-    lay_out(tmp_path, {"labels.json": TEMPLATES, "train.json": train}, [])
+    lay_out(tmp_path, {"labels.json": TEMPLATES, "train.json": train})
     with pytest.raises(AnnotationError, match=message):
         read("ssv2", tmp_path)

@@ -30,9 +30,9 @@ def test_ucf101_lists_are_read(tmp_path: Path) -> None:
 def test_ucf101_names_the_fault(tmp_path: Path) -> None:
     texts = {"classInd.txt": "1 A\n2 B\n", "trainlist01.txt": "A/v.avi 1\nC/v.avi 3\n"}
     with pytest.raises(AnnotationError, match=r"trainlist01.txt, line 2: class 'C' is not in .*classInd.txt"):
-        read("ucf101", lay_out(tmp_path, texts, []))
+        read("ucf101", lay_out(tmp_path, texts))
     with pytest.raises(AnnotationError, match=r"classInd.txt, line 1: 'A' must be a number from 1"):
-        read("ucf101", lay_out(tmp_path, {"classInd.txt": "A\n"}, []))
+        read("ucf101", lay_out(tmp_path, {"classInd.txt": "A\n"}))
 
 
 def test_hmdb51_lists_are_read(tmp_path: Path) -> None:
@@ -53,4 +53,4 @@ def test_hmdb51_names_the_fault(tmp_path: Path) -> None:
     with pytest.raises(
         AnnotationError, match=r"b_test_split1.txt, line 1: 'y.avi 7' must be a file name and 0, 1 or 2"
     ):
-        read("hmdb51", lay_out(tmp_path, texts, []))
+        read("hmdb51", lay_out(tmp_path, texts))

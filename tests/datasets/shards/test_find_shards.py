@@ -10,6 +10,7 @@ from braceexpand import braceexpand
 from slowfast.datasets.shards.find import expand_braces, find_class_file, find_shards
 from slowfast.datasets.shards.manifest import ShardManifest
 from slowfast.errors import AnnotationError
+from tests.support.reading.data_sets import lay_out
 
 
 @pytest.mark.parametrize(
@@ -32,10 +33,7 @@ def test_braces_stand_for_what_webdataset_takes_them_for(pattern: str) -> None:
 def folder(tmp_path: Path) -> Path:
     """Shards of two layouts, empty but for their names."""
     names = ("train/shard-000000.tar", "train/shard-000001.tar", "train/notes.txt", "val-0.tar", "test_0.tar")
-    for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    return tmp_path
+    return lay_out(tmp_path, dict.fromkeys(names, ""))
 
 
 @pytest.mark.parametrize(

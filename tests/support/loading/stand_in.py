@@ -47,17 +47,22 @@ class StandIn:
         return noise, torch.arange(2) + int(path)
 
 
-def stand_in_dataset(at_bad: Callable[[], None], *, training: bool) -> VideoDataset:
+def stand_in_dataset(at_bad: Callable[[], None], *, training: bool = False) -> VideoDataset:
     """Returns a data set that calls ``at_bad`` where it reads its bad video."""
     labels = torch.arange(VIDEOS, dtype=torch.int32)
     annotations = Annotations(PathTable.from_strings([str(i) for i in range(VIDEOS)]), labels, None, VIDEOS)
     return VideoDataset(annotations, StandIn(at_bad), substitute=training, seed=3)
 
 
-def stand_in_loader(data: VideoDataset, *, training: bool, workers: int) -> ClipLoader:
+def loader_of(data: VideoDataset, *, workers: int) -> ClipLoader:
     """Returns a loader of two videos per batch that waits for 0.6 s for each of them."""
-    sampler = TrainSampler(VIDEOS, 2, seed=3) if training else EvalSampler(VIDEOS, 1, 2)
+    sampler = TrainSampler(VIDEOS, 2, seed=3) if data.is_for_training else EvalSampler(VIDEOS, 1, 2)
     return ClipLoader(data, sampler, num_workers=workers, sample_timeout=0.6)
+
+
+def stand_in_loader(at_bad: Callable[[], None], *, workers: int, training: bool = False) -> ClipLoader:
+    """Returns the loader of a :func:`stand_in_dataset`."""
+    return loader_of(stand_in_dataset(at_bad, training=training), workers=workers)
 
 
 def hang() -> None:

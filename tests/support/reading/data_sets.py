@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
@@ -15,7 +15,7 @@ from tests.support.videos import read_stamps, write_video
 SPLITS = ("train", "val", "test")
 
 
-def lay_out(folder: Path, texts: Mapping[str, str], videos: list[str]) -> Path:
+def lay_out(folder: Path, texts: Mapping[str, str], videos: Sequence[str] = ()) -> Path:
     """Writes text files and videos (32 × 32, 6 stamped frames) below a folder."""
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
