@@ -82,7 +82,7 @@ class VideoScores:
         """Whether videos may have several classes."""
         return self.labels.ndim == 2
 
-    @property
+    @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """The class with the highest score, (V,) int64."""
         return self.scores.argmax(axis=1) if len(self.scores) else np.zeros(0, dtype=np.int64)
