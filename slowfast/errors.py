@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 
 _OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
@@ -214,13 +214,14 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def did_you_mean(name: str, known: Mapping[str, str], *, otherwise: str, cutoff: float = 0.5) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, otherwise: str, cutoff: float = 0.5) -> str:
     """Returns the end of a message about an unknown name: the names that may have been meant.
 
     Args:
-        known: known names -> their form in the message.
+        known: the known names; a mapping gives their form in the message.
         otherwise: the end of the message where no known name is near.
         cutoff: smallest similarity from 0 to 1, see ``difflib.get_close_matches``.
     """
     near = difflib.get_close_matches(name, known, n=3, cutoff=cutoff)
-    return f"did you mean {' or '.join(known[match] for match in near)}?" if near else otherwise
+    forms = known if isinstance(known, Mapping) else {}
+    return f"did you mean {' or '.join(forms.get(match, match) for match in near)}?" if near else otherwise

@@ -108,8 +108,7 @@ def load_weights(
     Returns the names of the weights that the model adapted to its own shapes; usually empty. A model whose
     weights are refused keeps those it had.
     """
-    if reset_head not in (True, False):  # the text "no" counts as True
-        raise InputError(f"reset_head = {shown(reset_head)}: must be True or False")
+    check_reset_head(reset_head)
     own = model.state_dict()
     matched = match_names(weights, own.keys(), min_matched=MIN_MATCHED)
     if removed := matched.describe():
@@ -148,6 +147,12 @@ def load_weights(
             remedies.append(f"the weights were trained with the configuration {config}; use it")
         raise CheckpointError("\n".join([text, *remedies]))
     return tuple(adapted)
+
+
+def check_reset_head(reset_head: object) -> None:
+    """Raises ``InputError`` for what is not True or False, such as the text "no", which counts as True."""
+    if reset_head not in (True, False):
+        raise InputError(f"reset_head = {shown(reset_head)}: must be True or False")
 
 
 def list_names(title: str, names: Sequence[str]) -> str:

@@ -108,7 +108,10 @@ def describe_parameters(model: nn.Module) -> str:
 
 
 def _attention_flops(queries: torch.Size, keys: torch.Size, values: torch.Size, *_: Any, **__: Any) -> int:
-    """Returns the floating-point operations of fused attention from the shapes of its arguments."""
+    """Returns the floating-point operations of fused attention from the shapes of its arguments.
+
+    torch's own ``sdpa_flop`` is wrapped already, so that a counter cannot take it.
+    """
     return sdpa_flop_count(queries, keys, values)
 
 

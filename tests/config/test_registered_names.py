@@ -19,6 +19,7 @@ from slowfast.models.losses import LOSS_REGISTRY, cross_entropy
 from slowfast.models.score_activations import SCORE_ACTIVATION_REGISTRY
 from slowfast.registry import REGISTRY_OF_KEY, registry_of
 from slowfast.solver import build_lr_policy, build_optimizer
+from tests.support.configs import problems_of
 
 NO_WARMUP = ["SOLVER.WARMUP_EPOCHS", "0"]
 USER_FILE = """
@@ -81,6 +82,11 @@ def load_with(path: Path, *overrides: str) -> Any:
     return load_config("SLOW_8x8_R50", ["IMPORTS", str([str(path)]), *overrides])
 
 
+def problem_with(path: Path, *overrides: str) -> str:
+    (problem,) = problems_of("SLOW_8x8_R50", "IMPORTS", str([str(path)]), *overrides)
+    return problem
+
+
 def test_a_users_components_are_accepted_and_used(user_file: Path) -> None:
     name = f"of_{user_file.stem}"
     values = {key: f"[{name}]" if key == "TRACKERS" else name for key in REGISTRY_OF_KEY}
@@ -113,9 +119,7 @@ def test_a_users_loss_states_the_labels_that_it_takes(user_file: Path) -> None:
     ],
 )
 def test_an_unknown_name_gets_the_nearest_names(key: str, written: str, hint: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load_config("SLOW_8x8_R50", [key, written])
-    (problem,) = caught.value.problems
+    (problem,) = problems_of("SLOW_8x8_R50", key, written)
     assert problem.startswith(f"{key} (override) = {written!r}: must be a registered ")
     assert hint in problem
 
@@ -146,9 +150,7 @@ def test_a_component_that_cannot_be_called_is_refused_with_its_file_and_the_call
     module, name = registry.split(":")
     lines = [f"from slowfast.{module} import {name}", component, f"{name}.register('own')(own)"]
     user_file.write_text("\n".join(lines))
-    with pytest.raises(ConfigError) as caught:
-        load_with(user_file)
-    (problem,) = caught.value.problems
+    problem = problem_with(user_file)
     assert f"in {user_file}, line {len(component.splitlines()) + 2}" in problem
     assert call in problem
 
@@ -197,24 +199,22 @@ def test_keyword_only_parameters_of_a_loss_may_be_required(user_file: Path) -> N
 def test_a_module_that_fails_is_the_only_problem(user_file: Path) -> None:
     """The name that the module would have registered is not reported as unknown."""
     user_file.write_text("import slowfast\nraise RuntimeError('no GPU')\n")
-    with pytest.raises(ConfigError) as caught:
-        load_with(user_file, "MODEL.LOSS_FUNC", "of_this_file")
-    (problem,) = caught.value.problems
+    problem = problem_with(user_file, "MODEL.LOSS_FUNC", "of_this_file")
     assert f"cannot be imported in {user_file}, line 2 (RuntimeError: no GPU)" in problem
 
 
-def load_for_run(folder: Path, *overrides: str) -> Any:
+@pytest.fixture
+def places(tmp_path: Path) -> list[str]:
+    """Writes lists of videos; returns the overrides by which a run finds them."""
     for name in ("train.csv", "val.csv", "test.csv"):
-        (folder / name).write_text("a.mp4 0\n")
-    places = ["DATA.PATH_TO_DATA_DIR", str(folder), "OUTPUT_DIR", str(folder / "output")]
-    return load_config("SLOW_8x8_R50", [*places, *overrides], for_run=True)
+        (tmp_path / name).write_text("a.mp4 0\n")
+    return ["DATA.PATH_TO_DATA_DIR", str(tmp_path), "OUTPUT_DIR", str(tmp_path / "output")]
 
 
 @pytest.mark.parametrize("key", ["MODEL.MODEL_NAME", "TRAIN.DATASET", "TEST.DATASET"])
-def test_a_run_is_refused_for_an_unknown_model_or_data_set(key: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load_for_run(tmp_path, key, "kinetcs" if "DATASET" in key else "PTVResnet")
-    (problem,) = caught.value.problems
+def test_a_run_is_refused_for_an_unknown_model_or_data_set(key: str, places: list[str]) -> None:
+    written = "kinetcs" if "DATASET" in key else "PTVResnet"
+    (problem,) = problems_of("SLOW_8x8_R50", *places, key, written, for_run=True)
     assert problem.startswith(f"{key} (override) = ")
     assert ("did you mean kinetics" if "DATASET" in key else "did you mean PTVResNet") in problem
 
@@ -242,21 +242,22 @@ def test_a_run_is_refused_for_an_unknown_model_or_data_set(key: str, tmp_path: P
     ],
 )
 def test_a_name_of_pyslowfast_gets_what_takes_its_place(
-    key: str, written: str, remedy: str, tmp_path: Path
+    key: str, written: str, remedy: str, places: list[str]
 ) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load_for_run(tmp_path, key, written)
-    (problem,) = caught.value.problems
+    (problem,) = problems_of("SLOW_8x8_R50", *places, key, written, for_run=True)
     assert problem.startswith(f"{key} (override) = {written!r}: must be a registered ")
     assert remedy in problem
     assert "did you mean" not in problem
 
 
-def test_the_data_set_of_a_part_that_is_switched_off_is_not_checked(tmp_path: Path) -> None:
-    assert load_for_run(tmp_path, "TEST.DATASET", "xyz", "TEST.ENABLE", "False")
+def test_the_data_set_of_a_part_that_is_switched_off_is_not_checked(places: list[str]) -> None:
+    off = ("TEST.DATASET", "xyz", "TEST.ENABLE", "False")
+    assert load_config("SLOW_8x8_R50", [*places, *off], for_run=True)
 
 
-def test_a_users_model_and_data_set_are_known_to_the_check_of_a_run(tmp_path: Path) -> None:
+def test_a_users_model_and_data_set_are_known_to_the_check_of_a_run(
+    tmp_path: Path, places: list[str]
+) -> None:
     path = tmp_path / f"run_components_{tmp_path.name}.py"
     path.write_text(
         "import torch\n"
@@ -266,11 +267,9 @@ def test_a_users_model_and_data_set_are_known_to_the_check_of_a_run(tmp_path: Pa
         "DATASET_REGISTRY.register('my_videos')(lambda cfg, split: None)\n"
     )
     names = ("MODEL.MODEL_NAME", "MyNetwork", "TRAIN.DATASET", "my_videos", "TEST.DATASET", "my_videos")
-    with pytest.raises(ConfigError) as caught:
-        load_for_run(tmp_path, *names)
-    assert len(caught.value.problems) == 3
+    assert len(problems_of("SLOW_8x8_R50", *places, *names, for_run=True)) == 3
     try:
-        assert load_for_run(tmp_path, *names, "IMPORTS", str([str(path)]))
+        assert load_config("SLOW_8x8_R50", [*places, *names, "IMPORTS", str([str(path)])], for_run=True)
     finally:
         MODEL_REGISTRY._entries.pop("MyNetwork")
         DATASET_REGISTRY._entries.pop("my_videos")

@@ -139,8 +139,6 @@ def test_a_checkpoint_as_start_for_other_classes(published: bool, tmp_path: Path
         torch.save({"model_state": expected.state_dict(), "class_names": ["a", "b", "c"]}, path)
     with pytest.raises(CheckpointError, match=r"the model has 4: .* or reset_head=True to keep"):
         vtn.create_model("QUICKSTART", path, num_classes=4)
-    with pytest.raises(InputError, match="reset_head = 'no': must be True or False"):
-        vtn.create_model("QUICKSTART", path, num_classes=4, reset_head="no")
     model = vtn.create_model("QUICKSTART", path, num_classes=4, reset_head=True)
     assert model.class_names == ()
     head = model.mlp_head[4].weight
@@ -150,6 +148,16 @@ def test_a_checkpoint_as_start_for_other_classes(published: bool, tmp_path: Path
     same = vtn.create_model("QUICKSTART", path, num_classes=3, reset_head=True)
     assert_same_weights(same, expected)
     assert same.class_names == ("a", "b", "c")
+
+
+def test_a_text_does_not_reset_the_head(tmp_path: Path) -> None:
+    """The text "no" counted as True."""
+    tiny().save_pretrained(tmp_path)
+    for load in (vtn.create_model, vtn.VTN.from_pretrained):
+        with pytest.raises(InputError, match="reset_head = 'no': must be True or False"):
+            load(tmp_path, num_classes=CLASSES + 1, reset_head="no")
+    with pytest.raises(InputError, match="reset_head = 'yes': must be True or False"):
+        vtn.create_model("no_such_configuration", reset_head="yes")
 
 
 def test_a_missing_checkpoint_is_reported_before_the_model_is_built(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from fvcore.common.config import CfgNode
 from huggingface_hub.constants import CONFIG_NAME
 
 from slowfast.checkpoint.storage import read_checkpoint
+from slowfast.checkpoint.weights import check_reset_head
 from slowfast.config import load_config
 from slowfast.config.load import find_config
 from slowfast.config.merge import Overrides, as_pairs
@@ -91,6 +92,7 @@ def create_model(
     >>> type(model).__name__, model.num_classes, model.arguments.encoder.num_layers
     ('VTN', 12, 3)
     """
+    check_reset_head(reset_head)
     folder = _published_config(name, fields)
     if Path(name).is_file() and Path(name).suffix in _WEIGHT_SUFFIXES:
         raise ConfigError(

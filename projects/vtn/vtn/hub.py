@@ -138,6 +138,7 @@ class HubModel(
             CheckpointError: if the folder holds no model of this class, damaged or unsuitable weights, or a
                 backbone that is looked up elsewhere and that ``backbone`` does not name.
             ModelError: for arguments that do not exist or do not fit.
+            InputError: for a ``reset_head`` that is not True or False.
         """
         model_id = str(pretrained_model_name_or_path)
         download = {name: options.pop(name) for name in DOWNLOAD_OPTIONS if name in options}

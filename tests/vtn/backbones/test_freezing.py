@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from slowfast.checkpoint.weights import load_model_weights
 from slowfast.errors import ModelError
+from tests.support.backbones.training_step import train_a_step
 from vtn import FrameAverage
 from vtn.backbones.tuning.blocks import parameter_depths
 from vtn.backbones.tuning.freezing import autocast_modules, batch_norms, unfreeze_norms
@@ -37,19 +38,6 @@ def model_of(backbone: tuple[str, dict[str, Any]], **options: Any) -> FrameAvera
 def frames_of(backbone: tuple[str, dict[str, Any]], seed: int = 0) -> Tensor:
     size = 28 if backbone is HF_VIT else 32
     return torch.randn(2, 3, 3, size, size, generator=torch.Generator().manual_seed(seed))
-
-
-def train_a_step(model: FrameAverage, frames: Tensor) -> set[str]:
-    """Takes one step; returns the names of the backbone's parameters and buffers that it changed."""
-    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
-    model.train()
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(learning, lr=0.1)
-    model(frames).square().sum().backward()
-    optimizer.step()
-    return {
-        name for name, value in model.backbone.state_dict().items() if not torch.equal(value, before[name])
-    }
 
 
 @pytest.mark.parametrize("backbone", [VIT, RESNET, HF_VIT, MOBILENET], ids=lambda backbone: backbone[0])

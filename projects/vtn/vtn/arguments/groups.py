@@ -41,8 +41,7 @@ class Settings:
             requirement, value = REQUIREMENTS.get(item.metadata.get("key", "")), getattr(self, item.name)
             is_left_out = value is None and item.default is None
             if requirement is not None and not is_left_out:
-                for problem in requirement.problems(f"{self.group}.{item.name}", value):
-                    raise ModelError(problem)
+                _refuse(*requirement.problems(f"{self.group}.{item.name}", value))
             if item.type == "int" and (isinstance(value, bool) or not isinstance(value, Integral)):
                 raise ModelError(f"{self.group}.{item.name} = {value!r}: must be a whole number")
             if item.type == "bool" and value not in (True, False, None):  # the text "False" counts as True
@@ -251,5 +250,6 @@ class ProbeConfig(Settings):
 
 
 def _refuse(*problems: str) -> None:
+    """Raises ``ModelError`` with the first of the problems, if there are any."""
     if problems:
         raise ModelError(problems[0])

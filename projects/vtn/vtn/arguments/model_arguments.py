@@ -132,7 +132,7 @@ class ModelArguments:
     def _hint(self, name: str) -> str:
         own = [item.name for item in fields(self)]
         known = [*own, *(flat for flat, (group, _) in FLAT_NAMES.items() if group in own)]
-        return did_you_mean(name, {k: k for k in known}, otherwise=f"known are {', '.join(known)}")
+        return did_you_mean(name, known, otherwise=f"known are {', '.join(known)}")
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
 
     if not name.startswith(_UNLISTED) and not timm.is_model(name):
         known = [*BACKBONE_REGISTRY, *timm.list_models()]
-        hint = did_you_mean(
-            name, {n: n for n in known}, otherwise="slowfast analyze backbones lists the names"
-        )
+        hint = did_you_mean(name, known, otherwise="slowfast analyze backbones lists the names")
         raise ModelError(
             f"backbone {name!r}: must be a name in BACKBONE_REGISTRY or in timm.list_models(); {hint}"
         )

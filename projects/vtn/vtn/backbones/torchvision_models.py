@@ -34,9 +34,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     from torchvision.models import get_model, get_model_weights
 
     if name not in names():
-        hint = did_you_mean(
-            name, {n: n for n in names()}, otherwise="torchvision.models.list_models() returns the names"
-        )
+        hint = did_you_mean(name, names(), otherwise="torchvision.models.list_models() returns the names")
         raise ModelError(f"backbone torchvision:{name}: must be an image model of torchvision; {hint}")
     if pooling:
         raise ModelError(

@@ -12,7 +12,7 @@ from slowfast.errors import InputError, NotFiniteError
 from slowfast.tracing import is_exporting
 
 
-def check_frames(frames: Tensor, mask: Tensor | None = None) -> None:
+def check_frames(frames: Tensor, mask: Tensor | None) -> None:
     """Raises ``InputError`` unless frames are (B, 3, T, H, W) of a float dtype with at least one frame.
 
     Args:

@@ -185,7 +185,7 @@ class VTNConfig(PretrainedConfig):
             own = {field.name for field in fields_of(kind)}
         for name in unknown:
             if name not in own:
-                names = {k: k for k in (*GROUPS, *FLAT_NAMES, *own)}
+                names = [*GROUPS, *FLAT_NAMES, *own]
                 hint = did_you_mean(name, names, otherwise=f"known are {', '.join(names)}")
                 raise ModelError(f"{name}: the model has no such argument; {hint}")
             self.arguments[name] = fields.pop(name)

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.tiny_clips import TINY_CLIPS, clips_of, randomize
+from tests.support.backbones.training_step import train_a_step
+from tests.support.tiny_clips import FAMILIES, TINY_CLIPS, clips_of, randomize
 from vtn import FrameAverage
 from vtn.backbones.tuning.blocks import blocks_of, parameter_depths
-
-FAMILIES = list(TINY_CLIPS)
 
 
 def model_of(model_type: str, **options: Any) -> FrameAverage:
@@ -34,22 +33,12 @@ def frames_of(model: FrameAverage) -> Tensor:
     return clips_of(model.clip_grid.frames * 3 // 2, model.frame_size)
 
 
-def changed_by_a_step(model: FrameAverage) -> set[str]:
-    """Takes one training step; returns the names of the backbone's parameters that it changed."""
-    before = {name: value.clone() for name, value in model.backbone.named_parameters()}
-    model.train()
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(learning, lr=0.1)
-    model(frames_of(model)).square().sum().backward()
-    optimizer.step()
-    return {name for name, p in model.backbone.named_parameters() if not torch.equal(p, before[name])}
-
-
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_every_parameter_learns(model_type: str) -> None:
     """Except the biases of keys, which add the same to all scores of a query."""
     model = model_of(model_type)
-    unchanged = {name for name, _ in model.backbone.named_parameters()} - changed_by_a_step(model)
+    changed = train_a_step(model, frames_of(model))
+    unchanged = {name for name, _ in model.backbone.named_parameters()} - changed
     assert all(name.endswith(("key.bias", "k_proj.bias")) for name in unchanged)
 
 
@@ -76,7 +65,7 @@ def test_frozen_first_blocks_do_not_change(model_type: str) -> None:
     depths = parameter_depths(model.backbone)
     frozen = {name for name, depth in depths.items() if depth <= 2}
     assert frozen == {name for name, p in model.backbone.named_parameters() if not p.requires_grad}
-    changed = changed_by_a_step(model)
+    changed = train_a_step(model, frames_of(model))
     assert changed
     assert not changed & frozen
 
@@ -84,7 +73,7 @@ def test_frozen_first_blocks_do_not_change(model_type: str) -> None:
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_a_frozen_encoder_with_learning_norms_changes_them_only(model_type: str) -> None:
     model = model_of(model_type, frozen=True, learning_norms=True)
-    changed = changed_by_a_step(model)
+    changed = train_a_step(model, frames_of(model))
     assert changed
     assert all("norm" in name for name in changed)
 
@@ -96,7 +85,7 @@ def test_lora_starts_at_the_encoder_s_features_and_learns(model_type: str) -> No
     frames = frames_of(plain)
     with torch.no_grad():
         torch.testing.assert_close(adapted(frames), plain(frames))
-    changed = changed_by_a_step(adapted)
+    changed = train_a_step(adapted, frames_of(adapted))
     assert changed
     assert all(".lora_" in name for name in changed)
 
@@ -105,7 +94,7 @@ def test_lora_starts_at_the_encoder_s_features_and_learns(model_type: str) -> No
 def test_blocks_after_the_stage_learn_nothing(model_type: str) -> None:
     model = model_of(model_type, stage=1)
     depths = parameter_depths(model.backbone)
-    changed = changed_by_a_step(model)
+    changed = train_a_step(model, frames_of(model))
     last = max(depths[name] for name in changed if "norm1" not in name and ".layernorm" not in name)
     assert last == 1
 

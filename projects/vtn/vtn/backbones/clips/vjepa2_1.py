@@ -68,7 +68,7 @@ def build_vjepa2_1(name: str, pretrained: bool = True, **options: Any) -> nn.Mod
     predictor = {"pred_hidden_size": 12, "pred_num_attention_heads": 1, "pred_num_hidden_layers": 1}
     size = {key: value for key, value in SIZES[name]._asdict().items() if key != "file"}
     base = VJEPA2Config(crop_size=384, frames_per_clip=64, **size, **predictor)
-    config = with_options(base, options, name, source="")
+    config = with_options(base, options, name)
     check_clip_configuration(config, FAMILIES["vjepa2"], name)
     try:
         network = VJEPA21Clips(VJEPA2Model(config), config)

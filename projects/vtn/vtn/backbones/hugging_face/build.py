@@ -32,6 +32,6 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
     """
     options = dict(options)
     resize = bool(options.pop("dynamic_img_size", False))
-    config = with_options(read_configuration(name), options, name)
+    config = with_options(read_configuration(name), options, f"hf:{name}")
     build_family = build_clip_encoder if config.model_type in FAMILIES else build_image_model
     return build_family(name, config, pretrained=pretrained, resize_positions=resize, pooling=pooling)

@@ -55,11 +55,8 @@ def read_configuration(name: str) -> Any:
     return getattr(config, "vision_config", config)
 
 
-def with_options(config: Any, options: Mapping[str, Any], name: str, source: str = "hf:") -> Any:
-    """Returns a configuration with the options applied.
-
-    Args:
-        source: prefix of the backbone's name, for messages.
+def with_options(config: Any, options: Mapping[str, Any], backbone: str) -> Any:
+    """Returns a configuration with the options applied; ``backbone`` names it in messages.
 
     Raises:
         ModelError: for unknown options, and values that the configuration refuses.
@@ -68,17 +65,17 @@ def with_options(config: Any, options: Mapping[str, Any], name: str, source: str
     if unknown:
         known = ", ".join(sorted(key for key in type(config)().to_diff_dict() if key.islower()))
         raise ModelError(
-            f"backbone {source}{name}: VTN.BACKBONE.ARGS has unknown keys {', '.join(unknown)}; "
+            f"backbone {backbone}: VTN.BACKBONE.ARGS has unknown keys {', '.join(unknown)}; "
             f"{type(config).__name__} has {known}"
         )
     entries = {key: value for key, value in config.to_dict().items() if key not in _DERIVED}
     try:
         return type(config)(**{**entries, **options})
     except (StrictDataclassError, TypeError) as error:
-        raise ModelError(f"backbone {source}{name}: VTN.BACKBONE.ARGS = {dict(options)}: {error}") from error
+        raise ModelError(f"backbone {backbone}: VTN.BACKBONE.ARGS = {dict(options)}: {error}") from error
 
 
-def random_model(config: Any, name: str, *, auto_class: str = "AutoModel", **arguments: Any) -> nn.Module:
+def random_model(config: Any, name: str, *, auto_class: str, **arguments: Any) -> nn.Module:
     """Returns the model with random weights.
 
     Args:
@@ -108,8 +105,8 @@ def published_model(
     name: str,
     config: Any,
     *,
-    auto_class: str = "AutoModel",
-    unused: tuple[str, ...] = ("pooler.",),
+    auto_class: str,
+    unused: tuple[str, ...],
     files: str = "preprocessor_config.json",
     **arguments: Any,
 ) -> nn.Module:

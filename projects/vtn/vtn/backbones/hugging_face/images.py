@@ -51,12 +51,7 @@ class HuggingFaceBackbone(nn.Module):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        pooling: str = "",
-        *,
-        resize_positions: bool = False,
-        flip_channels: bool = False,
+        self, model: nn.Module, *, pooling: str, resize_positions: bool, flip_channels: bool = False
     ) -> None:
         super().__init__()
         # A dense layer on the class token belongs to a classifier; most checkpoints do not contain it.
