@@ -11,11 +11,12 @@ import multiprocessing.util
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slowfast.errors import one_of
 from slowfast.log import get_logger, log_once
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def output_file(*suffixes: str, standard_output: bool = False) -> Callable[[str]
             name = f"result{suffixes[0] if suffixes else ''}"
             raise argparse.ArgumentTypeError(f"{text}: is a folder; name a file, such as {path / name}")
         if suffixes and path.suffix not in suffixes:
-            raise argparse.ArgumentTypeError(f"{text}: must end in {_list_choices(suffixes)}")
+            raise argparse.ArgumentTypeError(f"{text}: must end in {one_of(suffixes)}")
         folder = next((parent for parent in path.parents if parent.exists()), path.parent)
         if not folder.is_dir():
             raise argparse.ArgumentTypeError(f"{text}: {folder} is not a folder; choose another one")
@@ -162,11 +163,6 @@ def output_file(*suffixes: str, standard_output: bool = False) -> Callable[[str]
         return text
 
     return output
-
-
-def _list_choices(choices: Sequence[str]) -> str:
-    *others, last = choices
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def delete_unfinished(folder: str | Path, *, with_folders: bool = False) -> None:
