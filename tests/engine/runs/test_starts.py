@@ -84,10 +84,12 @@ def test_the_weights_of_a_model_with_other_classes_start_a_run_without_its_head(
 
 def test_without_auto_resume_earlier_checkpoints_are_moved(colour_videos: Path, tmp_path: Path) -> None:
     options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False, "TRAIN.AUTO_RESUME", False)
-    for _ in range(2):
+    for _ in range(3):
         assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
-    assert len(metrics_of(tmp_path, "train_iter")) == 2
-    assert sorted(path.name for path in tmp_path.glob("checkpoints*")) == ["checkpoints", "checkpoints.1"]
+    assert len(metrics_of(tmp_path, "train_iter")) == 3
+    folders = sorted(tmp_path.glob("checkpoints*"))
+    assert [path.name for path in folders] == ["checkpoints", "checkpoints.1", "checkpoints.2"]
+    assert all(list(path.glob("*.pyth")) for path in folders)
 
 
 @pytest.mark.parametrize(
