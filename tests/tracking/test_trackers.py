@@ -22,7 +22,7 @@ from slowfast.tracking.tensorboard import TensorBoard
 from slowfast.tracking.tracker import TRACKER_REGISTRY, Outcome, RunDescription, Tracker, TrackerKind
 from slowfast.tracking.trackers import Trackers
 from tests.support.processes import run_forked
-from tests.support.run_results import metrics_of, run_with_signal
+from tests.support.run_results import losses_of, metrics_of, run_with_signal
 from tests.support.tiny import tiny_config
 from tests.support.tracking.readers import READERS, read_tensorboard
 
@@ -54,7 +54,7 @@ def test_a_tracker_records_curves_configuration_and_final_metrics(
     assert run_forked(run, tiny_config(colour_videos, tmp_path, *options)) == 0
     assert "has failed" not in (tmp_path / "stdout.log").read_text()
     curves, text = READERS[name](tmp_path)
-    steps = [line["loss"] for line in metrics_of(tmp_path, "train_iter")]
+    steps = losses_of(tmp_path)
     assert [step for step, _ in curves["Train/loss"]] == list(range(1, len(steps) + 1))
     assert [value for _, value in curves["Train/loss"]] == pytest.approx(steps, rel=1e-5)
     validated = [line["top1_err"] for line in metrics_of(tmp_path, "val_epoch")]
