@@ -188,8 +188,14 @@ def test_tensorboard_shows_curves_and_the_confusion_matrix(colour_videos: Path, 
     assert events.Images("Confusion Matrix")
 
 
-def test_a_run_deletes_the_unfinished_files_of_a_killed_one(colour_videos: Path, tmp_path: Path) -> None:
-    unfinished = tmp_path / ".predictions.writing-1-0a1b2c3d.npz"
+@pytest.mark.parametrize(
+    "name", [".predictions.writing-1-0a1b2c3d.npz", "checkpoints/.c.writing-1-0a1b.pyth"]
+)
+def test_a_run_deletes_the_unfinished_files_of_a_killed_one(
+    colour_videos: Path, tmp_path: Path, name: str
+) -> None:
+    unfinished = tmp_path / name
+    unfinished.parent.mkdir(exist_ok=True)
     unfinished.touch()
     options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False)
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
