@@ -214,6 +214,16 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def one_of(choices: Sequence[object]) -> str:
+    """Returns choices, one or more, as a list.
+
+    >>> one_of([".png", ".svg", ".pdf"]), one_of([1])
+    ('.png, .svg or .pdf', '1')
+    """
+    *others, last = map(str, choices)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str, cutoff: float = 0.5) -> str:
     """Returns the end of a message about an unknown name: the names that may have been meant.
 

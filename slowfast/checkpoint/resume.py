@@ -19,7 +19,7 @@ from slowfast.checkpoint.restore import Restorable, restore
 from slowfast.checkpoint.state import TrainingProgress, TrainingState, settings_of
 from slowfast.checkpoint.storage import (
     checkpoint_folder,
-    good_checkpoints,
+    last_checkpoint,
     list_checkpoints,
     read_training_state,
     set_aside,
@@ -27,7 +27,7 @@ from slowfast.checkpoint.storage import (
 from slowfast.checkpoint.weights import load_weights
 from slowfast.config.values import differing_values
 from slowfast.distributed.world import World
-from slowfast.errors import CheckpointError, counted
+from slowfast.errors import CheckpointError, counted, one_of
 from slowfast.files import delete_unfinished
 from slowfast.log import get_logger
 from slowfast.registry import projects
@@ -136,7 +136,7 @@ def find_own_checkpoint(output_dir: str, *, auto_resume: bool, world: World) -> 
         TemporaryFile(dir=folder).close()  # fails here where the first checkpoint would, after an epoch
         delete_unfinished(folder)
         if auto_resume:
-            path = next(good_checkpoints(output_dir), None)
+            path = last_checkpoint(output_dir)
             if path is None and list_checkpoints(output_dir):
                 raise CheckpointError(f"every checkpoint in {folder} is damaged; move them away to restart")
         elif list_checkpoints(output_dir):
@@ -173,11 +173,10 @@ def choose_global_batch(cfg: CfgNode, world: World, saved: TrainingState | None)
             "restore the value, or resume nevertheless with TRAIN.FORCE_RESUME True"
         )
     if saved.global_batch % world.size:
-        fitting = [str(n) for n in range(1, saved.global_batch + 1) if saved.global_batch % n == 0]
+        fitting = [n for n in range(1, saved.global_batch + 1) if saved.global_batch % n == 0]
         raise CheckpointError(
             f"{world.size} processes cannot evenly share the {counted(saved.global_batch, 'clip')} per step "
-            "with which this run was started; start "
-            f"{', '.join(fitting[:-1])}{' or ' if fitting[1:] else ''}{fitting[-1]}"
+            f"with which this run was started; start {one_of(fitting)}"
         )
     logger.info(
         "%d clips per step, as at the first start; TRAIN.BATCH_SIZE would now result in %d",

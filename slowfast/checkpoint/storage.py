@@ -12,7 +12,7 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,20 +70,16 @@ def list_checkpoints(output_dir: str | Path) -> list[SavedCheckpoint]:
     return sorted(found, reverse=True)
 
 
-def good_checkpoints(output_dir: str | Path) -> Iterator[Path]:
-    """Yields a run's intact checkpoints, the latest first; logs and skips the damaged ones."""
+def last_checkpoint(output_dir: str | Path) -> Path | None:
+    """Returns a run's latest intact checkpoint, or None without one; logs and skips damaged ones."""
     for checkpoint in list_checkpoints(output_dir):
         try:
             verify(checkpoint.path)
         except CheckpointError as error:
             logger.warning("%s; trying the previous checkpoint", error)
-            continue
-        yield checkpoint.path
-
-
-def last_checkpoint(output_dir: str | Path) -> Path | None:
-    """Returns a run's latest intact checkpoint, or None without one."""
-    return next(good_checkpoints(output_dir), None)
+        else:
+            return checkpoint.path
+    return None
 
 
 def set_aside(folder: Path) -> Path:

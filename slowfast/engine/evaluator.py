@@ -1,4 +1,4 @@
-"""Building of the evaluation of one split from a configuration."""
+"""Building of the data of one split, and of its evaluation, from a configuration."""
 
 from __future__ import annotations
 
@@ -109,23 +109,24 @@ class SplitEvaluator:
         return replace(evaluation, broken=tuple(named))
 
 
-def build_evaluation_loader(
+def build_split_loader(
     cfg: CfgNode,
     split: str,
     model: Any,
     world: World,
     *,
+    batch_size: int | None = None,
     dataset: ViewDataset | None = None,
     annotations: Annotations | None = None,
 ) -> ClipLoader:
-    """Reads the list of ``split`` (``val`` or ``test``), and builds the loader of this process's views.
+    """Reads the list of ``split`` (``train``, ``val`` or ``test``), and builds the loader of this process.
 
     Args:
-        model: see :func:`build_evaluator`; another one of the same class may be evaluated.
+        model: see :func:`build_evaluator`; another one of the same class may be used.
+        batch_size: clips per batch of this process; None: its part of the configured ones.
         dataset: used in place of that of the configuration.
         annotations: of the split, where they have been read already.
     """
-    views_per_step = cfg[split_section(split)].BATCH_SIZE
     dataset = dataset or build_dataset(
         cfg,
         split,
@@ -141,7 +142,7 @@ def build_evaluation_loader(
         split,
         rank=world.rank,
         world_size=world.size,
-        batch_size=views_per_step // world.local_size,
+        batch_size=batch_size or cfg[split_section(split)].BATCH_SIZE // world.local_size,
         pin_memory=uses_pinned_memory(world.device),
         by_length=isinstance(model, FillsShortClips),
     )
@@ -161,9 +162,9 @@ def build_evaluator(
     Args:
         model: a :class:`slowfast.models.capabilities.VideoModel` on the device of ``world``.
         interrupt: ends an evaluation after a signal.
-        loader: the result of :func:`build_evaluation_loader`; None: it is built here.
+        loader: the result of :func:`build_split_loader`; None: it is built here.
     """
-    loader = loader or build_evaluation_loader(cfg, split, model, world)
+    loader = loader or build_split_loader(cfg, split, model, world)
     normalization = frame_normalization(cfg, model)
     scorer = ViewScorer(
         model=network_for(model, loader.dataset, normalization),

@@ -19,7 +19,7 @@ from slowfast.checkpoint.state import TrainingState
 from slowfast.engine.run import run
 from slowfast.errors import CheckpointError, ConfigError
 from tests.support.processes import run_forked
-from tests.support.run_results import log_of, metrics_of, run_nodes, run_with_signal
+from tests.support.run_results import log_of, losses_of, metrics_of, run_nodes, run_with_signal
 from tests.support.tiny import Tiny, tiny_config
 
 NO_TEST = ("TEST.ENABLE", False)
@@ -173,7 +173,7 @@ def test_the_metrics_of_an_epoch_are_those_of_all_its_steps_after_a_stop(
     cfg = tiny_config(colour_videos, tmp_path, *NO_TEST, "SOLVER.MAX_EPOCH", 1)
     assert run_forked(run_with_signal, cfg, signal.SIGTERM, step) == 143
     assert run_forked(run, cfg) == 0
-    losses = [line["loss"] for line in metrics_of(tmp_path, "train_iter")]
+    losses = losses_of(tmp_path)
     assert len(losses) == 6
     assert [line["loss"] for line in metrics_of(tmp_path, "train_epoch")] == [
         pytest.approx(sum(losses) / 6, abs=1e-6)

@@ -22,7 +22,7 @@ from slowfast.tracking.tensorboard import TensorBoard
 from slowfast.tracking.tracker import TRACKER_REGISTRY, Outcome, RunDescription, Tracker, TrackerKind
 from slowfast.tracking.trackers import Trackers
 from tests.support.processes import run_forked
-from tests.support.run_results import metrics_of, run_with_signal
+from tests.support.run_results import losses_of, metrics_of, run_with_signal
 from tests.support.tiny import tiny_config
 from tests.support.tracking.readers import READERS, read_tensorboard
 
@@ -54,7 +54,7 @@ def test_a_tracker_records_curves_configuration_and_final_metrics(
     assert run_forked(run, tiny_config(colour_videos, tmp_path, *options)) == 0
     assert "has failed" not in (tmp_path / "stdout.log").read_text()
     curves, text = READERS[name](tmp_path)
-    steps = [line["loss"] for line in metrics_of(tmp_path, "train_iter")]
+    steps = losses_of(tmp_path)
     assert [step for step, _ in curves["Train/loss"]] == list(range(1, len(steps) + 1))
     assert [value for _, value in curves["Train/loss"]] == pytest.approx(steps, rel=1e-5)
     validated = [line["top1_err"] for line in metrics_of(tmp_path, "val_epoch")]
@@ -129,8 +129,7 @@ def test_a_tracker_gets_the_step_from_which_a_run_goes_on(
         def rewind(self, step: int) -> None:
             starts.append(step)
 
-    monkeypatch.setattr(TRACKER_REGISTRY, "_entries", dict(TRACKER_REGISTRY._entries))
-    TRACKER_REGISTRY.register("rewinding")(TrackerKind(lambda description: Rewinding("")))
+    monkeypatch.setitem(TRACKER_REGISTRY._entries, "rewinding", TrackerKind(lambda _: Rewinding("")))
     options = ("TRACKERS", ("rewinding",), "TEST.ENABLE", False)
     for steps in (6, 8):
         assert run(tiny_config(colour_videos, tmp_path, *options, "TRAIN.MAX_STEPS", steps)) == 0
@@ -141,8 +140,7 @@ def test_trackers_are_told_how_the_run_ended(
     colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outcomes: list[Outcome] = []
-    monkeypatch.setattr(TRACKER_REGISTRY, "_entries", dict(TRACKER_REGISTRY._entries))
-    TRACKER_REGISTRY.register("noting")(TrackerKind(lambda description: Noting(outcomes)))
+    monkeypatch.setitem(TRACKER_REGISTRY._entries, "noting", TrackerKind(lambda _: Noting(outcomes)))
     options = ("TRACKERS", ("noting",), "SOLVER.MAX_EPOCH", 1, "TEST.ENABLE", False)
     assert run_with_signal(tiny_config(colour_videos, tmp_path, *options), signal.SIGTERM, 2) == 143
     with pytest.raises(CheckpointError):
@@ -197,8 +195,7 @@ def test_a_tracker_that_fails_is_reported_once_and_the_run_goes_on(
             raise RuntimeError("no server")
         return Failing(method)
 
-    monkeypatch.setattr(TRACKER_REGISTRY, "_entries", dict(TRACKER_REGISTRY._entries))
-    TRACKER_REGISTRY.register("failing")(TrackerKind(start))
+    monkeypatch.setitem(TRACKER_REGISTRY._entries, "failing", TrackerKind(start))
     options = ("TRACKERS", ("failing", "tensorboard"), "TRAIN.MAX_STEPS", 7)
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
     log = (tmp_path / "stdout.log").read_text()
@@ -230,18 +227,11 @@ def test_a_tracker_that_is_not_installed_is_refused_before_the_run(
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "wandb" else find(name, *rest)
     )
-    overrides = [
-        "DATA.PATH_TO_DATA_DIR",
-        str(colour_videos),
-        "OUTPUT_DIR",
-        str(tmp_path),
-        "TRACKERS",
-        "[wandb]",
-    ]
+    paths = ["DATA.PATH_TO_DATA_DIR", str(colour_videos), "OUTPUT_DIR", str(tmp_path)]
     with pytest.raises(ConfigError, match="run `pip install wandb`"):
-        load_config("SLOW_8x8_R50", overrides, for_run=True)
+        load_config("SLOW_8x8_R50", [*paths, "TRACKERS", "[wandb]"], for_run=True)
     with pytest.raises(ConfigError, match="did you mean wandb"):
-        load_config("SLOW_8x8_R50", [*overrides[:-1], "[wandbb]"])
+        load_config("SLOW_8x8_R50", [*paths, "TRACKERS", "[wandbb]"])
 
 
 def test_the_environment_has_the_state_of_a_checkout(tmp_path: Path) -> None:

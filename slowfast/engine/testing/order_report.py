@@ -19,7 +19,7 @@ from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.datasets.views.frame_order import GIVEN, REVERSED, SHUFFLED, STILL
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
+from slowfast.engine.evaluator import build_evaluator, build_split_loader
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.video_scores import VideoScores
 from slowfast.interrupt import Interrupt
@@ -195,7 +195,7 @@ def run_order_tests(
     found = {}
     for order in OTHER_ORDERS:
         logger.info("test with frames %s", order)
-        loader = build_evaluation_loader(cfg, "test", model, world, dataset=dataset.in_order(order))
+        loader = build_split_loader(cfg, "test", model, world, dataset=dataset.in_order(order))
         evaluator = build_evaluator(cfg, "test", model, world, interrupt, loader=loader)
         evaluation = evaluator.run()
         if evaluation is None:

@@ -20,7 +20,7 @@ from slowfast.datasets.unusable_videos import log_broken
 from slowfast.datasets.video_dataset import ViewDataset
 from slowfast.distributed.world import World
 from slowfast.engine.evaluate import Evaluation
-from slowfast.engine.evaluator import SplitEvaluator, build_evaluation_loader, build_evaluator
+from slowfast.engine.evaluator import SplitEvaluator, build_evaluator, build_split_loader
 from slowfast.engine.prediction_file import predictions_of, save_predictions
 from slowfast.engine.run_model import build_tested_model, find_tested_weights
 from slowfast.engine.testing.order_report import run_order_tests
@@ -76,7 +76,7 @@ def check_test_data(
     Raises:
         SlowFastError: as the test would; no video is decoded.
     """
-    loader = build_evaluation_loader(cfg, "test", model, world, annotations=annotations)
+    loader = build_split_loader(cfg, "test", model, world, annotations=annotations)
     build_evaluator(cfg, "test", model, world, interrupt, loader=loader)
     if annotations is None:
         find_groups(cfg, loader.dataset)
@@ -106,7 +106,7 @@ def run_test(
     cfg, model = tested.cfg, tested.model
     logger.info("testing %s", weights)
     trackers.start()
-    loader = build_evaluation_loader(cfg, "test", model, world, annotations=lists.get("test"))
+    loader = build_split_loader(cfg, "test", model, world, annotations=lists.get("test"))
     evaluator = build_evaluator(cfg, "test", model, world, interrupt, loader=loader)
     evaluation = evaluator.run()
     if evaluation is not None and (groups := find_groups(cfg, evaluator.dataset)) is not None:

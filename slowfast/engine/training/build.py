@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast.checkpoint.resume import RunIdentity, choose_global_batch
 from slowfast.checkpoint.state import TrainingState, fingerprint, former_fingerprint
 from slowfast.checkpoint.writer import build_checkpoint_writer
-from slowfast.datasets.annotations import Annotations
-from slowfast.datasets.build import build_dataset, read_lists
+from slowfast.datasets.build import read_lists
 from slowfast.datasets.class_names import find_class_names
 from slowfast.datasets.clip import Normalization
-from slowfast.datasets.loading.loader import ClipLoader, build_loader
+from slowfast.datasets.loading.loader import ClipLoader
 from slowfast.datasets.loading.samplers import describe_left_out
 from slowfast.datasets.video_dataset import ViewDataset, count_shared_videos
 from slowfast.datasets.views.mixing import build_mixer
-from slowfast.distributed.device import uses_pinned_memory
 from slowfast.distributed.parallel import build_parallelism, distribute, synchronize_batch_norms
 from slowfast.distributed.world import World
 from slowfast.engine.evaluated_model import EvaluatedModel
-from slowfast.engine.evaluator import build_evaluation_loader, build_evaluator
+from slowfast.engine.evaluator import build_evaluator, build_split_loader
 from slowfast.engine.run_model import build_seeded_model, log_model_info
 from slowfast.engine.speed.headroom import HeadroomMonitor, cores_of
 from slowfast.engine.testing.run import check_test_data, read_test_list
@@ -39,7 +35,6 @@ from slowfast.errors import ConfigError, counted
 from slowfast.features.batch import FeatureMixer
 from slowfast.interrupt import Interrupt
 from slowfast.log import get_logger
-from slowfast.models.capabilities import clip_grid_of, feature_shape_of
 from slowfast.models.feature_head import measured_network, network_for
 from slowfast.models.frame_format import adopt_frame_format, frame_normalization
 from slowfast.models.objective.class_weights import count_classes
@@ -89,11 +84,13 @@ def build_training_run(
     cfg = adopt_frame_format(cfg, model)
     normalization = frame_normalization(cfg, model)
     # All data is checked before the statistics of the training features, which may take long.
-    loader = _build_training_loader(cfg, model, world, batch_size, lists.pop("train", None))
+    loader = build_split_loader(
+        cfg, "train", model, world, batch_size=batch_size, annotations=lists.pop("train", None)
+    )
     dataset = loader.dataset
     if world.is_main and cfg.LOG_MODEL_INFO:
         log_model_info(*measured_network(model, dataset, cfg.DATA.NUM_FRAMES, cfg.DATA.TRAIN_CROP_SIZE))
-    val_loader = build_evaluation_loader(cfg, "val", model, world, annotations=lists.pop("val", None))
+    val_loader = build_split_loader(cfg, "val", model, world, annotations=lists.pop("val", None))
     _warn_of_shared_videos("validation", dataset, val_loader.dataset, world)
     if cfg.TEST.ENABLE:
         _warn_of_shared_videos(
@@ -137,28 +134,6 @@ def _check_micro_batches(cfg: CfgNode, batch_size: int) -> None:
             f"TRAIN.GRAD_ACCUM_STEPS = {cfg.TRAIN.GRAD_ACCUM_STEPS}: must be at most {batch_size}, the clips "
             "per step of each process; or use a larger TRAIN.BATCH_SIZE"
         )
-
-
-def _build_training_loader(
-    cfg: CfgNode, model: Any, world: World, batch_size: int, annotations: Annotations | None
-) -> ClipLoader:
-    dataset = build_dataset(
-        cfg,
-        "train",
-        position_rate=model.position_rate,
-        feature_shape=feature_shape_of(model),
-        clip_grid=clip_grid_of(model),
-        annotations=annotations,
-    )
-    return build_loader(
-        cfg,
-        dataset,
-        "train",
-        rank=world.rank,
-        world_size=world.size,
-        batch_size=batch_size,
-        pin_memory=uses_pinned_memory(world.device),
-    )
 
 
 def _warn_of_shared_videos(name: str, training: ViewDataset, evaluated: ViewDataset, world: World) -> None:

@@ -18,7 +18,7 @@ logger = get_logger(__name__)
 # Difference in percentage points that a validation should be able to show, unless a larger one is asked for.
 WANTED_DIFFERENCE = 5.0
 _Z = 1.96  # 95 % of a normal distribution lie within this many standard deviations
-_ACCURACIES = {"top1_err": "top1_err", "": "top1_err", "balanced_acc": "balanced_acc"}
+_ACCURACIES = ("top1_err", "balanced_acc")
 
 
 @dataclass
@@ -133,8 +133,9 @@ class ModelSelection:
         two states of one run agree in part, which makes the formula cautious.
         """
         videos = int(metrics.get("videos", 0))
-        name = _ACCURACIES.get(self.metric, "")
-        if not self.saves_best or self._seen > TrainingProgress() or name not in metrics:
+        name = compared_metric(metrics, self.metric)
+        is_accuracy = name in _ACCURACIES and name in metrics
+        if not (self.saves_best and is_accuracy) or self._seen > TrainingProgress():
             return ""
         value = metrics[name] / 100.0
         # Laplace's estimate, since a validation without any error is uncertain, too.

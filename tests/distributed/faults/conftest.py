@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,19 +21,5 @@ def two(colour_videos: Path, tmp_path: Path) -> Run:
 @pytest.fixture
 def hosts() -> Iterator[Callable[[int], Hosts]]:
     """Returns a function that makes hosts, which are removed after the test."""
-    with contextmanager(_hosts_of_a_test)() as make:
-        yield make
-
-
-def _hosts_of_a_test() -> Iterator[Callable[[int], Hosts]]:
-    managers = []
-
-    def make(count: int) -> Hosts:
-        managers.append(made_hosts(count))
-        return managers[-1].__enter__()
-
-    try:
-        yield make
-    finally:
-        for manager in managers:
-            manager.__exit__(None, None, None)
+    with ExitStack() as stack:
+        yield lambda count: stack.enter_context(made_hosts(count))

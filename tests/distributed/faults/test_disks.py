@@ -63,11 +63,9 @@ def test_a_full_disk_is_one_error_and_keeps_earlier_checkpoints(colour_videos: P
 
 
 def test_a_read_only_folder_is_refused_before_any_work(colour_videos: Path, tmp_path: Path) -> None:
-    run = Run(colour_videos, tmp_path / "disk" / "out", 1)
+    run = Run(colour_videos, tmp_path / "ok", 1)
     with small_disk(tmp_path / "disk", "1m", read_only=True):
-        run.output = tmp_path / "disk" / "out"
-        config = Run(colour_videos, tmp_path / "ok", 1)
-        (node,) = config.start("TRAIN.BATCH_SIZE", 4, "OUTPUT_DIR", str(run.output))
+        (node,) = run.start("TRAIN.BATCH_SIZE", 4, "OUTPUT_DIR", str(tmp_path / "disk" / "out"))
         assert node.wait(60) == 2
     assert "OUTPUT_DIR" in node.printed
     assert "cannot be written to; choose another folder" in node.printed

@@ -26,13 +26,13 @@ def test_different_code_is_refused(two: Run, tmp_path: Path) -> None:
     """The second node has a changed copy of the package."""
     copy = tmp_path / "copy"
     shutil.copytree(Path(slowfast.__file__).parent, copy / "slowfast")
-    with (copy / "slowfast" / "metrics.py").open("a") as file:
+    with (copy / "slowfast" / "progress.py").open("a") as file:
         file.write("# changed\n")
     address = two.new_address()
     nodes = [two.start_one(0, address, *HALF), two.start_one(1, address, *HALF, PYTHONPATH=copy)]
     assert [node.wait(60) for node in nodes] == [1, 1]
     for node in nodes:
-        assert "rank 1 has other sources: slowfast/metrics.py" in node.printed
+        assert "rank 1 has other sources: slowfast/progress.py" in node.printed
         assert "install the same everywhere" in node.printed
 
 

@@ -18,7 +18,7 @@ from slowfast.engine.prediction_file import load_predictions
 from slowfast.engine.run import run
 from slowfast.engine.run_lock import FolderInUseError, lock_folder
 from tests.support.processes import run_forked
-from tests.support.run_results import assert_same_end, metrics_of, run_with_signal
+from tests.support.run_results import assert_same_end, losses_of, metrics_of, run_with_signal
 from tests.support.tiny import tiny_config
 
 LAST = "checkpoints/checkpoint_epoch_00003.pyth"
@@ -127,7 +127,7 @@ def test_mixed_precision_and_clipped_gradients_work_on_the_cpu(colour_videos: Pa
     options = ("TRAIN.MIXED_PRECISION", True, "SOLVER.CLIP_GRAD_L2NORM", 0.01, "TRAIN.MAX_STEPS", 3)
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0
     assert "mixed, bfloat16" in (tmp_path / "stdout.log").read_text()
-    losses = [line["loss"] for line in metrics_of(tmp_path, "train_iter")]
+    losses = losses_of(tmp_path)
     assert all(loss > 0.7 for loss in losses)  # steps of at most 0.05 × 0.01 change little
 
 
@@ -188,8 +188,14 @@ def test_tensorboard_shows_curves_and_the_confusion_matrix(colour_videos: Path, 
     assert events.Images("Confusion Matrix")
 
 
-def test_a_run_deletes_the_unfinished_files_of_a_killed_one(colour_videos: Path, tmp_path: Path) -> None:
-    unfinished = tmp_path / ".predictions.writing-1-0a1b2c3d.npz"
+@pytest.mark.parametrize(
+    "name", [".predictions.writing-1-0a1b2c3d.npz", "checkpoints/.c.writing-1-0a1b.pyth"]
+)
+def test_a_run_deletes_the_unfinished_files_of_a_killed_one(
+    colour_videos: Path, tmp_path: Path, name: str
+) -> None:
+    unfinished = tmp_path / name
+    unfinished.parent.mkdir(exist_ok=True)
     unfinished.touch()
     options = ("TRAIN.MAX_STEPS", 1, "TEST.ENABLE", False)
     assert run(tiny_config(colour_videos, tmp_path, *options)) == 0

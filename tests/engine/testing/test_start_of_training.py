@@ -40,12 +40,6 @@ def test_an_unknown_data_set_of_the_test_is_refused_before_the_training(lists: P
     assert "TEST.DATASET = 'kinetic': must be a registered data set; did you mean kinetics" in message
 
 
-def test_a_wrong_label_of_the_test_is_refused_before_the_training(lists: Path, tmp_path: Path) -> None:
-    with (lists / "test.csv").open("a") as file:
-        file.write("more.mp4 7\n")
-    assert "test.csv, line 8" in refusal_of(lists, tmp_path / "out", AnnotationError)
-
-
 def test_a_missing_test_list_is_refused_before_the_training(lists: Path, tmp_path: Path) -> None:
     (lists / "test.csv").unlink()
     assert "test.csv" in refusal_of(lists, tmp_path / "out", AnnotationError)

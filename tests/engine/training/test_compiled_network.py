@@ -13,38 +13,38 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from slowfast.engine.run import run
 from slowfast.engine.training.compiled_network import CompiledNetwork
-from tests.support.run_results import metrics_of
+from tests.support.run_results import losses_of
 from tests.support.tiny import Tiny, tiny_config
 
 # Compiled code draws other random numbers for dropout.
 THREE = ("TRAIN.MAX_STEPS", 3, "MODEL.DROPOUT_RATE", 0.0)
 
 
-def losses(folder: Path) -> list[float]:
-    return [line["loss"] for line in metrics_of(folder, "train_iter")]
+def failing(error: Exception) -> Any:
+    """Returns a function in place of ``torch.compile``, whose networks raise the error."""
+
+    def fail(*inputs: Tensor) -> Tensor:
+        raise error
+
+    return lambda network: fail
 
 
 @pytest.fixture
 def plain(colour_videos: Path, tmp_path: Path) -> list[float]:
     """Losses of three steps without compilation."""
     assert run(tiny_config(colour_videos, tmp_path / "plain", *THREE)) == 0
-    return losses(tmp_path / "plain")
+    return losses_of(tmp_path / "plain")
 
 
 def test_a_network_that_cannot_be_compiled_is_trained_as_it_is(
     plain: list[float], colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(network: Any) -> Any:
-        def fail(*inputs: Tensor) -> Tensor:
-            raise BackendCompilerFailed("inductor", RuntimeError("no C++ compiler"), None)
-
-        return fail
-
-    monkeypatch.setattr(torch, "compile", broken)
+    error = BackendCompilerFailed("inductor", RuntimeError("no C++ compiler"), None)
+    monkeypatch.setattr(torch, "compile", failing(error))
     assert run(tiny_config(colour_videos, tmp_path / "run", *THREE, "TRAIN.COMPILE", True)) == 0
     log = (tmp_path / "run" / "stdout.log").read_text()
     assert "cannot be compiled (RuntimeError: no C++ compiler); training continues without" in log
-    assert losses(tmp_path / "run") == plain
+    assert losses_of(tmp_path / "run") == plain
 
 
 def test_the_log_names_the_reason_for_which_torch_stops_compiling(
@@ -72,13 +72,7 @@ def test_the_log_names_the_reason_for_which_torch_stops_compiling(
 def test_errors_of_the_network_itself_end_the_run(
     colour_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(network: Any) -> Any:
-        def fail(*inputs: Tensor) -> Tensor:
-            raise ZeroDivisionError("own error")
-
-        return fail
-
-    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(torch, "compile", failing(ZeroDivisionError("own error")))
     with pytest.raises(ZeroDivisionError, match="own error"):
         run(tiny_config(colour_videos, tmp_path, *THREE, "TRAIN.COMPILE", True))
 
@@ -90,7 +84,7 @@ def test_a_compiled_network_takes_the_same_steps(
     """In the slow tests, since compilation takes half a minute."""
     assert run(tiny_config(colour_videos, tmp_path / "run", *THREE, "TRAIN.COMPILE", True)) == 0
     assert "cannot be compiled" not in (tmp_path / "run" / "stdout.log").read_text()
-    assert losses(tmp_path / "run") == pytest.approx(plain, rel=1e-4)
+    assert losses_of(tmp_path / "run") == pytest.approx(plain, rel=1e-4)
 
 
 def test_the_weights_are_those_of_the_network() -> None:

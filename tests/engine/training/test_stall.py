@@ -14,7 +14,7 @@ from slowfast.engine.run import run
 from slowfast.engine.training.stall import StallDetector
 from slowfast.engine.training.train_step import Correct, StepResult
 from slowfast.solver import build_lr_policy
-from tests.support.run_results import metrics_of
+from tests.support.run_results import losses_of
 from tests.support.tiny import Tiny, tiny_config
 
 BATCH: Any = None
@@ -84,7 +84,7 @@ def test_a_run_logs_the_hint_and_is_not_changed_by_it(colour_videos: Path, tmp_p
     assert logs[0].count("loss has not moved in ") == 1
     assert "use SOLVER.OPTIMIZING_METHOD adamw" in logs[0]
     assert "has not moved" not in logs[1]
-    one, other = ([line["loss"] for line in metrics_of(tmp_path / name, "train_iter")] for name in "ab")
+    one, other = (losses_of(tmp_path / name) for name in "ab")
     assert one == other
 
 
