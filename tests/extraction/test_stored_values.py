@@ -19,16 +19,8 @@ from tests.support.videos import write_csv
 
 
 def test_the_manifest_describes_the_features(make: Any, tmp_path: Path) -> None:
-    make(
-        "DATA.TARGET_FPS",
-        25,
-        "DATA.FEATURES_FPS",
-        12.5,
-        dtype="float16",
-        crops=2,
-        flips=True,
-        short_sides=(36, 40),
-    )
+    rates = ("DATA.TARGET_FPS", 25, "DATA.FEATURES_FPS", 12.5)
+    make(*rates, dtype="float16", crops=2, flips=True, short_sides=(36, 40))
     manifest = json.loads((tmp_path / "cache/manifest.json").read_text())
     assert {"backbone", "weights"} <= set(manifest["source"])
     assert manifest["dtype"] == "float16"
@@ -113,13 +105,9 @@ def test_broken_videos_are_listed_and_the_others_extracted(make: Any, videos: Pa
     data = tmp_path / "broken"
     data.mkdir()
     (data / "text.mp4").write_text("no video")
-    listed = [
-        *((videos / f"clips/{i}.mp4", 0) for i in range(6)),
-        (data / "text.mp4", 1),
-        (data / "gone.mp4", 1),
-    ]
+    paths = [*(videos / f"clips/{i}.mp4" for i in range(6)), data / "text.mp4", data / "gone.mp4"]
     for split in ("train", "val", "test"):
-        write_csv(data / f"{split}.csv", listed)
+        write_csv(data / f"{split}.csv", [(path, 0) for path in paths])
     cfg = make("DATA.PATH_PREFIX", "", data=data)
     found = json.loads((tmp_path / "cache/broken.json").read_text())
     assert sorted(Path(video["path"]).name for video in found) == ["gone.mp4", "text.mp4"]
