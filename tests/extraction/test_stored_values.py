@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ from slowfast.models import frame_encoder
 from slowfast.video.decoding import describe_backend
 from tests.support.tiny_features import WIDTH, TinyFeatures
 from tests.support.videos import write_csv
+
+
+def scale_features(monkeypatch: pytest.MonkeyPatch, factor: Callable[[int], float]) -> None:
+    """Multiplies the features of each video by a factor that depends on its number of frames."""
+    encode = TinyFeatures.encode_frames
+
+    def scaled(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
+        return encode(self, frames) * factor(frames.shape[2])
+
+    monkeypatch.setattr(TinyFeatures, "encode_frames", scaled)
 
 
 def test_the_manifest_describes_the_features(make: Any, tmp_path: Path) -> None:
@@ -61,8 +72,7 @@ def test_bfloat16_is_stored_as_its_bits(make: Any, tmp_path: Path) -> None:
 def test_features_beyond_the_range_of_the_dtype_are_refused(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode = TinyFeatures.encode_frames
-    monkeypatch.setattr(TinyFeatures, "encode_frames", lambda self, frames: encode(self, frames) * 1e6)
+    scale_features(monkeypatch, lambda _: 1e6)
     with pytest.raises(DataError, match="bfloat16"):
         make(dtype="float16")
     make(dtype="bfloat16")
@@ -74,12 +84,7 @@ def test_features_beyond_the_range_of_the_dtype_are_refused(
 def test_one_video_whose_features_cannot_be_stored_is_listed(
     make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factor: float, reason: str
 ) -> None:
-    encode = TinyFeatures.encode_frames
-
-    def encode_frames(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
-        return encode(self, frames) * (factor if frames.shape[2] == 16 else 1)  # the video of 16 frames
-
-    monkeypatch.setattr(TinyFeatures, "encode_frames", encode_frames)
+    scale_features(monkeypatch, lambda frames: factor if frames == 16 else 1)
     make(dtype="float16")
     (found,) = json.loads((tmp_path / "cache/broken.json").read_text())  # once, though in each split
     assert (found["reason"], Path(found["path"]).name) == ("not finite", "3.mp4")
@@ -91,12 +96,7 @@ def test_videos_that_cannot_be_stored_do_not_end_a_later_start(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the others are complete, and nothing but such videos is encoded."""
-    encode = TinyFeatures.encode_frames
-
-    def encode_frames(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
-        return encode(self, frames) * (float("nan") if frames.shape[2] in (16, 18, 20, 22) else 1)
-
-    monkeypatch.setattr(TinyFeatures, "encode_frames", encode_frames)
+    scale_features(monkeypatch, lambda frames: float("nan") if frames in (16, 18, 20, 22) else 1)
     make()
     make()
 
