@@ -215,7 +215,7 @@ def describe_differences(cached: Mapping[str, Any], wanted: Mapping[str, Any]) -
 
 
 def _comparable(value: Any) -> Any:
-    """Returns the mapping for the text of a mapping: its entries may be in another order."""
+    """Returns the mapping that a text holds, whose entries may be in another order; else the value."""
     if isinstance(value, str) and value.startswith("{"):
         with contextlib.suppress(Exception):  # of many types, such as TypeError for {[]: 1}
             return ast.literal_eval(value)

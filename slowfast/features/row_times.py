@@ -107,7 +107,7 @@ def plan_rows(
     rng: np.random.Generator,
     segment: Segment | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Returns the rows (n,) of a view and their positions (n,), as for a video of the frames of the R rows.
+    """Returns the rows (n,) of a view and their positions (n,), as if the R rows were the frames of a video.
 
     Args:
         row_times: times and frame numbers of the R rows.

@@ -18,7 +18,7 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -108,7 +108,8 @@ class FeatureFile:
         self._lock.enter_context(hold_lock(lock, _LOCK_SECONDS, FileInUseError(message)))
         try:
             self._refuse_foreign_files(description)
-            self._file, self.count = self._open(description)
+            self.count = self._count_rows()
+            self._open(description)
         except BaseException:
             self._lock.close()
             raise
@@ -171,24 +172,21 @@ class FeatureFile:
                     f"{path} was not written by this program; choose another path, or delete the file"
                 )
 
-    def _open(self, description: Mapping[str, Any]) -> tuple[BinaryIO, int]:
-        """Opens the array for appending; returns the file and the number of rows that are kept."""
-        present = self._count_rows()
-        difference = _difference(read_json_object(self._json), description) if present else ""
-        if not present or difference:
+    def _open(self, description: Mapping[str, Any]) -> None:
+        """Opens the array for appending; the rows of another description are dropped."""
+        difference = _difference(read_json_object(self._json), description) if self.count else ""
+        if not self.count or difference:
             if difference:
                 logger.warning("%s is replaced: %s", self.path, difference)
             self._start_empty(description)
-            present = 0
+            self.count = 0
         # Not "ab": that would append at the end, behind rows which the header does not count.
-        file = self.path.open("r+b")
+        self._file = self.path.open("r+b")
         try:
-            self._file = file
-            self._write_header(present)
+            self._write_header(self.count)
         except BaseException:
-            file.close()
+            self._file.close()
             raise
-        return file, present
 
     def _start_empty(self, description: Mapping[str, Any]) -> None:
         """Creates an empty file and its description.

@@ -96,7 +96,7 @@ class SearchResult:
     num_folds: int
 
     def families(self) -> dict[str, list[MethodResult]]:
-        """Returns family -> its candidates, the best one first, as that of the best candidate is."""
+        """Returns the candidates of each family, best first; the family of the best one comes first."""
         families: dict[str, list[MethodResult]] = {}
         for result in self.candidates:
             families.setdefault(result.name, []).append(result)

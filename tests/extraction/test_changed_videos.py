@@ -26,20 +26,20 @@ def own_videos(videos: Path, tmp_path: Path) -> Path:
 
 def test_features_of_a_replaced_video_are_not_used(make: Any, own_videos: Path) -> None:
     """They would be those of another video, without a word. Those of the others stay."""
-    cfg = make("DATA.PATH_PREFIX", str(own_videos), data=own_videos)
+    cfg = make(data=own_videos)
     write_video(own_videos / "clips/2.mp4", 14, size=(40, 40), crf="1")
     dataset = build_dataset(cfg, "test")
     broken = dataset[2 * 2]  # two views of each video
     assert (broken.reason, Path(broken.path).name) == ("changed video", "2.mp4")
     assert re.fullmatch(r"it has \d+ bytes, and had \d+ when .*; run `slowfast extract` again", broken.detail)
     assert isinstance(dataset[2 * 3], FeatureClip)
-    make("DATA.PATH_PREFIX", str(own_videos), data=own_videos)
+    make(data=own_videos)
     assert isinstance(build_dataset(cfg, "test")[2 * 2], FeatureClip)
     assert np.abs(scores(cfg) - scores(without_cache(cfg))).max() < 1e-5
 
 
 def test_features_of_a_video_replaced_by_one_of_equal_size_are_not_used(make: Any, own_videos: Path) -> None:
-    cfg = make("DATA.PATH_PREFIX", str(own_videos), data=own_videos)
+    cfg = make(data=own_videos)
     path = own_videos / "clips/2.mp4"
     path.write_bytes(path.read_bytes()[::-1])
     os.utime(path, (1, 1))
@@ -48,10 +48,8 @@ def test_features_of_a_video_replaced_by_one_of_equal_size_are_not_used(make: An
     assert broken.detail.startswith("it has other content, and had as many bytes when its features were")
 
 
-def test_features_are_used_with_copies_of_the_videos_and_without_them(
-    make: Any, own_videos: Path, tmp_path: Path
-) -> None:
-    cfg = make("DATA.PATH_PREFIX", str(own_videos), data=own_videos)
+def test_features_are_used_with_copies_of_the_videos_and_without_them(make: Any, own_videos: Path) -> None:
+    cfg = make(data=own_videos)
     expected = scores(cfg)
     for video in (own_videos / "clips").iterdir():
         os.utime(video, (1, 1))
@@ -61,7 +59,7 @@ def test_features_are_used_with_copies_of_the_videos_and_without_them(
 
 
 def test_a_cache_without_records_of_the_videos_is_read(make: Any, own_videos: Path, tmp_path: Path) -> None:
-    cfg = make("DATA.PATH_PREFIX", str(own_videos), data=own_videos)
+    cfg = make(data=own_videos)
     for description in (tmp_path / "cache/short32-crop32-1of1").rglob("*.json"):
         description.unlink()
     write_video(own_videos / "clips/2.mp4", 14, size=(40, 40), crf="1")
@@ -71,7 +69,7 @@ def test_a_cache_without_records_of_the_videos_is_read(make: Any, own_videos: Pa
 def test_a_data_set_whose_videos_have_all_changed_is_refused_at_the_start(
     make: Any, own_videos: Path
 ) -> None:
-    cfg = make("DATA.PATH_PREFIX", str(own_videos), data=own_videos)
+    cfg = make(data=own_videos)
     for video in (own_videos / "clips").iterdir():
         write_video(video, 9, size=(40, 40), crf="1")
     with pytest.raises(DataError, match=r"has none of the first videos .*0\.mp4: changed video"):
@@ -82,10 +80,9 @@ def test_a_replaced_video_loses_its_features_of_other_crops(
     make: Any, own_videos: Path, tmp_path: Path
 ) -> None:
     """The times of the new frames would stand beside rows of the old ones, as many by chance."""
-    place = ("DATA.PATH_PREFIX", str(own_videos))
-    make(*place, data=own_videos, flips=True)
+    make(data=own_videos, flips=True)
     write_video(own_videos / "clips/2.mp4", 16, size=(40, 40), crf="1")
-    make(*place, data=own_videos)
+    make(data=own_videos)
     mirrored = tmp_path / "cache/short32-crop32-1of1-flip/clips"
     assert sorted(path.name for path in mirrored.glob("*.npy")) == [
         f"{i}.mp4.npy" for i in range(8) if i != 2

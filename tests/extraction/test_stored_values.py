@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,19 @@ from tests.support.tiny_features import WIDTH, TinyFeatures
 from tests.support.videos import write_csv
 
 
+def scale_features(monkeypatch: pytest.MonkeyPatch, factor: Callable[[int], float]) -> None:
+    """Multiplies the features of each video by a factor that depends on its number of frames."""
+    encode = TinyFeatures.encode_frames
+
+    def scaled(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
+        return encode(self, frames) * factor(frames.shape[2])
+
+    monkeypatch.setattr(TinyFeatures, "encode_frames", scaled)
+
+
 def test_the_manifest_describes_the_features(make: Any, tmp_path: Path) -> None:
-    make(
-        "DATA.TARGET_FPS",
-        25,
-        "DATA.FEATURES_FPS",
-        12.5,
-        dtype="float16",
-        crops=2,
-        flips=True,
-        short_sides=(36, 40),
-    )
+    rates = ("DATA.TARGET_FPS", 25, "DATA.FEATURES_FPS", 12.5)
+    make(*rates, dtype="float16", crops=2, flips=True, short_sides=(36, 40))
     manifest = json.loads((tmp_path / "cache/manifest.json").read_text())
     assert {"backbone", "weights"} <= set(manifest["source"])
     assert manifest["dtype"] == "float16"
@@ -69,8 +72,7 @@ def test_bfloat16_is_stored_as_its_bits(make: Any, tmp_path: Path) -> None:
 def test_features_beyond_the_range_of_the_dtype_are_refused(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode = TinyFeatures.encode_frames
-    monkeypatch.setattr(TinyFeatures, "encode_frames", lambda self, frames: encode(self, frames) * 1e6)
+    scale_features(monkeypatch, lambda _: 1e6)
     with pytest.raises(DataError, match="bfloat16"):
         make(dtype="float16")
     make(dtype="bfloat16")
@@ -82,12 +84,7 @@ def test_features_beyond_the_range_of_the_dtype_are_refused(
 def test_one_video_whose_features_cannot_be_stored_is_listed(
     make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factor: float, reason: str
 ) -> None:
-    encode = TinyFeatures.encode_frames
-
-    def encode_frames(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
-        return encode(self, frames) * (factor if frames.shape[2] == 16 else 1)  # the video of 16 frames
-
-    monkeypatch.setattr(TinyFeatures, "encode_frames", encode_frames)
+    scale_features(monkeypatch, lambda frames: factor if frames == 16 else 1)
     make(dtype="float16")
     (found,) = json.loads((tmp_path / "cache/broken.json").read_text())  # once, though in each split
     assert (found["reason"], Path(found["path"]).name) == ("not finite", "3.mp4")
@@ -99,12 +96,7 @@ def test_videos_that_cannot_be_stored_do_not_end_a_later_start(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the others are complete, and nothing but such videos is encoded."""
-    encode = TinyFeatures.encode_frames
-
-    def encode_frames(self: TinyFeatures, frames: torch.Tensor) -> torch.Tensor:
-        return encode(self, frames) * (float("nan") if frames.shape[2] in (16, 18, 20, 22) else 1)
-
-    monkeypatch.setattr(TinyFeatures, "encode_frames", encode_frames)
+    scale_features(monkeypatch, lambda frames: float("nan") if frames in (16, 18, 20, 22) else 1)
     make()
     make()
 
@@ -113,13 +105,9 @@ def test_broken_videos_are_listed_and_the_others_extracted(make: Any, videos: Pa
     data = tmp_path / "broken"
     data.mkdir()
     (data / "text.mp4").write_text("no video")
-    listed = [
-        *((videos / f"clips/{i}.mp4", 0) for i in range(6)),
-        (data / "text.mp4", 1),
-        (data / "gone.mp4", 1),
-    ]
+    paths = [*(videos / f"clips/{i}.mp4" for i in range(6)), data / "text.mp4", data / "gone.mp4"]
     for split in ("train", "val", "test"):
-        write_csv(data / f"{split}.csv", listed)
+        write_csv(data / f"{split}.csv", [(path, 0) for path in paths])
     cfg = make("DATA.PATH_PREFIX", "", data=data)
     found = json.loads((tmp_path / "cache/broken.json").read_text())
     assert sorted(Path(video["path"]).name for video in found) == ["gone.mp4", "text.mp4"]

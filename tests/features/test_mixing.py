@@ -25,14 +25,9 @@ def clip(number: int, length: int) -> FeatureClip:
 
 
 def mixer(**changes: Any) -> FeatureMixer:
-    settings: dict[str, Any] = {
-        "mixup_alpha": 0.8,
-        "cutmix_alpha": 0.0,
-        "prob": 1.0,
-        "switch_prob": 0.5,
-        "label_smoothing": 0.0,
-    }
-    return FeatureMixer(BatchMixer(num_classes=K, seed=3, **(settings | changes)))
+    alphas = {"mixup_alpha": 0.8, "cutmix_alpha": 0.0}
+    own = BatchMixer(num_classes=K, seed=3, **alphas, prob=1.0, switch_prob=0.5, label_smoothing=0.0)
+    return FeatureMixer(replace(own, **changes))
 
 
 def test_frames_are_mixed_with_those_at_the_same_time_of_a_partner_of_another_length() -> None:
@@ -81,15 +76,8 @@ FEATURES = [
 
 
 def test_mixup_of_features_and_several_clips_are_accepted_and_cutmix_is_refused() -> None:
-    mixed = [
-        *FEATURES,
-        "MIXUP.ENABLE",
-        "True",
-        "MODEL.LOSS_FUNC",
-        "soft_cross_entropy",
-        "AUG.NUM_SAMPLE",
-        "2",
-    ]
+    mixup = ("MIXUP.ENABLE", "True", "MODEL.LOSS_FUNC", "soft_cross_entropy")
+    mixed = [*FEATURES, *mixup, "AUG.NUM_SAMPLE", "2"]
     assert load_config("SMALL_DATA", [*mixed, "MIXUP.CUTMIX_ALPHA", "0"]).AUG.NUM_SAMPLE == 2
     with pytest.raises(ConfigError, match=r"MIXUP\.CUTMIX_ALPHA = 1\.0: needs pixels, .* set it 0"):
         load_config("SMALL_DATA", mixed)

@@ -24,6 +24,7 @@ from slowfast.features.file_reader import FeatureFileReader
 from tests.support.configs import make_config
 
 WIDTH = 6
+FRAMES_LAST = ("DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
 
 
 def rows(count: int) -> np.ndarray:
@@ -53,6 +54,13 @@ def numbers(clip: Any) -> list[int]:
     return clip.features[:, 0].round().int().tolist()
 
 
+def read_broken(cfg: CfgNode, index: int) -> BrokenVideo:
+    """Returns a video of the test split, which must be broken."""
+    item = build_dataset(cfg, "test")[index]
+    assert isinstance(item, BrokenVideo)
+    return item
+
+
 @pytest.fixture
 def breakfast(tmp_path: Path) -> Path:
     """The layout of the Breakfast features: (width, frames), 15 rows per second, lists without suffixes."""
@@ -68,14 +76,8 @@ def thumos(tmp_path: Path) -> Path:
     """The layout of I3D features of THUMOS14: 7.5 rows per second, actions by start and end."""
     (tmp_path / "features").mkdir()
     np.save(tmp_path / "features/video_validation_0000051.npy", rows(75))
-    write_lists(
-        tmp_path,
-        [
-            "path label start end",
-            "video_validation_0000051.npy 7 0.8 4",
-            "video_validation_0000051.npy 3 6 99",
-        ],
-    )
+    segments = ["video_validation_0000051.npy 7 0.8 4", "video_validation_0000051.npy 3 6 99"]
+    write_lists(tmp_path, ["path label start end", *segments])
     return tmp_path
 
 
@@ -92,7 +94,7 @@ def coin(tmp_path: Path) -> Path:
 
 
 def test_frames_last_at_a_given_rate(breakfast: Path) -> None:
-    cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
+    cfg = config(breakfast, *FRAMES_LAST)
     dataset = build_dataset(cfg, "test", feature_shape=(WIDTH,))
     clip = dataset[0]
     assert isinstance(clip, FeatureClip)
@@ -127,7 +129,7 @@ def test_training_clips_are_drawn_at_random(coin: Path) -> None:
 
 
 def test_batches_are_padded_and_masked(breakfast: Path) -> None:
-    cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
+    cfg = config(breakfast, *FRAMES_LAST)
     batch = next(iter(build_loader(cfg, build_dataset(cfg, "test"), "test", batch_size=2)))
     assert isinstance(batch, FeatureBatch)
     assert batch.features.shape == (2, 4, WIDTH)
@@ -150,10 +152,7 @@ def test_features_shuffled_in_time_keep_their_positions(coin: Path) -> None:
     [
         (("DATA.FEATURES_LAYOUT", "frames_last"), "set DATA.FEATURES_FPS"),
         (("DATA.FEATURES_FPS", 15.0), "set DATA.FEATURES_LAYOUT frames_last"),
-        (
-            ("DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0, "DATA.PATH_PREFIX", "/gone"),
-            "PREFIX",
-        ),
+        ((*FRAMES_LAST, "DATA.PATH_PREFIX", "/gone"), "PREFIX"),
     ],
 )
 def test_messages_name_the_key_to_set(breakfast: Path, changes: tuple[Any, ...], message: str) -> None:
@@ -162,7 +161,7 @@ def test_messages_name_the_key_to_set(breakfast: Path, changes: tuple[Any, ...],
 
 
 def test_features_of_another_width_than_the_model_s_are_refused(breakfast: Path) -> None:
-    cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
+    cfg = config(breakfast, *FRAMES_LAST)
     with pytest.raises(DataError, match="rows of width 6, and the model takes 8; build the model"):
         build_dataset(cfg, "test", feature_shape=(8,))
 
@@ -194,8 +193,7 @@ def test_files_without_rows_of_features_count_as_broken(
     coin: Path, arrays: dict[str, np.ndarray], detail: str
 ) -> None:
     np.savez(coin / "features/0-b3K.npz", **arrays)
-    item = build_dataset(config(coin), "test")[0]
-    assert isinstance(item, BrokenVideo)
+    item = read_broken(config(coin), 0)
     assert re.search(detail, item.detail)
 
 
@@ -205,17 +203,14 @@ def test_damaged_files_count_as_broken(coin: Path) -> None:
         intact = path.read_bytes()
         for content in (b"", intact[:50], intact[: len(intact) // 2], b"text" * 100):
             path.write_bytes(content)
-            dataset = build_dataset(config(coin), "test")
-            item = dataset[int(name[0])]
-            assert isinstance(item, BrokenVideo), content[:20]
+            read_broken(config(coin), int(name[0]))
         path.write_bytes(intact)
 
 
 def test_an_archive_with_the_suffix_of_an_array_counts_as_broken(coin: Path) -> None:
     with (coin / "features/1-xyz.npy").open("wb") as file:
         np.savez(file, features=rows(8))
-    item = build_dataset(config(coin), "test")[1]
-    assert isinstance(item, BrokenVideo)
+    item = read_broken(config(coin), 1)
     assert item.detail.endswith("1-xyz.npy: it is an archive of arrays; name it .npz")
 
 
@@ -247,15 +242,13 @@ def test_a_view_with_values_that_are_not_finite_counts_as_broken(coin: Path, val
     features = np.load(path)
     features[3] = value
     np.save(path, features)
-    item = build_dataset(config(coin), "test")[1]
-    assert isinstance(item, BrokenVideo)
+    item = read_broken(config(coin), 1)
     assert item.detail == "NaN or infinite values in row 3; extract the features again"
 
 
 def test_pickled_arrays_are_not_opened(coin: Path) -> None:
     np.save(coin / "features/1-xyz.npy", np.array([{"a": 1}] * 8, dtype=object), allow_pickle=True)
-    item = build_dataset(config(coin), "test")[1]
-    assert isinstance(item, BrokenVideo)
+    item = read_broken(config(coin), 1)
     assert "object" in item.detail.lower()
 
 
@@ -284,13 +277,9 @@ def test_names_never_leave_the_folder() -> None:
 
 def test_a_file_without_a_frame_counts_as_broken(breakfast: Path) -> None:
     """Its rows are columns: the array has a width, and no frame."""
-    cfg = config(breakfast, "DATA.FEATURES_LAYOUT", "frames_last", "DATA.FEATURES_FPS", 15.0)
-    path = next(iter((breakfast / "features").rglob("*.npy")))
-    np.save(path, np.zeros((WIDTH, 0), np.float32))
-    dataset = build_dataset(cfg, "test")
-    items = [dataset[index] for index in range(dataset.num_videos)]
-    (broken,) = [item for item in items if isinstance(item, BrokenVideo)]
-    assert "must be rows of features" in broken.detail
+    cfg = config(breakfast, *FRAMES_LAST)
+    np.save(breakfast / "features/P03_cam01_P03_coffee.npy", np.zeros((WIDTH, 0), np.float32))
+    assert "must be rows of features" in read_broken(cfg, 1).detail
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -23,6 +23,8 @@ from slowfast.probe.baselines import (
 from tests.support.probing.feature_files import random_table
 
 VIDEOS, WIDTH, CLASSES = 60, 200, 3
+TRAIN, TEST = np.arange(40), np.arange(40, VIDEOS)
+GROUPS = [str(video) for video in range(VIDEOS)]
 
 
 @pytest.fixture
@@ -37,24 +39,20 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_scores_are_those_of_scikit_learn_without_reduction(data: tuple[np.ndarray, np.ndarray]) -> None:
     x, labels = data
-    train, test = np.arange(40), np.arange(40, 60)
-    groups = [str(n) for n in range(VIDEOS)]
-    scores, strength = linear_scores(x, labels, groups, train, test, CLASSES)
+    scores, strength = linear_scores(x, labels, GROUPS, TRAIN, TEST, CLASSES)
     assert strength in module.STRENGTHS
-    scaled = ((x - x[train].mean(axis=0)) / x[train].std(axis=0)).clip(-5, 5)
-    oracle = LogisticRegression(C=strength, max_iter=5000, tol=1e-8).fit(scaled[train], labels[train])
-    np.testing.assert_allclose(scores, oracle.predict_proba(scaled[test]), atol=5e-3)
-    assert (scores.argmax(axis=1) == labels[test]).mean() > 0.6
+    scaled = ((x - x[TRAIN].mean(axis=0)) / x[TRAIN].std(axis=0)).clip(-5, 5)
+    oracle = LogisticRegression(C=strength, max_iter=5000, tol=1e-8).fit(scaled[TRAIN], labels[TRAIN])
+    np.testing.assert_allclose(scores, oracle.predict_proba(scaled[TEST]), atol=5e-3)
+    assert (scores.argmax(axis=1) == labels[TEST]).mean() > 0.6
 
 
 def test_the_choice_of_the_penalty_does_not_see_the_test_videos(data: tuple[np.ndarray, np.ndarray]) -> None:
     x, labels = data
-    train, test = np.arange(40), np.arange(40, 60)
-    groups = [str(n) for n in range(VIDEOS)]
-    _, strength = linear_scores(x, labels, groups, train, test, CLASSES)
+    _, strength = linear_scores(x, labels, GROUPS, TRAIN, TEST, CLASSES)
     shuffled = labels.copy()
-    shuffled[test] = np.random.default_rng(1).permutation(shuffled[test])
-    assert linear_scores(x, shuffled, groups, train, test, CLASSES)[1] == strength
+    shuffled[TEST] = np.random.default_rng(1).permutation(shuffled[TEST])
+    assert linear_scores(x, shuffled, GROUPS, TRAIN, TEST, CLASSES)[1] == strength
 
 
 @pytest.mark.parametrize(
@@ -91,7 +89,7 @@ def test_the_penalty_is_chosen_over_whole_groups_where_they_leave_two_classes(
 def test_a_class_that_is_not_trained_has_score_0(data: tuple[np.ndarray, np.ndarray]) -> None:
     x, labels = data
     train, test = np.flatnonzero(labels != 1), np.flatnonzero(labels == 1)
-    scores, _ = linear_scores(x, labels, [str(n) for n in range(VIDEOS)], train, test, CLASSES)
+    scores, _ = linear_scores(x, labels, GROUPS, train, test, CLASSES)
     assert scores.shape == (len(test), CLASSES)
     assert (scores[:, 1] == 0).all()
 

@@ -76,13 +76,20 @@ def test_a_model_that_sees_order_beats_the_linear_classifiers(finished: tuple[Pa
     assert "VTN beats it by" in comparison.sentence("accuracy")
 
 
-def test_groups_are_those_of_the_lists_where_no_option_names_them(videos: Path, tmp_path: Path) -> None:
-    """Otherwise a fold would test on clips of a video that it learns from, and nothing would tell."""
+def write_groups(videos: Path, folder: Path, *splits: str) -> tuple[Any, ...]:
+    """Writes lists that have a column of groups for these splits; returns the keys that name them."""
     for split in ("train", "test"):
         rows = [line.split() for line in (videos / f"{split}.csv").read_text().splitlines()]
-        lines = [f"{path},{label},{Path(path).name.split('_')[0]}\n" for path, label in rows]
-        (tmp_path / f"{split}.csv").write_text("path,label,group\n" + "".join(lines))
-    changes = ("DATA.PATH_TO_DATA_DIR", tmp_path, "DATA.PATH_LABEL_SEPARATOR", ",")
+        table = [["path", "label", "group"], *([*row, Path(row[0]).name.split("_")[0]] for row in rows)]
+        columns = 3 if split in splits else 2
+        lines = [",".join(row[:columns]) for row in table]
+        (folder / f"{split}.csv").write_text("\n".join(lines))
+    return ("DATA.PATH_TO_DATA_DIR", folder, "DATA.PATH_LABEL_SEPARATOR", ",")
+
+
+def test_groups_are_those_of_the_lists_where_no_option_names_them(videos: Path, tmp_path: Path) -> None:
+    """Otherwise a fold would test on clips of a video that it learns from, and nothing would tell."""
+    changes = write_groups(videos, tmp_path, "train", "test")
     with short_trainings():
         search(videos, tmp_path / "output", *changes, group_by="", num_candidates=1, test=False)
     assert json.loads((tmp_path / "output" / "probe.json").read_text())["data"]["groups"] == 20
@@ -96,13 +103,7 @@ def test_groups_are_those_of_the_lists_where_no_option_names_them(videos: Path, 
 @pytest.mark.parametrize("without", ["train", "test"])
 def test_groups_of_some_lists_only_are_refused(videos: Path, tmp_path: Path, without: str) -> None:
     """Otherwise the paths of one list would never equal the groups of the other, whoever is in both."""
-    for split in ("train", "test"):
-        rows = [line.split() for line in (videos / f"{split}.csv").read_text().splitlines()]
-        header = "path,label\n" if split == without else "path,label,group\n"
-        ends = ["" if split == without else f",{Path(path).name.split('_')[0]}" for path, _ in rows]
-        lines = [f"{path},{label}{end}\n" for (path, label), end in zip(rows, ends, strict=True)]
-        (tmp_path / f"{split}.csv").write_text(header + "".join(lines))
-    changes = ("DATA.PATH_TO_DATA_DIR", tmp_path, "DATA.PATH_LABEL_SEPARATOR", ",")
+    changes = write_groups(videos, tmp_path, "test" if without == "train" else "train")
     message = f"the list of the split '{without}': must have a column of groups"
     with pytest.raises(DataError, match=message):
         search(videos, tmp_path / "output", *changes, group_by="")

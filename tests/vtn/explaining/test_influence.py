@@ -38,6 +38,10 @@ MODELS = {
 }
 
 
+def scorer_of(num_frames: int = T, **options: str) -> FrameScorer:
+    return FrameScorer.of_video(tiny(), video_features(num_frames), **options)
+
+
 def one_by_one(model: FrameModel, video: VideoFeatures, kept: np.ndarray) -> np.ndarray:
     """Returns the probabilities (S, K) of a video with the kept frames (S, T), one pass for each set."""
     positions = video.positions(model.position_rate)[None]
@@ -87,7 +91,7 @@ def test_frames_that_cannot_be_decoded_are_left_out() -> None:
 def test_a_long_video_is_occluded_in_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vtn.explaining.attribution.MAX_PASSES", 4)
     passes: list[int] = []
-    scorer = replace(FrameScorer.of_video(tiny(), video_features(10)), on_batch=passes.append)
+    scorer = replace(scorer_of(10), on_batch=passes.append)
     found = occlude(scorer, LABEL)
     assert found.span == 3
     assert sum(passes) == 1 + 4
@@ -123,7 +127,7 @@ def test_the_gradient_is_the_slope_of_the_log_odds(name: str) -> None:
 
 @pytest.mark.parametrize("head_act", ["softmax", "sigmoid", "none"])
 def test_log_odds_of_all_score_activations(head_act: str) -> None:
-    scorer = FrameScorer.of_video(tiny(), video_features(T), head_act=head_act)
+    scorer = scorer_of(head_act=head_act)
     logits = torch.randn(3, CLASSES)
     expected = logits[:, LABEL]
     if head_act == "softmax":
@@ -132,7 +136,7 @@ def test_log_odds_of_all_score_activations(head_act: str) -> None:
 
 
 def test_log_odds_of_two_classes_are_the_difference_of_their_logits_and_of_one_its_logit() -> None:
-    scorer, logits = FrameScorer.of_video(tiny(), video_features(T)), torch.randn(3, 2)
+    scorer, logits = scorer_of(), torch.randn(3, 2)
     torch.testing.assert_close(scorer.evidence(logits, 1), logits[:, 1] - logits[:, 0])
     torch.testing.assert_close(scorer.evidence(logits[:, :1], 0), logits[:, 0])
 
@@ -158,7 +162,7 @@ def test_curves_delete_and_insert_in_the_order_of_a_ranking() -> None:
 
 
 def test_random_orders_are_averaged_and_repeatable() -> None:
-    scorer = FrameScorer.of_video(tiny(), video_features(4))
+    scorer = scorer_of(4)
     found = [measure_faithfulness(scorer, LABEL, {})[RANDOM] for _ in range(2)]
     np.testing.assert_array_equal(found[0].deletion.scores, found[1].deletion.scores)
     rng = np.random.default_rng(0)
@@ -191,7 +195,7 @@ def test_the_area_is_the_mean_height() -> None:
 
 
 def test_a_long_video_has_few_points() -> None:
-    scorer = FrameScorer.of_video(tiny(), video_features(95))
+    scorer = scorer_of(95)
     curves = measure_faithfulness(scorer, LABEL, {})[RANDOM]
     assert len(curves.deletion.scores) == MAX_STEPS
     assert curves.deletion.fractions[-1] == pytest.approx(94 / 95)
@@ -231,12 +235,12 @@ def test_attention_sums_to_one_with_that_of_cls(fusion: str) -> None:
 
 
 def test_other_models_have_no_attention() -> None:
-    assert read_attention(FrameScorer.of_video(tiny_average(), video_features(T))) is None
     influence = measure_influence(FrameScorer.of_video(tiny_average(), video_features(T)), LABEL)
+    assert influence.attention is None
     assert set(influence.faithfulness) == {"occlusion", "gradient", RANDOM}
 
 
 def test_one_frame_cannot_be_explained() -> None:
     with pytest.raises(InputError, match="has 1 frame: an explanation needs 2 or more"):
-        FrameScorer.of_video(tiny(), video_features(1))
-    assert FrameScorer.of_video(tiny(), video_features(2)).num_frames == 2
+        scorer_of(1)
+    assert scorer_of(2).num_frames == 2

@@ -33,6 +33,12 @@ def predictor(videos: Path, folder: Path, *changes: Any) -> Predictor:
     return Predictor(trained_checkpoint(cfg, folder), device="cpu")
 
 
+def explain(model: Predictor, video: Path) -> tuple[Explanation, str]:
+    """Returns an explanation, after :func:`check`, and its page."""
+    explanation = model.explain(video)
+    return explanation, check(explanation, model(video).scores)
+
+
 def check(explanation: Explanation, expected: np.ndarray) -> str:
     """Asserts that the explanation is of the prediction and finite, and returns the page."""
     np.testing.assert_allclose(explanation.prediction.scores, expected, atol=1e-5)
@@ -65,8 +71,7 @@ def test_frames_that_cannot_be_decoded(videos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["FrameAverage", "AttentiveProbe"])
 def test_models_without_cls_have_no_attention(name: str, videos: Path, tmp_path: Path) -> None:
     model = predictor(videos, tmp_path, "MODEL.MODEL_NAME", name, "VTN.PROBE.NUM_HEADS", 1)
-    explanation = model.explain(videos / "13.mp4")
-    page = check(explanation, model(videos / "13.mp4").scores)
+    explanation, page = explain(model, videos / "13.mp4")
     assert explanation.attention is None
     assert set(explanation.faithfulness) == {"occlusion", "gradient", "random"}
     assert "Attention of [CLS]" not in page
@@ -91,9 +96,7 @@ def test_several_tokens_per_frame_are_explained(videos: Path, tmp_path: Path) ->
 
 
 def test_clip_encoders_are_explained_by_time_steps(videos: Path, tmp_path: Path) -> None:
-    model = predictor(videos, tmp_path, *CLIPS)
-    explanation = model.explain(videos / "24.mp4")
-    check(explanation, model(videos / "24.mp4").scores)
+    explanation, _ = explain(predictor(videos, tmp_path, *CLIPS), videos / "24.mp4")
     assert len(explanation.seconds) == 24 // TUBELET
     assert "clips of several frames" in explanation.regions.note
     assert any("time step" in note for note in explanation.notes)
@@ -101,8 +104,7 @@ def test_clip_encoders_are_explained_by_time_steps(videos: Path, tmp_path: Path)
 
 def test_statistics_that_attention_does_not_show(videos: Path, tmp_path: Path) -> None:
     model = predictor(videos, tmp_path, "VTN.HEAD.POOLING", "cls+mean+std", "VTN.HEAD.SKIP", True)
-    explanation = model.explain(videos / "13.mp4")
-    check(explanation, model(videos / "13.mp4").scores)
+    explanation, _ = explain(model, videos / "13.mp4")
     assert len(explanation.notes) == 2
 
 

@@ -205,11 +205,17 @@ def test_videos_for_browsers_are_part_of_the_page(
     assert playable_video(videos / "13.mp4") == ""
 
 
+def draw(explanation: Explanation, folder: Path, *options: str, script: str = "") -> str:
+    """Returns the page of an explanation as a browser has drawn it, after a script at its end."""
+    path = folder / "page.html"
+    page = render_page(explanation).replace("</body>", f"<script>{script}</script></body>")
+    path.write_text(page, encoding="utf-8")
+    return dump_page(path.as_uri(), folder / "profile", *options)
+
+
 @needs_browser
 def test_a_browser_draws_the_page(explanation: Explanation, tmp_path: Path) -> None:
-    path = tmp_path / "page.html"
-    path.write_text(render_page(replace(explanation, video="")), encoding="utf-8")
-    drawn = dump_page(path.as_uri(), tmp_path / "profile")
+    drawn = draw(replace(explanation, video=""), tmp_path)
     frames = len(explanation.seconds)
     assert drawn.count('<button type="button" data-row=') == frames
     assert drawn.count('role="slider"') == 4
@@ -221,7 +227,7 @@ def test_a_browser_draws_the_page(explanation: Explanation, tmp_path: Path) -> N
 
 
 # The event waits for the images; a promise of theirs may be fulfilled after the browser has printed the page.
-MEASURE = """<script>
+MEASURE = """
 for (const image of document.images) image.loading = "eager";
 addEventListener("load", () => {
   const part = document.querySelector('[aria-current="true"]').getBoundingClientRect();
@@ -229,15 +235,13 @@ addEventListener("load", () => {
   document.body.dataset.current = part.left >= whole.left - 1 && part.right <= whole.right + 1;
   document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth;
 });
-</script></body>"""
+"""
 
 
 @needs_browser
 def test_the_strip_shows_the_current_frame(explanation: Explanation, tmp_path: Path) -> None:
     last = replace(explanation, video="", top=np.array([len(explanation.seconds) - 1]))
-    path = tmp_path / "page.html"
-    path.write_text(render_page(last).replace("</body>", MEASURE), encoding="utf-8")
-    dump = dump_page(path.as_uri(), tmp_path / "profile", "--window-size=500,900")
+    dump = draw(last, tmp_path, "--window-size=500,900", script=MEASURE)
     assert re.findall(r'data-current="(\w+)"', dump) == ["true"]
 
 
@@ -246,21 +250,17 @@ def test_the_player_shows_the_scored_frame_where_others_are_left_out(
     explanation: Explanation, tmp_path: Path
 ) -> None:
     seconds = explanation.seconds * 5  # every fifth frame
-    page = render_page(replace(explanation, seconds=seconds, top=np.array([1])))
-    path = tmp_path / "page.html"
+    fifth = replace(explanation, seconds=seconds, top=np.array([1]))
     show = "document.body.dataset.shown = document.getElementById('video').currentTime"
-    path.write_text(page.replace("</body>", f"<script>{show}</script></body>"), encoding="utf-8")
-    (shown,) = re.findall(r'data-shown="([\d.]+)"', dump_page(path.as_uri(), tmp_path / "profile"))
+    (shown,) = re.findall(r'data-shown="([\d.]+)"', draw(fifth, tmp_path, script=show))
     assert seconds[1] < float(shown) < seconds[1] + explanation.seconds[1]
 
 
 @needs_browser
 def test_long_names_of_classes_stay_on_a_narrow_page(explanation: Explanation, tmp_path: Path) -> None:
     prediction = replace(explanation.prediction, class_names=[f"{'pulling_' * 12}{k}" for k in range(3)])
-    path = tmp_path / "page.html"
-    page = render_page(replace(explanation, video="", prediction=prediction))
-    path.write_text(page.replace("</body>", MEASURE), encoding="utf-8")
-    dump = dump_page(path.as_uri(), tmp_path / "profile", "--window-size=500,900")
+    named = replace(explanation, video="", prediction=prediction)
+    dump = draw(named, tmp_path, "--window-size=500,900", script=MEASURE)
     assert re.findall(r'data-wide="(\w+)"', dump) == ["false"]
 
 
@@ -277,10 +277,8 @@ def test_times_of_a_long_video_are_hours_minutes_and_seconds(
 ) -> None:
     seconds = explanation.seconds / explanation.prediction.seconds * duration
     longer = replace(explanation.prediction, seconds=duration)
-    path = tmp_path / "page.html"
-    page = render_page(replace(explanation, video="", prediction=longer, seconds=seconds))
-    path.write_text(page, encoding="utf-8")
-    dump = dump_page(path.as_uri(), tmp_path / "profile", "--window-size=1200,900")
+    long = replace(explanation, video="", prediction=longer, seconds=seconds)
+    dump = draw(long, tmp_path, "--window-size=1200,900")
     found = re.findall(r'aria-label="Frame \d+ at ([^"]*)"', dump)
     assert found[0] == first
     assert all(re.fullmatch(times, text) for text in found)

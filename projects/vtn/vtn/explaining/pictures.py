@@ -86,7 +86,7 @@ def take_pictures(
 
 
 def read_frames(video: OpenVideo, numbers: NDArray[np.int64], placer: Placer) -> NDArray[np.uint8]:
-    """Returns frames (N, H, W, 3) RGB by their numbers (N,), in any order; videos read ascending ones."""
+    """Returns the frames (N, H, W, 3) RGB with these numbers (N,), which need not ascend."""
     ascending, place = np.unique(numbers, return_inverse=True)
     return video.read(ascending, placer)[place]
 

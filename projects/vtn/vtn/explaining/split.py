@@ -16,6 +16,7 @@ import numpy as np
 from slowfast.errors import DataError
 from slowfast.files import write_text
 from slowfast.metrics.intervals import Interval, mean_interval
+from slowfast.visualization.text_table import align_columns
 from vtn.explaining.explain import measure_influence
 from vtn.explaining.faithfulness import RANDOM
 from vtn.explaining.frame_scorer import FrameScorer
@@ -117,15 +118,12 @@ def summarize_rankings(rows: Sequence[FaithfulnessRow]) -> list[RankingSummary]:
 
 def describe_summaries(summaries: Sequence[RankingSummary], num_videos: int) -> str:
     """Returns a table as text."""
-    lines = [
-        f"{num_videos} videos; mean area under the curve of the predicted class's score [95 % interval]",
-        f"{'frames ordered by':<19}{'deletion (low: good)':>23}{'insertion (high: good)':>25}"
-        f"{'beats random':>15}",
-    ]
+    title = f"{num_videos} videos; mean area under the curve of the predicted class's score [95 % interval]"
+    rows = [("frames ordered by", "deletion (low: good)", "insertion (high: good)", "beats random")]
     for row in summaries:
         better = "" if np.isnan(row.better) else f"{100 * row.better:.0f} %"
-        lines.append(f"{row.name:<19}{row.deletion.text():>23}{row.insertion.text():>25}{better:>15}")
-    return "\n".join(lines)
+        rows.append((row.name, row.deletion.text(), row.insertion.text(), better))
+    return "\n".join([title, *align_columns(rows, left=(0,))])
 
 
 def write_summary(

@@ -25,6 +25,7 @@ from slowfast.models.frame_format import frame_normalization
 from slowfast.visualization.filmstrip import Filmstrip, cut_filmstrip
 from slowfast.visualization.report import Report, Result, format_seconds, write_report
 from slowfast.visualization.run_log import read_run_log
+from slowfast.visualization.text_table import align_columns
 from vtn.factory import create_model
 from vtn.quickstart.explained import faithfulness_table, read_faithfulness
 from vtn.quickstart.runs import EXPLANATION, PREDICTIONS
@@ -132,10 +133,11 @@ def predictions_path(run: Path, order: str) -> Path:
 
 def print_results(results: Sequence[Result], output: Path) -> None:
     """Prints the table of evaluations and the paths of all files."""
-    print(f"\n{'evaluation':<18}{'top-1':>8}{'views':>7}{'per video':>11}")
+    rows = [("evaluation", "top-1", "views", "per video")]
     for result in results:
         time = format_seconds(result.predictions.meta["seconds_per_video"])
-        print(f"{result.name:<18}{result.value:>6.1f} %{result.views:>7}{time:>11}")
+        rows.append((result.name, f"{result.value:.1f} %", str(result.views), time))
+    print("\n" + "\n".join(align_columns(rows, left=(0,))))
     paths = {
         "report": "report.html",
         "explanation": EXPLANATION,
