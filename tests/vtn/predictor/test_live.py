@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from itertools import islice, pairwise, repeat
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ from slowfast.errors import DecodeError
 from slowfast.video.container import open_error_text
 from slowfast.video.placement import full_frame
 from tests.support.inference.command import predict_on_cpu
+from tests.support.inference.http_server import Silent, serve_http
 from tests.support.odd_files import needs_ffmpeg, write_late_sound
 from tests.support.videos import overwrite_packets, read_stamps, write_video
 from vtn import Predictor
@@ -273,11 +273,8 @@ def test_an_address_of_another_protocol_is_refused(
     assert "an address begins with http, https, rtsp, rtsps, rtmp, rtmps, srt or udp, and ://" in line
 
 
-class SilentHandler(SimpleHTTPRequestHandler):
-    """A handler of requests for files that prints no line per request."""
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+class FileHandler(Silent, SimpleHTTPRequestHandler):
+    """A handler of requests for files."""
 
 
 @pytest.fixture
@@ -288,10 +285,8 @@ def server(videos: Path, tmp_path: Path) -> Iterator[str]:
     write_video(folder / "video.mkv", 12, size=(48, 48), fps=10)
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{videos / '12.mp4'}\n#EXT-X-ENDLIST\n"
     (folder / "playlist.m3u8").write_text(playlist)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve_http(partial(FileHandler, directory=str(folder))) as host:
+        yield f"http://{host}"
 
 
 def test_a_video_at_an_address_has_the_scores_of_the_file(

@@ -6,9 +6,8 @@ import base64
 import gc
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
@@ -17,20 +16,18 @@ import pytest
 
 from slowfast.errors import DecodeError
 from slowfast.video.decoding import open_video
+from tests.support.inference.http_server import Silent, serve_http
 from tests.support.videos import write_video
 from vtn.predictor.reading import download as module
 from vtn.predictor.videos import as_source
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Silent, BaseHTTPRequestHandler):
     """A server whose way to answer is the first part of the address."""
 
     protocol_version = "HTTP/1.1"
     content = b""
     released = threading.Event()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
     def do_GET(self) -> None:
         _, way, rest = urlsplit(self.path).path.split("/", 2)
@@ -76,11 +73,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(video: Path) -> Iterator[str]:
     Handler.content = video.read_bytes()
     Handler.released.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+    with serve_http(Handler) as host:
+        yield f"http://{host}"
         Handler.released.set()
-        server.shutdown()
 
 
 @pytest.mark.parametrize("way", ["plain", "chunked", "unbounded", "to"])

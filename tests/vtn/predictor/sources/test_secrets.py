@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import traceback
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from slowfast.errors import DecodeError
 from slowfast.video.container import without_secrets
 from tests.support.inference.command import exit_status, predict_on_cpu
+from tests.support.inference.http_server import Silent, serve_http
 from vtn import Predictor
 from vtn.cli import explain
 from vtn.predictor.videos import as_source
@@ -45,10 +44,7 @@ def test_secrets_are_left_out(text: str, shown: str) -> None:
 def server(videos: Path) -> Iterator[str]:
     """An address with two secrets, of a server that has a video at every path but ``/missing``."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
+    class Handler(Silent, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path.startswith("/missing"):
                 self.send_error(404)
@@ -59,10 +55,8 @@ def server(videos: Path) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(content)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://me:geheim@127.0.0.1:{server.server_port}{{}}?token=geheim"
-        server.shutdown()
+    with serve_http(Handler) as host:
+        yield f"http://me:geheim@{host}{{}}?token=geheim"
 
 
 def test_results_have_no_secrets(
