@@ -187,6 +187,15 @@ def test_weights_alone_among_the_checkpoints_of_a_run_are_refused(tmp_path: Path
         find_own_checkpoint(str(tmp_path), auto_resume=True, world=World())
 
 
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path: Path) -> None:
+    """It would replace them, although a copy or an earlier part of them may be recovered."""
+    for epoch in (1, 2):
+        path = save_checkpoint(tmp_path, state_at(TrainingProgress(epoch)))
+        path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match=r"every checkpoint in .*checkpoints is damaged; move them"):
+        find_own_checkpoint(str(tmp_path), auto_resume=True, world=World())
+
+
 def test_a_file_of_caffe2_names_the_files_to_take_instead(tmp_path: Path) -> None:
     """PySlowFast's model zoo has such files, as pickled arrays of NumPy."""
     path = tmp_path / "SLOWFAST_8x8_R50.pkl"
