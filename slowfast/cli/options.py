@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from slowfast.errors import one_of
 from slowfast.files import is_device
 
 
@@ -80,8 +81,7 @@ def output_file(*suffixes: str, standard_output: bool = False) -> Callable[[str]
             name = f"result{suffixes[0] if suffixes else ''}"
             raise argparse.ArgumentTypeError(f"{text}: is a folder; name a file, such as {path / name}")
         if suffixes and path.suffix not in suffixes:
-            choices = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
-            raise argparse.ArgumentTypeError(f"{text}: must end in {choices}")
+            raise argparse.ArgumentTypeError(f"{text}: must end in {one_of(suffixes)}")
         folder = next((parent for parent in path.parents if parent.exists()), path.parent)
         if not folder.is_dir():
             raise argparse.ArgumentTypeError(f"{text}: {folder} is not a folder; choose another one")
