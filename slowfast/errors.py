@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number
 from types import TracebackType
 
@@ -225,7 +225,9 @@ def one_of(choices: Sequence[object]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def did_you_mean(name: str, known: Iterable[str], *, otherwise: str, cutoff: float = 0.5) -> str:
+def did_you_mean(
+    name: str, known: Sequence[str] | Mapping[str, str], *, otherwise: str, cutoff: float = 0.5
+) -> str:
     """Returns the end of a message about an unknown name: the names that may have been meant.
 
     Args:
