@@ -11,7 +11,8 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Number
 from types import TracebackType
 
 _OWN_FOLDER = os.path.join(os.path.dirname(__file__), "")
@@ -154,12 +155,12 @@ class TrainingError(SlowFastError):
 
 
 def shown(value: object) -> str:
-    """Returns a wrong value as a message shows it; of a very long one the beginning.
+    """Returns a wrong value as a message shows it: numbers without their type, of a long one the beginning.
 
     >>> shown("high"), shown("x" * 1000)[-24:]
     ("'high'", 'xxx … (1,002 characters)')
     """
-    text = repr(value)
+    text = str(value) if isinstance(value, Number) else repr(value)  # NumPy's repr is np.float64(-1.0)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} … ({len(text):,} characters)"
 
 
@@ -224,7 +225,9 @@ def one_of(choices: Sequence[object]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def did_you_mean(name: str, known: Iterable[str], *, otherwise: str, cutoff: float = 0.5) -> str:
+def did_you_mean(
+    name: str, known: Sequence[str] | Mapping[str, str], *, otherwise: str, cutoff: float = 0.5
+) -> str:
     """Returns the end of a message about an unknown name: the names that may have been meant.
 
     Args:

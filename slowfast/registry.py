@@ -137,7 +137,7 @@ class Registry(Generic[T]):
             import_project_modules()
         if name not in self._entries:
             hint = self.foreign.get(name.lower()) or did_you_mean(
-                name, self, otherwise=f"choose one of {', '.join(self)}"
+                name, [*self], otherwise=f"choose one of {', '.join(self)}"
             )
             raise ConfigError(f"{key or self.key} = {shown(name)}: must be a registered {self.kind}; {hint}")
         return self._entries[name]

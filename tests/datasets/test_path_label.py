@@ -44,6 +44,13 @@ def test_carriage_returns_alone_end_lines(read, end: str, monkeypatch: pytest.Mo
     assert found.labels().tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_no_break_space_behind_a_label_is_no_part_of_it(read, multi_label: bool) -> None:
+    """Spreadsheets write it."""
+    found = read("a.mp4 3\u00a0\nb.mp4 1\n", multi_label=multi_label)
+    assert found.labels().tolist() == ([[0, 0, 0, 1, 0], [0, 1, 0, 0, 0]] if multi_label else [3, 1])
+
+
 @pytest.mark.parametrize(("separator", "joint"), [(" ", ","), (",", ";")])
 def test_several_labels_are_read(read, separator: str, joint: str) -> None:
     found = read(f"a.mp4{separator}3{joint}1\nb.mp4{separator}0\n", separator=separator, multi_label=True)

@@ -221,7 +221,7 @@ class _ChunkReader:
     def _labels(self, row: ListRow) -> list[int]:
         if 0 <= (value := _parse_decimal(row.label)) < self.num_classes:
             return [value]
-        values = [_parse_decimal(cell) for cell in (row.classes if self.multi_label else [row.label])]
+        values = [_parse_decimal(cell) for cell in (row.classes if self.multi_label else [row.label.strip()])]
         if not all(0 <= value < self.num_classes for value in values):
             form = "labels are integers joined by a comma" if self.multi_label else "a label is an integer"
             why = f"has a wrong label: {form}, 0 to {self.num_classes - 1} (MODEL.NUM_CLASSES)"

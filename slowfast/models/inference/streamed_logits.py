@@ -18,7 +18,7 @@ from slowfast.models.frame_encoder import FrameEncoder
 
 
 def classify_streamed_view(
-    encoder: FrameEncoder, view: StreamedView, *, on_chunk: Callable[[], object]
+    encoder: FrameEncoder, view: StreamedView, *, on_chunk: Callable[[], object] = lambda: None
 ) -> Tensor:
     """Returns the logits (1, K) that the model gives for all T frames of a view at once.
 

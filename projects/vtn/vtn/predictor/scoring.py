@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import numpy as np
 import torch
@@ -29,10 +29,11 @@ FAILURES = (DecodeError, InputError, OSError, MemoryError)
 CRASHED = "killed its worker"
 """Reason of the ``DecodeError`` of a video whose decoder has ended."""
 
+Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 
-def attempt(work: Callable[..., Result], *arguments: object) -> Result | Exception:
+def attempt(work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result | Exception:
     """Returns the result of ``work(*arguments)``, or the error of the video by which it fails.
 
     Work whose decoder ends is done again: a machine short of memory may end it at a sound video.

@@ -344,7 +344,7 @@ def test_a_video_that_cannot_be_closed_costs_no_other_one(
             assert np.array_equal(video.read(np.arange(3)), expected)
 
 
-@pytest.mark.parametrize("limit", [0, -1, float("inf"), float("nan")])
+@pytest.mark.parametrize("limit", [0, -1, np.float64(-1), float("inf"), float("nan")])
 def test_a_limit_must_be_above_0(published: Path, videos: Path, limit: float) -> None:
     with pytest.raises(InputError, match=f"time_limit = {limit}: must be above 0 and finite"):
         list(Predictor(published, device="cpu").stream([videos / "05.mp4"], time_limit=limit))

@@ -117,7 +117,7 @@ def build(name: str, *, pretrained: bool, options: Mapping[str, Any], pooling: s
             pooling, weights that cannot be downloaded or do not fit.
     """
     if name not in RECIPES:
-        hint = did_you_mean(name, RECIPES, otherwise=f"choose one of {', '.join(RECIPES)}")
+        hint = did_you_mean(name, list(RECIPES), otherwise=f"choose one of {', '.join(RECIPES)}")
         raise ModelError(f"backbone pytorchvideo:{name}: must be a clip network of pytorchvideo; {hint}")
     if pooling:
         raise ModelError(
