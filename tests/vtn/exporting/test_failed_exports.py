@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from slowfast.errors import InputError, ModelError
 from vtn.cli.export import main
 from vtn.exporting.export import ExportRequest, export_model
 from vtn.exporting.parts import build_parts
-from vtn.exporting.writing import write_onnx
+from vtn.exporting.writing import trace, write_onnx
 
 
 def test_a_file_that_cannot_be_run_is_named_without_the_temporary_folder(
@@ -43,6 +44,23 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_the_work(
     (tmp_path / folder).mkdir(parents=True)
     with pytest.raises(InputError, match=f"{re.escape(folder)}: is a folder, in the place of a file"):
         export_model(Mock(), ExportRequest(str(tmp_path / output), **changes))
+
+
+def test_a_program_that_shows_no_log_messages_gets_none(
+    make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors that the exporters log were shown, where the program had disabled them, too."""
+    levels: list[int] = []
+    monkeypatch.setattr(
+        "vtn.exporting.writing.torch.export.export",
+        lambda *_, **__: levels.append(logging.root.manager.disable),
+    )
+    (part,) = build_parts(make_model(), ("encoder",), source="model")
+    for level in (logging.CRITICAL, logging.NOTSET):
+        monkeypatch.setattr(logging.root.manager, "disable", level)
+        trace(part)
+        assert logging.root.manager.disable == level
+    assert levels == [logging.CRITICAL, logging.WARNING]
 
 
 def test_an_operation_that_onnx_lacks_is_named(tmp_path: Path, make_model: Any) -> None:

@@ -132,7 +132,7 @@ def require_packages() -> None:
 def _quiet() -> Iterator[None]:
     """Hides notes of the exporters about constants and optimisations; errors are exceptions."""
     disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(max(disabled, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
