@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,7 +130,21 @@ class Shutdown:
         log_to_file(f"{heading}; location of this process: {location}; its threads:")
         with contextlib.suppress(OSError, ValueError):
             if self._log_file is None:
-                faulthandler.dump_traceback(sys.stderr)
+                sys.stderr.write(_stacks())
                 return
             with self._log_file.open("a", encoding="utf-8") as file:
-                faulthandler.dump_traceback(file)
+                file.write(_stacks())
+
+
+def _stacks() -> str:
+    """Returns the stacks of all threads, without lines of source files, whose disk may not answer.
+
+    ``faulthandler`` does not stop the other threads while it reads their frames, and can crash by that.
+    """
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    lines = []
+    for number, innermost in sys._current_frames().items():
+        lines.append(f"\nThread {names.get(number, number)} (most recent call first):\n")
+        for frame, line in traceback.walk_stack(innermost):
+            lines.append(f'  File "{frame.f_code.co_filename}", line {line} in {frame.f_code.co_name}\n')
+    return "".join(lines)
